@@ -1,0 +1,55 @@
+"""The one family of errors that every command turns into a single line and an exit status.
+
+A message says what was looked at, what was found, what was expected, and the command that mends it.
+
+    raise Refused("b/step.fp32.onnx: sha256 differs from the manifest; export the bundle again")
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class EdgeError(Exception):
+    """Anything that the user can mend; `status` is the exit status of the command that met it."""
+
+    status = 1
+
+
+class UsageError(EdgeError, ValueError):
+    """A wrong argument: an unknown field, a number out of range, two options that exclude each other."""
+
+    status = 2
+
+
+class Refused(EdgeError, ValueError):
+    """A file or folder that isn't what it should be: missing, altered, truncated, of another format."""
+
+
+class Unavailable(EdgeError, RuntimeError):
+    """Something that this machine lacks: a backend, a driver, a package."""
+
+
+class ParityError(EdgeError, AssertionError):
+    """An exported file whose frames differ from the reference by more than its tolerance."""
+
+
+def run_command(program: str, run: Callable[[], int]) -> int:
+    """Run a command's body and return its exit status: 0 done, 1 failed, 2 usage.
+
+    User-mendable errors, a full disk and Ctrl-C become one line on stderr; a bug keeps its traceback.
+    """
+    try:
+        return run()
+    except EdgeError as error:
+        message, status = str(error), error.status
+    except KeyboardInterrupt:
+        message, status = "interrupted; what is written is complete", 1
+    except BrokenPipeError:
+        message, status = "the reader of the output went away", 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        message, status = f"{where}{error.strerror or error}", 1
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    return status

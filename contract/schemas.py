@@ -1,0 +1,82 @@
+"""The two condition schemas that the project defines: the source document's and its own."""
+
+from __future__ import annotations
+
+from contract.conditions import Field, Hidden, Schema
+
+
+def _one_hot(count: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(i == j) for j in range(count)) for i in range(count))
+
+
+def _scale(count: int) -> tuple[tuple[float, ...], ...]:
+    return tuple((2.0 * i / (count - 1) - 1.0,) for i in range(count))
+
+
+DOCUMENT = Schema(
+    "document",
+    10,
+    (
+        Field("fatigue_level", 0, ("normal", "mild", "moderate", "severe"), ((0.0,), (0.3,), (0.6,), (0.9,)), True),
+        Field(
+            "distraction_type",
+            1,
+            ("none", "phone", "eating", "adjusting", "other"),
+            ((0.0,), (0.25,), (0.5,), (0.75,), (1.0,)),
+        ),
+        Field(
+            "lighting",
+            2,
+            ("day", "night", "tunnel", "backlight"),
+            ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.8, 0.2)),
+        ),
+        Field("accessory", 4, ("none", "glasses", "sunglasses", "mask"), ((0.0,), (1 / 3,), (2 / 3,), (1.0,))),
+    ),
+)
+"""The source document's 10 numbers, kept for its checkpoints: slots 5 to 9 are unused, and unordered
+classes share one number line. Gender and age, which the document declares, never reach its network, so
+frames made from its checkpoints carry no label for them."""
+
+_DARK = Hidden("accessory", ("sunglasses",))
+_MASK = Hidden("accessory", ("mask",))
+_FOOD = Hidden("distraction_type", ("eating",))
+_SHUT = Hidden("eye_openness", below=0.2)
+
+CABIN = Schema(
+    "cabin",
+    26,
+    (
+        Field("fatigue_level", 0, ("normal", "mild", "moderate", "severe"), _scale(4), True, hidden=(_DARK,)),
+        Field("distraction_type", 1, ("none", "phone", "eating", "adjusting", "other"), _one_hot(5)),
+        Field("lighting", 6, ("day", "night", "tunnel", "backlight"), _one_hot(4)),
+        Field("accessory", 10, ("none", "glasses", "sunglasses", "mask"), _one_hot(4)),
+        Field("gender", 14, ("male", "female"), _one_hot(2)),
+        Field("age_group", 16, ("young", "middle", "senior"), _scale(3), True),
+        Field("headwear", 17, ("none", "hat"), _one_hot(2), weights=(0.8, 0.2)),
+        Field(
+            "eye_openness",
+            19,
+            prior=((0.75, 1.0), (0.5, 0.65), (0.25, 0.4), (0.0, 0.15)),
+            given="fatigue_level",
+            hidden=(_DARK,),
+        ),
+        Field(
+            "mouth_openness",
+            20,
+            prior=((0.0, 0.2), (0.0, 0.35), (0.0, 0.8), (0.0, 0.5)),
+            given="fatigue_level",
+            hidden=(_MASK, _FOOD),
+        ),
+        Field("gaze_yaw", 21, low=-35.0, high=35.0, unit="degrees", prior=((-25.0, 25.0),), hidden=(_DARK, _SHUT)),
+        Field("gaze_pitch", 22, low=-25.0, high=25.0, unit="degrees", prior=((-15.0, 15.0),), hidden=(_DARK, _SHUT)),
+        Field("head_yaw", 23, low=-45.0, high=45.0, unit="degrees", prior=((-25.0, 25.0),)),
+        Field("head_pitch", 24, low=-25.0, high=25.0, unit="degrees", prior=((-12.0, 12.0),)),
+        Field("skin_tone", 25),
+    ),
+)
+"""The project's own schema: ordered classes on a scale from -1 to 1, unordered ones one-hot, openness and
+skin tone 0 to 1, angles in degrees relative to the camera axis (gaze: relative to the head). Positive yaw
+turns towards the right edge of the picture, positive pitch upwards."""
+
+SCHEMAS = {schema.name: schema for schema in (DOCUMENT, CABIN)}
+"""The schemas that a bare state dict can be given by name; every other file carries its own."""
