@@ -21,6 +21,9 @@ import numpy.typing as npt
 
 from contract.errors import Refused, UsageError
 
+LARGEST = 1e6
+"""Bound of every number in a schema: more is damage, and would overflow where it is encoded as float32."""
+
 Value = str | float
 Condition = dict[str, Value]
 Array = npt.NDArray[np.float32]
@@ -262,7 +265,7 @@ def _schema_from_dict(data: Any) -> Schema:
         raise ValueError(f"fields overlap or leave the {schema.width} slots")
     for field in schema.fields:
         parent = schema.field(field.given) if field.given else None
-        if parent is not None and len(field.prior) != len(parent.values):
+        if parent is not None and (not parent.is_class or len(field.prior) != len(parent.values)):
             raise ValueError(f"{field.name}: expected a prior band for each value of {parent.name}")
         for rule in field.hidden:
             schema.field(rule.field)
@@ -310,6 +313,6 @@ def _known(data: Any, keys: set[str], what: str) -> None:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-        raise ValueError("expected finite numbers")
+    if not all(type(value) in (int, float) and abs(value) <= LARGEST for value in values):
+        raise ValueError(f"expected numbers up to {LARGEST:g}")
     return tuple(float(value) for value in values)

@@ -1,0 +1,40 @@
+# make demo   export the shipped checkpoint and generate labelled frames (needs Python >= 3.10, no GPU)
+# make test   every test that this machine can run
+# make lint   ruff and mypy
+# make clean  remove what the other verbs made
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+DEFINED_BY := pyproject.toml constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(PY) -m export checkpoints/cabin64.pt -o build/bundle
+	$(PY) -m runtime.generate build/bundle -o build/frames -n 64 --seed 1 --backend cpu
+	@echo "frames in build/frames, the contact sheet in build/frames.contact.png"
+
+test: $(VENV)/.dev
+	$(PY) -m pytest tests
+
+lint: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "make: Python 3.10 or newer is needed; give one with PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python $(DEFINED_BY)
+	$(PIP) install -c constraints.txt -e '.[cpu,export]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) install -c constraints.txt -e '.[cpu,export,train,dev]'
+	touch $@

@@ -1,0 +1,138 @@
+"""One sampling step as a graph: network, guidance and DDIM update, with the K timesteps baked into tables.
+
+    onnx = step_graph(checkpoint.network(), sampler)                 # bytes of step.fp32.onnx
+
+The runtime only loops over `step`; nothing is computed on the host between steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from contract.bundle import Sampler
+from contract.schedule import ddim_coefficients
+from models.denoiser import Denoiser
+
+OPSET = 18
+"""The oldest that the exporter writes, so that TensorRT 10.3 (JetPack 6) and every newer parser reads it."""
+
+EXAMPLE_BATCH = 2
+"""A batch of 1 would be taken for a constant."""
+
+CHATTER = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
+"""Loggers that report an export's inner progress; what goes wrong arrives as an exception."""
+
+
+class Step(nn.Module):
+    """x, condition and the row of the step tables in; the next x and the frame as this step sees it out."""
+
+    coefficients: Tensor
+    embeddings: Tensor
+
+    def __init__(self, network: Denoiser, sampler: Sampler) -> None:
+        super().__init__()
+        table = ddim_coefficients(sampler.alpha_bar, sampler.prediction)
+        timesteps = torch.tensor(sampler.timesteps, dtype=torch.int64)
+        self.network = network
+        self.guidance = sampler.guidance
+        self.clip = sampler.clip
+        self.register_buffer("coefficients", torch.from_numpy(table).float())
+        self.register_buffer("embeddings", network.embed_time(timesteps).float())
+
+    def forward(
+        self,
+        x: Tensor,  # [B, C, H, W] float32
+        condition: Tensor,  # [B, D] float32
+        step: Tensor,  # [] int64, 0 to K - 1
+    ) -> tuple[Tensor, Tensor]:
+        """x_next like x, and frame uint8 [B, H, W, C]."""
+        a, b, c, d = self.coefficients[step].unbind()
+        x0 = a * x + b * self._guided(x, self.embeddings[step], condition)
+        clamped = x0.clamp(-1.0, 1.0)
+        x0 = clamped if self.clip else x0
+        frame = ((clamped + 1.0) * 127.5).round().permute(0, 2, 3, 1)
+        return c * x + d * x0, frame.to(torch.uint8)
+
+    def _guided(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
+        """null + guidance (conditional - null), both halves in one doubled batch (arXiv 2207.12598)."""
+        null = self.network.null_condition
+        if self.guidance == 1.0 or null is None:
+            return self.network.denoise(x, embedding.expand(x.shape[0], -1), condition)
+        doubled = torch.cat([x, x])
+        conditions = torch.cat([condition, null.expand_as(condition)])
+        predictions = self.network.denoise(doubled, embedding.expand(doubled.shape[0], -1), conditions)
+        conditional, unconditional = predictions.view(2, -1, *x.shape[1:]).unbind()
+        return unconditional + self.guidance * (conditional - unconditional)
+
+
+def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
+    """The step graph as a checked ONNX file: float32, weights inside, only the batch dynamic.
+
+    Its metadata says `steps`, so that the runtime can hold it against the manifest.
+    """
+    with silent():
+        model = _export(network, sampler)
+    _strip(model)
+    model.metadata_props.add(key="steps", value=str(len(sampler.timesteps)))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _export(network: Denoiser, sampler: Sampler) -> onnx.ModelProto:
+    config, batch = network.config, torch.export.Dim("batch", min=1, max=1024)
+    x = torch.zeros(EXAMPLE_BATCH, config.channels, config.size, config.size)
+    condition = torch.zeros(EXAMPLE_BATCH, config.condition_width)
+    program = torch.onnx.export(
+        Step(network, sampler).eval().requires_grad_(False),
+        (x, condition, torch.tensor(0)),
+        input_names=["x", "condition", "step"],
+        output_names=["x_next", "frame"],
+        dynamic_shapes=({0: batch}, {0: batch}, None),
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Leave out stack traces and file names of the exporting machine: the same weights give the same bytes."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for described in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        described.ClearField("metadata_props")
+        described.ClearField("doc_string")
+    for field in ("metadata_props", "doc_string"):
+        model.ClearField(field)
+        model.graph.ClearField(field)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep torch's export chatter off stdout and stderr."""
+    loggers = [logging.getLogger(name) for name in CHATTER]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,100 @@
+"""The reference samplers, in torch: few-step DDIM, and ancestral DDPM over every timestep.
+
+What they draw is the truth that exported files are compared with. Coefficients are float64 on the host.
+
+    timesteps = trailing(diffusion.timesteps, 10)
+    x0, frames = ddim(model, diffusion, noise, condition, timesteps, guidance_scale=2.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from contract.errors import UsageError
+from contract.schedule import Diffusion, ddim_coefficients
+from models.denoiser import Denoiser
+
+
+@torch.no_grad()
+def ddim(
+    model: Denoiser,
+    diffusion: Diffusion,
+    noise: Tensor,  # [B, C, H, W]
+    condition: Tensor,  # [B, D]
+    timesteps: Sequence[int] | npt.NDArray[np.int64],  # [K], from noise down
+    guidance_scale: float = 1.0,
+    clip: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Deterministic DDIM (arXiv 2010.02502, eta 0): the final x like `noise`, and frames uint8 [B, H, W, C].
+
+    With `clip` the predicted image is clamped to [-1, 1] and the noise re-derived from it before the update.
+    Raises UsageError for timesteps out of order or range, and for guidance without a null condition.
+    """
+    steps = np.asarray(timesteps, dtype=np.int64)
+    if steps.size and not 0 <= steps.min() <= steps.max() < diffusion.timesteps:
+        raise UsageError(f"timesteps {steps.tolist()}; expected numbers from 0 to {diffusion.timesteps - 1}")
+    table = ddim_coefficients(diffusion.alpha_bar()[steps], diffusion.prediction)
+    x = noise
+    for t, (a, b, c, d) in zip(steps.tolist(), table.tolist(), strict=True):
+        x0 = a * x + b * predict(model, x, t, condition, guidance_scale)
+        x0 = x0.clamp(-1.0, 1.0) if clip else x0
+        x = c * x + d * x0
+    return x, to_frames(x)
+
+
+@torch.no_grad()
+def ddpm(
+    model: Denoiser,
+    diffusion: Diffusion,
+    noise: Tensor,  # [B, C, H, W]
+    condition: Tensor,  # [B, D]
+    guidance_scale: float = 1.0,
+    clip: bool = False,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Ancestral sampling over all T timesteps with variance beta_t: final x, and frames uint8 [B, H, W, C].
+
+    arXiv 2006.11239, equations 6 and 7. Fresh noise is drawn from `generator` after every timestep but the last.
+    Raises UsageError as `ddim` does.
+    """
+    alpha_bar = diffusion.alpha_bar()
+    clean = ddim_coefficients(alpha_bar[::-1], diffusion.prediction)[::-1, :2]
+    before = np.append(1.0, alpha_bar[:-1])
+    beta = 1.0 - alpha_bar / before
+    mean_of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
+    mean_of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
+    x = noise
+    for t in reversed(range(diffusion.timesteps)):
+        a, b = clean[t].tolist()
+        x0 = a * x + b * predict(model, x, t, condition, guidance_scale)
+        x0 = x0.clamp(-1.0, 1.0) if clip else x0
+        x = float(mean_of_x0[t]) * x0 + float(mean_of_x[t]) * x
+        if t > 0:
+            fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+            x = x + float(beta[t] ** 0.5) * fresh
+    return x, to_frames(x)
+
+
+def predict(model: Denoiser, x: Tensor, t: int, condition: Tensor, guidance_scale: float = 1.0) -> Tensor:
+    """The network's prediction at timestep t, with classifier-free guidance where the scale isn't 1.
+
+    arXiv 2207.12598: null + scale (conditional - null), so that 1 is the plain conditional prediction.
+    """
+    timesteps = torch.full((len(x),), t, dtype=torch.int64, device=x.device)
+    prediction: Tensor = model(x, timesteps, condition)
+    if guidance_scale == 1.0:
+        return prediction
+    if model.null_condition is None:
+        raise UsageError(f"guidance {guidance_scale:g}: the network has no null condition; expected 1")
+    null: Tensor = model(x, timesteps, model.null_condition.expand_as(condition))
+    return null + guidance_scale * (prediction - null)
+
+
+def to_frames(x: Tensor) -> Tensor:
+    """Images [B, C, H, W] in [-1, 1] as uint8 [B, H, W, C]; what lies outside is clamped."""
+    return ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round().permute(0, 2, 3, 1).to(torch.uint8).contiguous()

@@ -1,0 +1,167 @@
+"""The project's own network: a small U-Net drawn for inference on edge devices.
+
+A pixel-unshuffle stem trades resolution for channels, so that no convolution runs at full resolution;
+blocks have one normalisation each, and its scale and shift come from the timestep and condition (FiLM,
+arXiv 1709.07871); ReLU follows the first convolution directly, where every engine fuses it.
+
+    network = EdgeUNet(EdgeConfig(condition_width=26))
+    x0 = network(x, timesteps, condition)               # [B, 3, 64, 64]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contract.errors import Refused
+from models.denoiser import Denoiser
+
+EMBEDDING = 256
+"""Width of the joint embedding of timestep and condition."""
+
+FREQUENCIES = 64
+"""Sines and as many cosines of the timestep, from 1 down to 1/10000 of a radian a step."""
+
+
+@dataclass(frozen=True)
+class EdgeConfig:
+    """The shape of an EdgeUNet."""
+
+    condition_width: int
+    """Numbers in a condition vector."""
+
+    channels: int = 3
+    size: int = 64
+    """Height and width of the image in pixels: a multiple of patch * 2^(levels - 1)."""
+
+    patch: int = 4
+    """Edge of the patches that the stem folds into channels."""
+
+    widths: tuple[int, ...] = (96, 160, 224)
+    """Channels of each resolution, finest first; multiples of 32."""
+
+    blocks: int = 2
+    """Residual blocks of each resolution, on the way down and again on the way up."""
+
+    arch: str = "edge"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"widths": list(self.widths)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> EdgeConfig:
+        """Read a checked config; Refused where a key is unknown or missing or a number out of range."""
+        expected = sorted(field.name for field in fields(EdgeConfig))
+        if sorted(map(str, data)) != expected:
+            raise Refused(
+                f"edge network with {', '.join(sorted(map(str, data)))[:200]}; expected {', '.join(expected)}"
+            )
+        ranges = {
+            "condition_width": (1, 4096),
+            "channels": (1, 16),
+            "size": (8, 1024),
+            "patch": (1, 16),
+            "blocks": (1, 8),
+        }
+        for name, (low, high) in ranges.items():
+            if type(data[name]) is not int or not low <= data[name] <= high:
+                raise Refused(
+                    f"edge network: {name} {str(data[name])[:40]!r}; expected a whole number from {low} to {high}"
+                )
+        widths = data["widths"]
+        if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= 6:
+            raise Refused("edge network: expected 1 to 6 widths")
+        if any(type(width) is not int or not 32 <= width <= 1024 or width % 32 for width in widths):
+            raise Refused(f"edge network: widths {str(widths)[:60]}; expected multiples of 32 up to 1024")
+        coarsest = data["patch"] * 2 ** (len(widths) - 1)
+        if data["size"] % coarsest:
+            raise Refused(f"edge network: size {data['size']}; expected a multiple of {coarsest}")
+        return EdgeConfig(**(dict(data) | {"widths": tuple(widths)}))
+
+
+class Block(nn.Module):
+    """x + conv(relu(conv(relu(film(normalise(x)))))): the second convolution starts at zero."""
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__()
+        self.groups = inner // 16
+        self.film = nn.Linear(EMBEDDING, 2 * inner)
+        self.conv0 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.conv1 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.skip = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+        nn.init.zeros_(self.conv1.weight)
+        nn.init.zeros_(self.conv1.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """[B, inner, H, W] and the activated embedding [B, 256] to [B, outer, H, W]."""
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = F.relu(F.group_norm(x, self.groups) * (1.0 + scale) + shift)
+        skipped: Tensor = self.skip(x)
+        return skipped + self.conv1(F.relu(self.conv0(h)))
+
+
+class EdgeUNet(Denoiser):
+    """A U-Net over patches with FiLM from timestep and condition, and a learned null condition."""
+
+    def __init__(self, config: EdgeConfig) -> None:
+        super().__init__()
+        self.config: EdgeConfig = config  # type: ignore[assignment]
+        patches = config.channels * config.patch**2
+        widths = config.widths
+        self.null_condition = nn.Parameter(torch.zeros(config.condition_width))
+        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
+        self.condition = nn.Sequential(
+            nn.Linear(config.condition_width, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING)
+        )
+        self.stem = nn.Conv2d(patches, widths[0], 3, padding=1)
+        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(widths):
+            self.down.append(nn.ModuleList(Block(width, width) for _ in range(config.blocks)))
+            if level + 1 < len(widths):
+                self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
+        self.middle = Block(widths[-1], widths[-1])
+        self.grow, self.up = nn.ModuleList(), nn.ModuleList()
+        for level in reversed(range(len(widths))):
+            width = widths[level]
+            first = Block(2 * width, width)
+            self.up.append(nn.ModuleList([first, *(Block(width, width) for _ in range(config.blocks - 1))]))
+            if level:
+                self.grow.append(nn.Conv2d(width, widths[level - 1], 3, padding=1))
+        self.out = nn.Conv2d(widths[0], patches, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        exponents = torch.arange(FREQUENCIES, dtype=torch.float32) / (FREQUENCIES - 1)
+        self.register_buffer("frequencies", torch.exp(-exponents * 9.210340371976184), persistent=False)  # ln 10000
+
+    def embed_time(self, timesteps: Tensor) -> Tensor:
+        """int64 [B] timesteps as float [B, 256]."""
+        angles = timesteps.to(self.frequencies.dtype)[:, None] * self.frequencies
+        embedding: Tensor = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return embedding
+
+    def denoise(self, x: Tensor, time_embedding: Tensor, condition: Tensor) -> Tensor:
+        """The prediction [B, C, H, W] for x [B, C, H, W], embedding [B, 256] and condition [B, D]."""
+        embedding = F.silu(time_embedding + self.condition(condition))
+        h = self.stem(F.pixel_unshuffle(x, self.config.patch))
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.down):
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+            skips.append(h)
+            if level < len(self.shrink):
+                h = self.shrink[level](h)
+        h = self.middle(h, embedding)
+        for level, blocks in enumerate(self.up):
+            h = torch.cat([h, skips.pop()], dim=1)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+            if level < len(self.grow):
+                h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return F.pixel_shuffle(self.out(F.relu(h)), self.config.patch)

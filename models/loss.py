@@ -1,0 +1,73 @@
+"""The training loss: how far the prediction is from the clean image, weighted by noise level and by place.
+
+loss = denoising_loss(network, diffusion, images, condition, weight_map, generator)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contract.schedule import Diffusion
+from models.denoiser import Denoiser
+
+MAX_WEIGHT = 20.0
+"""Cap of 1 / (1 - alpha_bar), the v loss in terms of x0 (arXiv 2202.00512, section 4), infinite without noise."""
+
+
+def targets(diffusion: Diffusion, images: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy images, what the network should predict (both like `images`), and the loss weight [B]."""
+    alpha_bar = torch.from_numpy(diffusion.alpha_bar()).to(images.device)[timesteps]
+    alpha = alpha_bar.sqrt().to(images.dtype)[:, None, None, None]
+    sigma = (1.0 - alpha_bar).sqrt().to(images.dtype)[:, None, None, None]
+    noisy = alpha * images + sigma * noise
+    weight = torch.ones_like(alpha_bar)
+    if diffusion.prediction == "x0":
+        target, weight = images, (1.0 / (1.0 - alpha_bar)).clamp(max=MAX_WEIGHT)
+    elif diffusion.prediction == "v":
+        target = alpha * noise - sigma * images
+    else:
+        target = noise
+    return noisy, target, weight.to(images.dtype)
+
+
+def denoising_loss(
+    network: Denoiser,
+    diffusion: Diffusion,
+    images: Tensor,  # [B, C, H, W] in [-1, 1]
+    condition: Tensor,  # [B, D]
+    weight_map: Tensor | None = None,  # [B, 1, H, W], mean about 1
+    dropout: float = 0.1,
+) -> Tensor:
+    """Mean weighted squared error at uniform timesteps; `dropout` of the conditions become the null condition."""
+    batch = images.shape[0]
+    timesteps = torch.randint(diffusion.timesteps, (batch,), device=images.device)
+    noisy, target, weight = targets(diffusion, images, torch.randn_like(images), timesteps)
+    if network.null_condition is not None and dropout > 0.0:
+        dropped = torch.rand(batch, 1, device=images.device) < dropout
+        condition = torch.where(dropped, network.null_condition.to(condition.dtype), condition)
+    error = (network(noisy, timesteps, condition).float() - target) ** 2
+    if weight_map is not None:
+        error = error * weight_map
+    return (error.mean(dim=(1, 2, 3)) * weight).mean()
+
+
+def face_weights(landmarks: Tensor, size: int, extra: float = 4.0, radius: float = 0.075) -> Tensor:
+    """A map [B, 1, size, size] that weighs the surroundings of landmarks [B, L, 2] (shares of the picture) more.
+
+    The background weighs 1, a landmark 1 + extra, before each map is scaled to mean 1; `radius` is a share of
+    the width.
+    """
+    axis = (torch.arange(size, device=landmarks.device, dtype=landmarks.dtype) + 0.5) / size
+    dx = axis[None, None, :] - landmarks[:, :, 0:1]
+    dy = axis[None, None, :] - landmarks[:, :, 1:2]
+    bells = torch.exp(-0.5 * (dx[:, :, None, :] ** 2 + dy[:, :, :, None] ** 2) / radius**2)
+    weights = 1.0 + extra * bells.amax(dim=1, keepdim=True)
+    scaled: Tensor = weights / weights.mean(dim=(2, 3), keepdim=True)
+    return scaled
+
+
+def uniform_seed(seed: int, stream: int) -> int:
+    """A torch seed that is distinct for each (seed, stream)."""
+    return int(np.random.Philox(key=[seed, stream]).random_raw(1)[0] >> 1)

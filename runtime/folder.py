@@ -1,0 +1,91 @@
+"""Frames into a dataset folder: PNG encoding and writing on worker threads, records in order behind them.
+
+    with FolderOutput("frames", description) as output:
+        output.add(frames, records)               # returns at once; waits only when the disk can't keep up
+
+At most a few batches are in memory at any time.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from contract.dataset import Description, FolderWriter, Record
+from contract.errors import Refused
+
+PENDING_BATCHES = 2
+"""Batches that may wait for the disk: enough to overlap with the engine, few enough for any memory."""
+
+COMPRESS_LEVEL = 4
+"""zlib level of the PNGs. Sensor noise hardly compresses: level 9 takes several times as long for 1 % less."""
+
+CHANNELS = (1, 2, 3, 4)
+"""What a PNG holds: grey or colour, each with or without alpha."""
+
+
+class FolderOutput:
+    """A dataset folder being filled; `written` frames are already there when it is opened."""
+
+    def __init__(self, folder: str | Path, description: Description) -> None:
+        self._writer = FolderWriter(folder, description)
+        self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="png")
+        self._pending: deque[tuple[list[Future[None]], Sequence[Record]]] = deque()
+
+    def __enter__(self) -> FolderOutput:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            # After Ctrl-C what is under way is still kept; after a full disk it can't be.
+            if kind is None or kind is KeyboardInterrupt:
+                self._settle(0)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+            self._writer.close()
+
+    @property
+    def written(self) -> int:
+        return self._writer.written
+
+    def add(self, frames: npt.NDArray[np.uint8], records: Sequence[Record]) -> None:
+        """Take the next frames uint8 [B, H, W, C] with their records; OSError on a full disk."""
+        pairs = zip(frames, records, strict=True)
+        self._pending.append(([self._pool.submit(self._place, r["index"], frame) for frame, r in pairs], records))
+        self._settle(PENDING_BATCHES)
+
+    def _settle(self, pending: int) -> None:
+        """Record finished batches, oldest first, until at most `pending` are left."""
+        while len(self._pending) > pending:
+            futures, records = self._pending[0]
+            for future in futures:
+                future.result()
+            if records[0]["index"] == self._writer.written:  # Ctrl-C may have come between the next two lines
+                self._writer.append(records)
+            self._pending.popleft()
+
+    def _place(self, index: int, frame: npt.NDArray[np.uint8]) -> None:
+        self._writer.place(index, encode_png(frame))
+
+
+def check_channels(channels: int) -> None:
+    """Refused where a PNG can't hold that many channels."""
+    if channels not in CHANNELS:
+        raise Refused(f"frames of {channels} channels: the folder format holds 1 to {max(CHANNELS)}")
+
+
+def encode_png(frame: npt.NDArray[np.uint8]) -> bytes:
+    """A frame uint8 [H, W, C] as the content of a PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(
+        content, "png", compress_level=COMPRESS_LEVEL
+    )
+    return content.getvalue()

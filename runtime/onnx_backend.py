@@ -1,0 +1,139 @@
+"""The step graph in ONNX Runtime: on the CPU, or on its CUDA provider with everything kept on the GPU.
+
+    backend = open_cpu(Path("bundle"), manifest, "step.fp32.onnx")
+    frames = backend.sample(noise, condition)          # uint8 [B, H, W, C]
+
+onnxruntime is imported when a backend is opened, since it may not be there.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.bundle import MEND, Manifest, open_checked
+from contract.errors import Refused, Unavailable
+
+FATAL = 4
+"""ONNX Runtime's log level: its errors come as exceptions, and a second copy on stderr helps nobody."""
+
+
+def find(manifest: Manifest, precision: str) -> str | None:
+    """Name of the bundle's step graph of that precision for ONNX Runtime, None where there is none."""
+    for name, entry in manifest.files.items():
+        own = name.startswith("step.") and name.endswith(".onnx") and entry.extra.get("for") in (None, "onnxruntime")
+        if own and entry.precision == precision:
+            return name
+    return None
+
+
+def open_cpu(folder: Path, manifest: Manifest, file: str) -> OnnxBackend:
+    """Open a step graph on the CPU; Unavailable without onnxruntime, Refused where the file isn't what it should be."""
+    return OnnxBackend(_import("cpu"), folder, manifest, file, "CPUExecutionProvider", "cpu")
+
+
+def open_cuda(folder: Path, manifest: Manifest, file: str) -> OnnxBackend:
+    """Open a step graph on the GPU; Unavailable without a CUDA provider that starts here."""
+    ort = _import("cuda")
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise Unavailable("this onnxruntime has no CUDA provider; in place of .[cpu] run: pip install '.[cuda]'")
+    return OnnxBackend(ort, folder, manifest, file, "CUDAExecutionProvider", "cuda")
+
+
+class OnnxBackend:
+    """One session; x, x_next and the condition stay on the device through all K steps."""
+
+    def __init__(self, ort: Any, folder: Path, manifest: Manifest, file: str, provider: str, device: str) -> None:
+        self.seconds = 0.0
+        self._ort, self._device, self._name = ort, device, str(folder / file)
+        self._image, self._steps = manifest.image, manifest.sampler.steps
+        self._mend = MEND.format(folder=folder)
+        content = open_checked(folder, manifest, file)
+        self._session = self._guarded(lambda: _session(ort, content, provider))
+        if self._session.get_providers()[0] != provider:
+            raise Unavailable("the CUDA provider doesn't start here (no GPU, or another CUDA or cuDNN than it needs)")
+        self._check_graph(manifest)
+        self._step_values = [ort.OrtValue.ortvalue_from_numpy(np.array(k, np.int64)) for k in range(self._steps)]
+
+    def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
+        started = time.perf_counter()
+        frames: npt.NDArray[np.uint8] = self._guarded(lambda: self._sample(x, condition))
+        self.seconds += time.perf_counter() - started
+        return frames
+
+    def close(self) -> None:
+        """Free the session and its memory."""
+        self._session, self._step_values = None, []
+
+    def _sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
+        value, device = self._ort.OrtValue, self._device
+        image = self._image
+        # Two buffers take turns as x and x_next, so that no step allocates or leaves the device.
+        current = value.ortvalue_from_numpy(x, device, 0)
+        following = value.ortvalue_from_shape_and_type(x.shape, np.float32, device, 0)
+        frame = value.ortvalue_from_shape_and_type(
+            [len(x), image.height, image.width, image.channels], np.uint8, device, 0
+        )
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("condition", value.ortvalue_from_numpy(condition, device, 0))
+        binding.bind_ortvalue_output("frame", frame)
+        for step in self._step_values:
+            binding.bind_ortvalue_input("step", step)
+            binding.bind_ortvalue_input("x", current)
+            binding.bind_ortvalue_output("x_next", following)
+            self._session.run_with_iobinding(binding)
+            current, following = following, current
+        return frame.numpy()
+
+    def _check_graph(self, manifest: Manifest) -> None:
+        """Hold the graph's names, types and shapes against the manifest, before anything is allocated."""
+        channels, height, width = manifest.image
+        x = ("tensor(float)", [channels, height, width])
+        expected = {"x": x, "condition": ("tensor(float)", [manifest.schema.width]), "step": ("tensor(int64)", None)}
+        self._compare("inputs", self._session.get_inputs(), expected)
+        frame = ("tensor(uint8)", [height, width, channels])
+        self._compare("outputs", self._session.get_outputs(), {"x_next": x, "frame": frame})
+        steps = self._session.get_modelmeta().custom_metadata_map.get("steps")
+        if steps != str(self._steps):
+            raise Refused(f"{self._name}: made for {steps} steps, expected {self._steps} by the manifest; {self._mend}")
+
+    def _compare(self, what: str, found: Any, expected: dict[str, tuple[str, list[int] | None]]) -> None:
+        shapes = {node.name: (node.type, list(node.shape)) for node in found}
+        wanted = {name: (kind, [None, *sides] if sides else []) for name, (kind, sides) in expected.items()}
+        # The first axis is the batch: any name for it will do, a fixed number won't.
+        open_batch = {
+            name: (kind, [None if isinstance(sides[0], str) else sides[0], *sides[1:]] if sides else [])
+            for name, (kind, sides) in shapes.items()
+        }
+        if open_batch != wanted:
+            raise Refused(f"{self._name}: {what} {open_batch}, expected {wanted} by the manifest; {self._mend}")
+
+    def _guarded(self, call: Any) -> Any:
+        """Call into ONNX Runtime; its own errors, which share no base class, become Refused."""
+        try:
+            return call()
+        except (MemoryError, Unavailable):
+            raise
+        except Exception as error:
+            text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise Refused(f"{self._name}: ONNX Runtime says: {text[:300]}; {self._mend}") from error
+
+
+def _import(extra: str) -> Any:
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError:
+        raise Unavailable(f"onnxruntime isn't installed; run: pip install '.[{extra}]'") from None
+    onnxruntime.set_default_logger_severity(FATAL)
+    return onnxruntime
+
+
+def _session(ort: Any, content: bytes, provider: str) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL
+    return ort.InferenceSession(content, options, providers=[provider])

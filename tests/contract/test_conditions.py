@@ -1,0 +1,185 @@
+"""Properties of condition schemas that hold for every condition, and what a damaged schema comes to."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.conditions import Condition, Field, Schema
+from contract.errors import Refused, UsageError
+from contract.schemas import CABIN, DOCUMENT, SCHEMAS
+
+FLOAT32_ROUNDING = 1e-6
+"""Vectors are float32, whose relative spacing is 6e-8; a decoded number may move by that share of its range."""
+
+schemas = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+
+
+def values_of(field: Field) -> st.SearchStrategy[Any]:
+    return st.sampled_from(field.values) if field.is_class else st.floats(field.low, field.high)
+
+
+def conditions_of(schema: Schema, partial: bool = False) -> st.SearchStrategy[Condition]:
+    fields = {field.name: values_of(field) for field in schema.fields}
+    return st.fixed_dictionaries({}, optional=fields) if partial else st.fixed_dictionaries(fields)
+
+
+@schemas
+@given(data=st.data())
+def test_decode_gives_back_what_encode_took(schema: Schema, data: st.DataObject) -> None:
+    condition = data.draw(conditions_of(schema))
+    decoded = schema.decode(schema.encode([condition]))[0]
+    for field in schema.fields:
+        if field.is_class:
+            assert decoded[field.name] == condition[field.name]
+        else:
+            moved = abs(float(decoded[field.name]) - float(condition[field.name]))
+            assert moved <= FLOAT32_ROUNDING * (field.high - field.low)
+
+
+@schemas
+@given(data=st.data())
+def test_encoded_numbers_stay_in_their_slots_and_range(schema: Schema, data: st.DataObject) -> None:
+    vector = schema.encode([data.draw(conditions_of(schema))])
+    assert vector.dtype == np.float32 and vector.shape == (1, schema.width)
+    assert np.abs(vector).max() <= 1.0
+    filled = {slot for field in schema.fields for slot in range(schema.width)[field.slots]}
+    assert all(vector[0, slot] == 0 for slot in set(range(schema.width)) - filled)
+
+
+def test_the_document_encodes_as_its_ten_numbers() -> None:
+    condition = {
+        "fatigue_level": "moderate",
+        "distraction_type": "eating",
+        "lighting": "backlight",
+        "accessory": "mask",
+    }
+    expected = np.array([[0.6, 0.5, 0.8, 0.2, 1, 0, 0, 0, 0, 0]], dtype=np.float32)
+    np.testing.assert_array_equal(DOCUMENT.encode([condition]), expected)
+
+
+@schemas
+@given(seed=st.integers(0, 2**32), data=st.data())
+def test_open_fields_are_drawn_from_their_bands_and_set_ones_are_kept(
+    schema: Schema, seed: int, data: st.DataObject
+) -> None:
+    wanted = data.draw(conditions_of(schema, partial=True))
+    drawn = schema.complete(wanted, np.random.default_rng(seed))
+    assert tuple(drawn) == schema.names
+    assert drawn | wanted == drawn
+    for field in schema.fields:
+        if field.name not in wanted and field.prior:
+            row = schema.field(field.given).values.index(str(drawn[field.given])) if field.given else 0
+            low, high = field.prior[row]
+            assert low <= float(drawn[field.name]) <= high
+
+
+@given(seed=st.integers(0, 2**32), level=st.sampled_from(CABIN.field("fatigue_level").values))
+def test_setting_a_field_moves_no_other_draw_but_those_that_follow_it(seed: int, level: str) -> None:
+    free = CABIN.complete({}, np.random.default_rng(seed))
+    bound = CABIN.complete({"fatigue_level": level}, np.random.default_rng(seed))
+    followers = {field.name for field in CABIN.fields if field.given == "fatigue_level"} | {"fatigue_level"}
+    assert followers == {"fatigue_level", "eye_openness", "mouth_openness"}
+    assert {name for name in CABIN.names if free[name] != bound[name]} <= followers
+
+
+def test_open_classes_come_as_often_as_their_weights_say() -> None:
+    generator = np.random.default_rng(0)
+    hats = sum(CABIN.complete({}, generator)["headwear"] == "hat" for _ in range(4000))
+    assert abs(hats / 4000 - 0.2) < 0.03  # five standard deviations of a 4000-fold draw
+
+
+@given(names=st.lists(st.sampled_from([f.name for f in CABIN.fields if f.is_class]), unique=True, max_size=4))
+@settings(max_examples=30)
+def test_a_grid_has_every_combination_once_the_last_field_fastest(names: list[str]) -> None:
+    cells = [tuple(cell.values()) for cell in CABIN.grid(names)]
+    assert len(cells) == len(set(cells)) == math.prod(len(CABIN.field(name).values) for name in names)
+    positions = [tuple(CABIN.field(n).values.index(str(v)) for n, v in zip(names, cell, strict=True)) for cell in cells]
+    assert positions == sorted(positions)
+
+
+@schemas
+def test_a_schema_survives_json(schema: Schema) -> None:
+    assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+@schemas
+@pytest.mark.parametrize(
+    "pair", ["", "colour=red", "lighting", "lighting=", "lighting=dawn", "accessory=1", "=day", "lighting=Day"]
+)
+def test_a_wrong_pair_is_a_usage_error_that_lists_what_is_valid(schema: Schema, pair: str) -> None:
+    with pytest.raises(UsageError, match=r"day|fatigue_level|glasses"):
+        schema.parse([pair])
+
+
+@pytest.mark.parametrize("text", ["1.01", "-0.01", "nan", "inf", "", "wide", "1e999"])
+def test_a_number_out_of_range_names_its_range(text: str) -> None:
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        CABIN.parse([f"eye_openness={text}"])
+
+
+def test_what_sunglasses_and_a_mask_hide() -> None:
+    base = CABIN.complete({"accessory": "none", "distraction_type": "none"}, np.random.default_rng(0))
+    base["eye_openness"] = 0.9
+    assert CABIN.hidden(base) == ()
+    dark = ("fatigue_level", "eye_openness", "gaze_yaw", "gaze_pitch")
+    assert CABIN.hidden(base | {"accessory": "sunglasses"}) == dark
+    assert CABIN.hidden(base | {"accessory": "mask"}) == ("mouth_openness",)
+    assert CABIN.hidden(base | {"eye_openness": 0.1}) == ("gaze_yaw", "gaze_pitch")
+
+
+ABSURD: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    4097,
+    10**400,
+    1e308,
+    math.nan,
+    math.inf,
+    "",
+    "x",
+    "none",
+    [],
+    {},
+    [[]],
+    [1, "a"],
+    {"a": 1},
+]
+
+
+def nodes(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside a JSON tree."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path] * bool(path) + [found for key, value in items for found in nodes(value, (*path, key))]
+
+
+@schemas
+@given(data=st.data())
+@settings(max_examples=300)
+def test_an_absurd_schema_is_refused_or_still_works(schema: Schema, data: st.DataObject) -> None:
+    mutated = copy.deepcopy(schema.to_dict())
+    *parents, last = data.draw(st.sampled_from(nodes(mutated)))
+    place: Any = mutated
+    for key in parents:
+        place = place[key]
+    if data.draw(st.booleans()):
+        del place[last]
+    else:
+        place[last] = data.draw(st.sampled_from(ABSURD))
+    try:
+        read = Schema.from_dict(mutated)
+    except Refused as error:
+        assert "\n" not in str(error)
+        return
+    condition = read.complete({}, np.random.default_rng(0))
+    assert read.encode([condition]).shape == (1, read.width)
+    assert Schema.from_dict(json.loads(json.dumps(read.to_dict()))) == read

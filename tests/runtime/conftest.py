@@ -1,0 +1,24 @@
+"""One fake bundle for the whole session, and a copy for tests that damage theirs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.fake_bundle import write_fake_bundle
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that no test changes."""
+    folder = tmp_path_factory.mktemp("fake") / "bundle"
+    write_fake_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def own_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """A copy that the test may damage."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))

@@ -1,0 +1,147 @@
+"""Imports go one way, and what goes onto a vehicle works where torch can't be imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fake_bundle import write_fake_bundle
+
+ROOT = Path(__file__).parents[1]
+
+ROOMS = {
+    "contract": set(),
+    "models": {"contract"},
+    "training": {"contract", "models"},
+    "export": {"contract", "models"},
+    "runtime": {"contract"},
+    "audit": {"contract", "runtime", "models", "training.data"},
+    "benchmarks": {"contract", "models", "training", "export", "runtime", "audit"},
+}
+"""What each folder may import of the others; `training.data` is that package alone."""
+
+EXCEPTIONS = {"export/verify.py": {"runtime"}}
+
+LIBRARIES = {
+    "contract": {"numpy"},
+    "runtime": {"numpy", "PIL", "tqdm", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"},
+}
+"""What the folders that go onto a vehicle may import beside the standard library."""
+
+LAZY = {"onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"}
+"""Engines and drivers, which may be absent: imported inside a function only."""
+
+
+def files_of(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imports_of(tree: ast.AST, package: str) -> Iterator[str]:
+    """Full dotted names of everything that is imported, `from a import b` as `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def allowed(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+def violations(path: Path, source: str) -> list[str]:
+    """The imports of a file that its room may not make."""
+    relative = path.relative_to(ROOT)
+    room = relative.parts[0]
+    rooms = ROOMS[room] | {room} | EXCEPTIONS.get(relative.as_posix(), set())
+    found = imports_of(ast.parse(source), ".".join(relative.parts[:-1]))
+    wrong = []
+    for name in found:
+        top = name.split(".")[0]
+        if top in ROOMS or top == "tests":
+            wrong += [name] * (not allowed(name, rooms))
+        elif room in LIBRARIES:
+            wrong += [name] * (top not in LIBRARIES[room] and top not in sys.stdlib_module_names)
+    return wrong
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_one_way(room: str) -> None:
+    files = files_of(room)
+    found = {str(path.relative_to(ROOT)): violations(path, path.read_text()) for path in files}
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+CASES = {
+    "import torch": ("runtime/generator.py", ["torch"]),
+    "from models.networks import build": ("runtime/generator.py", ["models.networks.build"]),
+    "def f():\n    import models": ("contract/bundle.py", ["models"]),
+    "from ..models import edge": ("runtime/x.py", ["models.edge"]),
+    "from . import noise": ("runtime/x.py", []),
+    "import training.train": ("audit/x.py", ["training.train"]),
+    "from training.data import cabin": ("audit/x.py", []),
+    "from runtime import Generator": ("export/verify.py", []),
+    "from runtime import Generator  # elsewhere": ("export/graph.py", ["runtime.Generator"]),
+    "import tests.fake_bundle": ("benchmarks/x.py", ["tests.fake_bundle"]),
+}
+
+
+@pytest.mark.parametrize(("source", "case"), CASES.items(), ids=CASES)
+def test_the_rule_sees_what_it_has_to(source: str, case: tuple[str, list[str]]) -> None:
+    assert violations(ROOT / case[0], source) == case[1]
+
+
+@pytest.mark.parametrize("room", LIBRARIES)
+def test_engines_are_imported_only_when_they_are_used(room: str) -> None:
+    for path in files_of(room):
+        top_level = ast.Module(
+            [n for n in ast.parse(path.read_text()).body if isinstance(n, (ast.Import, ast.ImportFrom))], []
+        )
+        eager = {name.split(".")[0] for name in imports_of(top_level, room)} & LAZY
+        assert not eager, f"{path}: {eager}"
+
+
+FORBIDDEN = """
+import sys
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names!r}:
+            raise ImportError(name + " can't be imported here")
+
+sys.meta_path.insert(0, Forbidden())
+from {module} import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def run_without(names: set[str], module: str, *argv: object) -> subprocess.CompletedProcess[str]:
+    script = FORBIDDEN.format(names=names, module=module)
+    command = [sys.executable, "-c", script, *map(str, argv)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_runtime_works_where_torch_cannot_be_imported(tmp_path: Path) -> None:
+    write_fake_bundle(tmp_path / "bundle")
+    absent = {"torch", "onnx", "onnxscript", "tests", "models", "training", "export", "audit"}
+    done = run_without(absent, "runtime.generate", tmp_path / "bundle", "-o", tmp_path / "d", "-n", 3)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "d" / "frames").glob("*.png"))) == 3
+    done = run_without(absent, "runtime.verify", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_an_engine_the_error_names_the_extra(tmp_path: Path) -> None:
+    write_fake_bundle(tmp_path / "bundle")
+    command = (tmp_path / "bundle", "-o", tmp_path / "d", "--backend", "cpu")
+    done = run_without({"onnxruntime"}, "runtime.generate", *command)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "onnxruntime isn't installed" in done.stderr and "pip install '.[cpu]'" in done.stderr
+    assert not (tmp_path / "d").exists()

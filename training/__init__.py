@@ -1,0 +1,1 @@
+"""From rendered or recorded frames to a checkpoint: data sources, training, distillation."""

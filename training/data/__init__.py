@@ -1,0 +1,1 @@
+"""Sources of labelled frames: the procedural cabin, and folders on disk."""

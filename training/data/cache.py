@@ -1,0 +1,153 @@
+"""Rendered frames kept on disk in shards, so that training reads them at memory speed.
+
+    python -m training.data.cache build/cabin64 -n 49152 --size 64
+
+A cache is a folder of `shard-NNNNN.npz` (frames, conditions, landmarks, hidden, subjects) and `cache.json`. Each
+shard appears whole; the same command goes on where it stopped. Frames are those of `Cabin.render`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from contract.conditions import Schema
+from contract.errors import Refused, UsageError, run_command
+from contract.schemas import CABIN
+from training.data.cabin import LANDMARKS, Cabin, frames_per_batch
+from training.data.driver import DOMAINS
+
+FORMAT = "dms-edge/cache@1"
+SHARD = 1024
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Every frame of a source in memory."""
+
+    schema: Schema
+    frames: npt.NDArray[np.uint8]
+    """[N, H, W, 3]"""
+    conditions: npt.NDArray[np.float32]
+    """[N, schema.width], encoded"""
+    landmarks: npt.NDArray[np.float32] | None
+    """[N, L, 2] as shares of width and height, where the source knows them"""
+    hidden: npt.NDArray[np.bool_]
+    """[N, fields of the schema]: what the frame doesn't show"""
+    subjects: npt.NDArray[np.int64] | None
+    fingerprint: str
+    """sha256 over the frames and conditions, for a checkpoint's lineage."""
+
+
+def fingerprint(frames: npt.NDArray[np.uint8], conditions: npt.NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(frames))
+    digest.update(np.ascontiguousarray(conditions))
+    return digest.hexdigest()
+
+
+def read_cache(folder: Path) -> Cached:
+    """All whole shards of a cache folder; Refused when there is none."""
+    if not (folder / "cache.json").is_file():
+        raise Refused(f"{folder}: no cache.json; render one with `python -m training.data.cache {folder}`")
+    shards = sorted(folder.glob("shard-*.npz"))
+    if not shards:
+        raise Refused(f"{folder}: no shard; go on with `python -m training.data.cache {folder}`")
+    columns: dict[str, list[Any]] = {}
+    for shard in shards:
+        with np.load(shard, allow_pickle=False) as arrays:
+            for name in ("frames", "conditions", "landmarks", "hidden", "subjects"):
+                columns.setdefault(name, []).append(arrays[name])
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Cached(CABIN, fingerprint=fingerprint(joined["frames"], joined["conditions"]), **joined)
+
+
+def write_cache(folder: Path, count: int, size: int, seed: int, domain: str) -> int:
+    """Render `count` frames (rounded up to whole shards) into `folder`; returns how many lie there."""
+    plan = {
+        "format": FORMAT,
+        "size": size,
+        "seed": seed,
+        "domain": asdict(DOMAINS[domain]),
+        "landmarks": list(LANDMARKS),
+    }
+    plan = json.loads(json.dumps(plan))
+    folder.mkdir(parents=True, exist_ok=True)
+    described = folder / "cache.json"
+    if described.exists():
+        if json.loads(described.read_text()) != plan:
+            raise Refused(f"{described}: holds another cache; choose another folder or remove this one")
+    elif any(folder.iterdir()):
+        raise Refused(f"{folder}: holds other files; choose an empty folder")
+    else:
+        described.write_text(json.dumps(plan, indent=2))
+    cabin = Cabin(size, DOMAINS[domain])
+    shards = -(-count // SHARD)
+    with tqdm(total=shards * SHARD, unit="frame", disable=None) as progress:
+        for number in range(shards):
+            _write_shard(folder / f"shard-{number:05d}.npz", cabin, seed, number, progress)
+    return shards * SHARD
+
+
+def _write_shard(path: Path, cabin: Cabin, seed: int, number: int, progress: Any) -> None:
+    if path.exists():
+        progress.update(SHARD)
+        return
+    step = frames_per_batch(cabin.size)
+    batches = []
+    for start in range(number * SHARD, (number + 1) * SHARD, step):
+        batches.append(cabin.render(seed, range(start, start + step)))
+        progress.update(step)
+    hidden = np.array([[name in names for name in CABIN.names] for batch in batches for names in batch.hidden])
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            frames=np.concatenate([batch.frames for batch in batches]),
+            conditions=np.concatenate([CABIN.encode(batch.conditions) for batch in batches]),
+            landmarks=np.concatenate([batch.landmarks for batch in batches]),
+            hidden=hidden,
+            subjects=np.concatenate([batch.subjects for batch in batches]),
+        )
+    os.replace(partial, path)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.data.cache",
+        description="Render driver frames with exact labels into a folder that training reads.",
+        epilog="example: python -m training.data.cache build/cabin64 -n 49152 --size 64",
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("-n", type=int, default=49_152, help="frames, rounded up to shards of 1024 (49152)")
+    parser.add_argument("--size", type=int, default=64, help="pixels of an edge (64)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.n < 1 or args.size < 16 or args.size % 16 or args.size > 512:
+        raise UsageError(
+            f"-n {args.n} --size {args.size}: expected at least 1 frame of 16 to 512 pixels, a multiple of 16"
+        )
+    total = write_cache(args.folder, args.n, args.size, args.seed, args.domain)
+    print(f"{args.folder}: {total} frames of {args.size} px")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command("training.data.cache", lambda: run(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

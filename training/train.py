@@ -1,0 +1,180 @@
+"""Train the edge network on labelled frames.
+
+    python -m training.data.cache build/cabin64 -n 40960
+    python -m training.train build/cabin64 -o build/run --samples 1000000
+
+The run's folder holds `checkpoint.pt` (EMA weights, ready to export), `log.jsonl`, sample grids, and `state.pt`
+with which the same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from contract.errors import Refused, UsageError, run_command
+from contract.schedule import trailing
+from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from models.diffusion import ddim
+from training.data.source import read_source
+from training.trainer import Settings, Trainer
+
+LOG_EVERY = 50
+"""Batches between two lines of the log."""
+
+GRID = (4, 8)
+"""Rows and columns of a sample grid."""
+
+
+def sample_grid(checkpoint: Checkpoint, path: Path, seed: int = 0) -> None:
+    """Draw GRID conditions of the schema's prior with the checkpoint's default sampler into one PNG."""
+    rows, columns = GRID
+    schema, config = checkpoint.schema, checkpoint.config
+    streams = [np.random.Generator(np.random.Philox(key=[seed, i])) for i in range(rows * columns)]
+    condition = schema.encode([schema.complete({}, stream) for stream in streams])
+    shape = (config.channels, config.size, config.size)
+    noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
+    timesteps = trailing(checkpoint.diffusion.timesteps, checkpoint.sampler.steps)
+    guidance = checkpoint.sampler.guidance
+    _, frames = ddim(
+        checkpoint.network(),
+        checkpoint.diffusion,
+        torch.from_numpy(noise),
+        torch.from_numpy(condition),
+        timesteps,
+        guidance,
+    )
+    tiles = frames.numpy().reshape(rows, columns, config.size, config.size, config.channels)
+    sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(rows * config.size, columns * config.size, config.channels)
+    partial = path.with_suffix(".part")
+    Image.fromarray(sheet.squeeze()).save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def train(trainer: Trainer, folder: Path, every: int) -> None:
+    """Run to the end of the settings' samples, saving state, checkpoint and a sample grid every `every` images."""
+    started, first, losses = time.monotonic(), trainer.seen, []
+    total = trainer.settings.samples
+    with (
+        (folder / "log.jsonl").open("a") as log,
+        tqdm(total=total, initial=first, unit="img", unit_scale=True, disable=None) as progress,
+    ):
+        while trainer.seen < total:
+            losses.append(trainer.step())
+            progress.update(trainer.settings.batch)
+            if len(losses) == LOG_EVERY or trainer.seen >= total:
+                rate = (trainer.seen - first) / (time.monotonic() - started)
+                mean = float(np.mean(losses))
+                if not np.isfinite(mean):
+                    raise Refused(f"loss {mean} after {trainer.seen} images; go on with a smaller --lr in a new folder")
+                line = {
+                    "samples": trainer.seen,
+                    "loss": round(mean, 5),
+                    "lr": trainer.learning_rate(),
+                    "rate": round(rate, 1),
+                }
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+                progress.set_postfix(loss=f"{mean:.4f}")
+                losses.clear()
+            if trainer.seen // every != (trainer.seen - trainer.settings.batch) // every or trainer.seen >= total:
+                _save(trainer, folder)
+
+
+def _save(trainer: Trainer, folder: Path) -> None:
+    checkpoint = trainer.checkpoint()
+    trainer.save(folder / "state.pt")
+    write_checkpoint(folder / "checkpoint.pt", checkpoint)
+    sample_grid(checkpoint, folder / f"samples-{trainer.seen:09d}.png")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    default = Settings()
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train",
+        description="Train the edge network on a cache of rendered frames or a folder of labelled images.",
+        epilog="example: python -m training.train build/cabin64 -o build/run --samples 1000000",
+    )
+    parser.add_argument("data", type=Path, help="a cache of the cabin, or an imagefolder with metadata.jsonl")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/run"), help="folder of the run (build/run)")
+    parser.add_argument("--samples", type=int, default=default.samples, help="images seen in all (1000000)")
+    parser.add_argument("--batch", type=int, default=default.batch)
+    parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate (0.001)")
+    parser.add_argument("--warmup", type=int, default=default.warmup, help="images of rising learning rate (20000)")
+    parser.add_argument(
+        "--cooldown", type=float, default=default.cooldown, help="last share of the run, in which it falls (0.3)"
+    )
+    parser.add_argument("--widths", type=int, nargs="+", default=list(default.widths), help="channels, finest first")
+    parser.add_argument("--patch", type=int, default=default.patch, help="edge of the stem's patches (4)")
+    parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
+    parser.add_argument("--init-from", type=Path, metavar="CKPT", help="begin with this checkpoint's EMA weights")
+    parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
+    parser.add_argument("--save-every", type=int, default=50_000, help="images between two saves (50000)")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args(argv)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    checks = {
+        "--samples": (args.samples, 1, 10**10),
+        "--batch": (args.batch, 1, 65_536),
+        "--lr": (args.lr, 1e-8, 1.0),
+        "--warmup": (args.warmup, 0, 10**9),
+        "--cooldown": (args.cooldown, 0.0, 1.0),
+        "--face-weight": (args.face_weight, 0.0, 1000.0),
+        "--save-every": (args.save_every, 1, 10**10),
+        "--seed": (args.seed, 0, 2**63 - 1),
+    }
+    for flag, (value, low, high) in checks.items():
+        if not low <= value <= high:
+            raise UsageError(f"{flag} {value}: expected {low:g} to {high:g}")
+    return Settings(
+        tuple(args.widths), args.patch, args.samples, args.batch, args.lr, args.warmup, args.cooldown,
+        face_weight=args.face_weight, seed=args.seed,
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    source = read_source(args.data, args.schema)
+    trainer = Trainer(settings, source, args.device)
+    state = args.output / "state.pt"
+    if state.is_file():
+        trainer.resume(state)
+        print(f"{args.output}: going on after {trainer.seen} of {settings.samples} images")
+    elif args.output.is_dir() and any(args.output.iterdir()):
+        raise Refused(f"{args.output}: holds other files; choose an empty folder with -o")
+    elif args.init_from is not None:
+        trainer.start_from(read_checkpoint(args.init_from))
+    args.output.mkdir(parents=True, exist_ok=True)
+    about: dict[str, Any] = {"command": _command(args), "parameters": sum(w.numel() for w in trainer.weights.values())}
+    about |= {"machine": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    (args.output / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+    train(trainer, args.output, args.save_every)
+    written = args.output / "checkpoint.pt"
+    print(f"{written}: {trainer.seen} images; export it with python -m export {written}")
+    return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    return "python -m training.train " + " ".join(f"--{k.replace('_', '-')}={v}" for k, v in sorted(vars(args).items()))
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command("training.train", lambda: run(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

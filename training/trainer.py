@@ -1,0 +1,184 @@
+"""One training run: network, optimizer and EMA weights, with everything needed to go on after an interruption.
+
+The optimizer state lives in `state.pt` of the run's folder and never in a checkpoint; a checkpoint holds EMA
+weights alone.
+
+    trainer = Trainer(settings, source)
+    loss = trainer.step()
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contract.errors import Refused
+from contract.schedule import Diffusion
+from models.checkpoint import Checkpoint, SamplerDefaults
+from models.edge import EdgeConfig
+from models.loss import denoising_loss, face_weights
+from models.networks import build
+from training.data.cache import Cached
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do; stored beside its state, and the same when it goes on."""
+
+    widths: tuple[int, ...] = (64, 128, 160)
+    patch: int = 4
+    samples: int = 1_000_000
+    """Images seen in all; the learning rate falls to zero over the last `cooldown` share of them."""
+    batch: int = 64
+    lr: float = 1e-3
+    warmup: int = 20_000
+    """Images over which the learning rate rises."""
+    cooldown: float = 0.3
+    dropout: float = 0.1
+    """Share of conditions replaced by the null condition, so that guidance has something to steer away from."""
+    face_weight: float = 4.0
+    """Extra weight of the loss around the landmarks of the face; 0 weighs all pixels alike."""
+    ema: float = 0.9995
+    """Decay of the averaged weights a step, reached gradually."""
+    guidance: float = 2.0
+    """Guidance scale that samples and the checkpoint use by default."""
+    steps: int = 10
+    """Number of DDIM steps that samples and the checkpoint use by default."""
+    seed: int = 0
+
+
+class Trainer:
+    """Draws batches from a source in memory and improves a network on them."""
+
+    def __init__(self, settings: Settings, source: Cached, device: str = "cpu") -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.source, self.device = settings, source, torch.device(device)
+        self.diffusion = Diffusion(1000, "cosine-zero", "x0")
+        size, channels = source.frames.shape[1], source.frames.shape[3]
+        config = {"widths": settings.widths, "patch": settings.patch, "size": size, "channels": channels}
+        self.config = EdgeConfig.from_dict(EdgeConfig(source.schema.width).to_dict() | config)
+        self.network = build(self.config).to(self.device, memory_format=torch.channels_last)
+        self.weights = dict(self.network.named_parameters())
+        self.averaged = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), settings.lr, (0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        self.seen = 0
+        self.history: Mapping[str, Any] = {}
+        self._order: Iterator[np.ndarray[Any, Any]] = iter(())
+
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """Begin with another checkpoint's EMA weights; Refused where the networks differ."""
+        if checkpoint.config != self.config:
+            raise Refused(
+                f"--init-from: a network {checkpoint.config.to_dict()}; this run trains {self.config.to_dict()}"
+            )
+        if checkpoint.schema != self.source.schema or checkpoint.diffusion != self.diffusion:
+            raise Refused("--init-from: the checkpoint has another schema or diffusion than this run")
+        with torch.no_grad():
+            for name, weight in checkpoint.weights.items():
+                self.weights[name].copy_(weight.float())
+                self.averaged[name].copy_(weight.float())
+        self.history = {"init_from": checkpoint.sha256, "before": dict(checkpoint.lineage)}
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then constant, then a linear fall to 0 at the end."""
+        s = self.settings
+        rise = min(1.0, (self.seen + s.batch) / max(1, s.warmup))
+        fall = min(1.0, (s.samples - self.seen) / max(1.0, s.cooldown * s.samples))
+        return s.lr * rise * max(0.0, fall)
+
+    def step(self) -> float:
+        """One batch; returns its loss."""
+        s = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        images, condition, weight_map = self._batch(self._next_rows())
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss = denoising_loss(self.network, self.diffusion, images, condition, weight_map, s.dropout)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.seen += s.batch
+        steps = self.seen / s.batch
+        decay = min(s.ema, (1.0 + steps) / (10.0 + steps))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.values()), list(self.weights.values()), 1.0 - decay)
+        return float(loss.detach())
+
+    def _next_rows(self) -> np.ndarray[Any, Any]:
+        """Row numbers of the next batch: every frame once before any comes again."""
+        for rows in self._order:
+            return rows
+        count, batch = len(self.source.frames), self.settings.batch
+        stream = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.seen]))
+        rows = stream.permutation(count) if count >= batch else stream.integers(count, size=batch)
+        self._order = iter([rows[i : i + batch] for i in range(0, len(rows) - batch + 1, batch)])
+        return next(self._order)
+
+    def _batch(self, rows: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Images in [-1, 1] [B, C, H, W], conditions [B, D], and the weight map of the loss."""
+        frames = torch.from_numpy(self.source.frames[rows]).to(self.device)
+        images = (frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+        condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
+        if self.source.landmarks is None or self.settings.face_weight == 0.0:
+            return images, condition, None
+        landmarks = torch.from_numpy(self.source.landmarks[rows]).to(self.device)
+        return images, condition, face_weights(landmarks, images.shape[-1], self.settings.face_weight)
+
+    def checkpoint(self, weights: Mapping[str, Tensor] | None = None) -> Checkpoint:
+        """EMA weights as float16 with what sampling and export need to know."""
+        s = self.settings
+        lineage = {
+            "data": self.source.fingerprint,
+            "frames": len(self.source.frames),
+            "samples": self.seen,
+            "steps": self.seen // s.batch,
+            "seed": s.seed,
+            "settings": asdict(s) | {"widths": list(s.widths)},
+            "epsilon": None,
+            "delta": None,
+            **self.history,
+        }
+        stored = {name: weight.half() for name, weight in (weights or self.averaged).items()}
+        sampler = SamplerDefaults(None, s.steps, s.guidance)
+        return Checkpoint(self.config, self.source.schema, self.diffusion, stored, sampler, lineage=lineage)
+
+    def save(self, path: Path) -> None:
+        """Everything needed to go on, whole or not at all."""
+        partial = path.with_suffix(".part")
+        content = {
+            "settings": asdict(self.settings) | {"widths": list(self.settings.widths)},
+            "data": self.source.fingerprint,
+            "seen": self.seen,
+            "weights": self.weights,
+            "averaged": self.averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "history": dict(self.history),
+        }
+        torch.save(content, partial)
+        os.replace(partial, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from `save`; Refused where the settings or the data are other ones."""
+        content = torch.load(path, map_location=self.device, weights_only=True)
+        if content["settings"] != asdict(self.settings) | {"widths": list(self.settings.widths)}:
+            raise Refused(f"{path}: an unfinished run with other settings; give the same ones or another folder")
+        if content["data"] != self.source.fingerprint:
+            raise Refused(f"{path}: an unfinished run on other data; give the same --data or another folder")
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(content["weights"][name])
+                self.averaged[name].copy_(content["averaged"][name])
+        self.optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["random"].cpu())
+        self.seen, self.history = content["seen"], content["history"]
