@@ -9,11 +9,9 @@ that any change of meaning is refused, while changed whitespace is harmless.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from typing import Any, NamedTuple
 
 from contract.conditions import Schema
 from contract.errors import Refused
+from contract.files import parse_json, write_whole
 
 VERSION = "0.1.0"
 """Version of the software, written into bundles and datasets."""
@@ -180,64 +179,11 @@ def open_checked(folder: str | Path, manifest: Manifest, name: str) -> bytes:
     return content
 
 
-def sha256_of(path: str | Path) -> str:
-    """sha256 of a file in hexadecimal, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
-    """Write a file whole or not at all: a temporary name beside it, then a rename.
-
-    `sync` waits for the disk, so that the file also survives a power cut right after the return.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a failed write doesn't say of which file
-        raise
-
-
 def digest_of(data: Mapping[str, Any]) -> str:
     """sha256 of the canonical JSON of `data` without its key `digest`."""
     content = {key: value for key, value in data.items() if key != "digest"}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def parse_json(content: bytes) -> Any:
-    """Strict JSON: NaN, infinities, repeated keys and bottomless nesting raise ValueError."""
-    try:
-        return json.loads(content.decode(), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} where a finite number was expected")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
 
 
 def _check_format(found: object) -> None:

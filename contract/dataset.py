@@ -24,9 +24,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from contract.bundle import VERSION, parse_json, write_whole
+from contract.bundle import VERSION
 from contract.conditions import Condition, Schema
 from contract.errors import Refused
+from contract.files import parse_json, write_whole
 
 try:
     import fcntl

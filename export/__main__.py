@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from contract.arguments import Parser
 from contract.bundle import Manifest
-from contract.errors import Unavailable, UsageError, run_command
+from contract.errors import Unavailable, run_command
+from export.graphs import PRECISIONS
 
 PROGRAM = "python -m export"
 
@@ -22,30 +24,27 @@ EXAMPLES = """examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose complaints are one line, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; UsageError where it is wrong."""
-    layout = argparse.RawDescriptionHelpFormatter
-    description = (__doc__ or "").partition("\n")[0]
-    parser = Parser(PROGRAM, description=description, epilog=EXAMPLES, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(prog=PROGRAM, description=(__doc__ or "").partition("\n")[0], epilog=EXAMPLES)
     add = parser.add_argument
     add("checkpoint", metavar="CKPT.pt", help="a trained checkpoint, or a bare state dict")
     add("-o", "--output", default="bundle", metavar="FOLDER", help="the bundle to write or replace (bundle)")
+    add("--precision", nargs="+", choices=PRECISIONS, default=["fp32"], help="step graphs to write (fp32)")
+    add_checkpoint_options(parser)
+    return parser.parse_args(argv)
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said about a checkpoint and its export; `python -m export.trt` takes the same."""
+    add = parser.add_argument
     add("--steps", type=int, metavar="N", help="sampling steps (the checkpoint's default)")
     add("--guidance", type=float, metavar="G", help="guidance scale, 1 is none (the checkpoint's default)")
-    add("--precision", nargs="+", choices=["fp32"], default=["fp32"], help="step graphs to write (fp32)")
     add("--verify", choices=["quick", "full"], default="quick", help="32 or 256 conditions against torch (quick)")
     add("--arch", choices=["document", "edge"], help="network of a bare state dict")
     add("--schema", metavar="NAME", help="condition schema of a bare state dict: document")
     add("--image-size", type=int, metavar="N", help="height and width in pixels, for a bare state dict")
     add("--json", action="store_true", help="report for machines")
-    return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,11 +75,16 @@ def _text(folder: str, manifest: Manifest) -> str:
         f" guidance {sampler.guidance:g}"
     ]
     for name, parity in manifest.parity.items():
-        lines.append(
-            f"  {name}: differs from torch by at most {parity['measured']} of 255"
-            f" over {parity['conditions']} conditions (tolerance {parity['tolerance']})"
-        )
+        lines.append(f"  {name}: {told(parity)}")
     return "\n".join([*lines, f"next: python -m runtime.generate {folder} -n 16"])
+
+
+def told(parity: Mapping[str, Any]) -> str:
+    """A parity entry of the manifest in words."""
+    if "measured" not in parity:
+        return f"not verified: {parity['reason']}"
+    gate = f"{parity['metric']} {parity['measured']:.4g} (gate {parity['tolerance']:g})"
+    return f"{gate} against torch, {parity['conditions']} conditions{', emulated' * bool(parity.get('emulated'))}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,7 @@ def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
     """
     with silent():
         model = _export(network, sampler)
+    _fix_reshapes(model.graph)
     _strip(model)
     model.metadata_props.add(key="steps", value=str(len(sampler.timesteps)))
     onnx.checker.check_model(model, full_check=True)
@@ -103,6 +105,30 @@ def _export(network: Denoiser, sampler: Sampler) -> onnx.ModelProto:
     )
     assert program is not None
     return program.model_proto
+
+
+def _fix_reshapes(graph: onnx.GraphProto) -> None:
+    """Write out the shapes that only leave the batch open.
+
+    The exporter closes every group normalisation with `Reshape(h, Shape(x))`: a computation on the host in
+    the middle of the graph, which keeps an engine from capturing the step as a whole.
+    """
+    sides = {value.name: list(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    shaped = {node.output[0]: node.input[0] for node in graph.node if _is_whole_shape(node)}
+    for node in graph.node:
+        source = shaped.get(node.input[1]) if node.op_type == "Reshape" else None
+        known = [side.dim_value for side in sides.get(source or "", [])[1:]]
+        if known and all(known):
+            name = f"{node.output[0]}_shape"
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, *known], np.int64), name))
+            node.input[1] = name
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Shape" and node.output[0] not in used]:
+        graph.node.remove(node)
+
+
+def _is_whole_shape(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Shape" and all(a.name == "start" and a.i == 0 for a in node.attribute)
 
 
 def _strip(model: onnx.ModelProto) -> None:

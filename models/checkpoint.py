@@ -9,10 +9,8 @@ Nothing is retyped as a flag that the file already knows.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError
+from contract.files import write_whole
 from contract.schedule import Diffusion
 from models.archive import load_archive
 from models.bare import describe
@@ -151,21 +150,11 @@ def read_checkpoint(
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
     """Write a checkpoint whole or not at all and return its sha256; Refused for what couldn't be read again."""
-    path, content = Path(path), checkpoint.to_dict()
+    content = checkpoint.to_dict()
     Checkpoint.from_dict(content)
     buffer = io.BytesIO()  # a file object, since torch.save would put the file's name into its bytes
     torch.save(content, buffer)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    write_whole(Path(path), buffer.getvalue())
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 

@@ -42,7 +42,7 @@ class EdgeConfig:
     patch: int = 4
     """Edge of the patches that the stem folds into channels."""
 
-    widths: tuple[int, ...] = (96, 160, 224)
+    widths: tuple[int, ...] = (64, 128, 160)
     """Channels of each resolution, finest first; multiples of 32."""
 
     blocks: int = 2
@@ -163,5 +163,5 @@ class EdgeUNet(Denoiser):
             for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, embedding)
             if level < len(self.grow):
-                h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = F.interpolate(self.grow[level](h), scale_factor=2.0, mode="nearest")
         return F.pixel_shuffle(self.out(F.relu(h)), self.config.patch)

@@ -5,7 +5,6 @@ loss = denoising_loss(network, diffusion, images, condition, weight_map, generat
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +67,3 @@ def face_weights(landmarks: Tensor, size: int, extra: float = 4.0, radius: float
     return scaled
 
 
-def uniform_seed(seed: int, stream: int) -> int:
-    """A torch seed that is distinct for each (seed, stream)."""
-    return int(np.random.Philox(key=[seed, stream]).random_raw(1)[0] >> 1)

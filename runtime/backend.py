@@ -1,6 +1,6 @@
 """What an inference engine has to offer, the table of those there are, and which one runs.
 
-    backend, why = open_backend("bundle", manifest, "auto", "auto")
+    backend, choice = open_backend(Path("bundle"), manifest, Request("auto", "auto"))
     frames = backend.sample(noise, condition)
 
 A backend that was asked for by name and isn't there is an error; only `auto` goes on to the next row.
@@ -8,17 +8,17 @@ A backend that was asked for by name and isn't there is an error; only `auto` go
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from runtime import onnx_backend
+from runtime import engines, onnx_backend, onnx_cuda, trt_backend
 
 AUTO = "auto"
 
@@ -26,25 +26,60 @@ AUTO = "auto"
 class Backend(Protocol):
     """One opened step graph or engine, and the loop over its K steps."""
 
-    seconds: float
-    """Time spent inside the engine so far."""
+    device: str
+    """What it runs on, with versions: a result that was measured on another device says nothing of this one."""
+
+    batch: int | None
+    """Frames a call that it is made for, None where any number will do."""
+
+    sizes: tuple[int, ...]
+    """Batch sizes that a verification has to cover, empty where any one will do."""
+
+    @property
+    def seconds(self) -> float:
+        """Time spent inside the engine so far; on a GPU its device time where the engine tells it."""
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
+
+    def sample_all(
+        self, batches: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames of each batch in order; the next batch may be taken before the last one is done."""
+
+    def details(self) -> dict[str, Any]:
+        """Device and what else there is to tell, for `--json`."""
 
     def close(self) -> None:
         """Give back what the engine holds; the backend can't be used afterwards."""
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    backend: str = AUTO
+    precision: str = AUTO
+    batch: int | None = None
+    state: Path | None = None
+    """Folder for what is kept between runs, where the bundle lies on a read-only disk."""
+
+    file: str | None = None
+    """This very file of the bundle, whatever its precision."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of the table of backends."""
 
-    find: Callable[[Manifest, str], str | None]
-    """Name of the bundle's file for a precision, None where it has none that this backend runs."""
+    check: Callable[[], None]
+    """Unavailable where this machine has no such backend, whatever the bundle holds."""
 
-    open: Callable[[Path, Manifest, str], Backend]
-    """Open that file; Unavailable where this machine can't run it."""
+    find: Callable[[Manifest, str], list[str]]
+    """Names of the bundle's files of a precision that this backend runs."""
+
+    open: Callable[[Path, Manifest, Sequence[str], Request], tuple[Backend, str]]
+    """Open the best of those files for this machine, and say which; Unavailable where it can't run any."""
 
     precisions: tuple[str, ...]
     """What `auto` takes, the first that the bundle has."""
@@ -52,10 +87,28 @@ class Row:
     batch: int
     """Frames a call by default, for frames of up to 128 x 128."""
 
+    missing: str
+    """What to run where the bundle has no file for it."""
+
+
+def _open_trt(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
+    return trt_backend.open_engine(folder, manifest, files, request.batch, request.state)
+
+
+def _open_cuda(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
+    return onnx_cuda.open_cuda(folder, manifest, files[0]), files[0]
+
+
+def _open_cpu(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
+    return onnx_backend.open_cpu(folder, manifest, files[0]), files[0]
+
+
+EXPORT, EXPORT_TRT = "python -m export CHECKPOINT.pt", "python -m export.trt BUNDLE"
 
 BACKENDS = {
-    "cuda": Row(onnx_backend.find, onnx_backend.open_cuda, ("fp16", "fp32"), 32),
-    "cpu": Row(onnx_backend.find, onnx_backend.open_cpu, ("fp32", "int8", "fp16"), 8),
+    "trt": Row(trt_backend.check_ready, engines.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT),
+    "cuda": Row(onnx_cuda.check_cuda, onnx_backend.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
+    "cpu": Row(onnx_backend.check_cpu, onnx_backend.find, _open_cpu, ("fp32", "int8", "fp16"), 8, EXPORT),
 }
 """Every backend, in the order in which `auto` tries them. On a CPU `auto` prefers fp32: fp16 is emulated there,
 and int8 is for those who ask for it."""
@@ -71,21 +124,22 @@ class Choice:
     reason: str
 
 
-def open_backend(folder: Path, manifest: Manifest, backend: str, precision: str) -> tuple[Backend, Choice]:
+def open_backend(folder: Path, manifest: Manifest, request: Request) -> tuple[Backend, Choice]:
     """Open the backend of that name, or with `auto` the first that works here.
 
     Raises Unavailable with the reason and what mends it, for `auto` with the reason of every row.
     """
-    if backend not in (AUTO, *BACKENDS):
-        raise Unavailable(f"backend {backend}: expected one of {', '.join((AUTO, *BACKENDS))}")
-    reasons: list[str] = []
-    for name in BACKENDS if backend == AUTO else (backend,):
+    if request.backend not in (AUTO, *BACKENDS):
+        raise Unavailable(f"backend {request.backend}: expected one of {', '.join((AUTO, *BACKENDS))}")
+    reasons: dict[str, list[str]] = {}
+    for name in BACKENDS if request.backend == AUTO else (request.backend,):
         try:
-            file, found = _file(manifest, name, precision)
-            return BACKENDS[name].open(folder, manifest, file), Choice(name, found, file, "; ".join(reasons))
+            BACKENDS[name].check()
+            opened, file = BACKENDS[name].open(folder, manifest, _files(manifest, name, request), request)
+            return opened, Choice(name, str(manifest.files[file].precision), file, _told(reasons))
         except Unavailable as error:
-            reasons.append(f"{name}: {error}")
-    raise Unavailable("; ".join(reasons))
+            reasons.setdefault(str(error), []).append(name)
+    raise Unavailable(_told(reasons))
 
 
 def default_batch(backend: str, height: int, width: int) -> int:
@@ -93,15 +147,27 @@ def default_batch(backend: str, height: int, width: int) -> int:
     return max(1, min(BACKENDS[backend].batch, BACKENDS[backend].batch * 128 * 128 // (height * width)))
 
 
-def _file(manifest: Manifest, backend: str, precision: str) -> tuple[str, str]:
-    """The bundle's file for a precision (with `auto` the row's first that it has), and that precision."""
-    row = BACKENDS[backend]
-    for wanted in row.precisions if precision == AUTO else (precision,):
-        if file := row.find(manifest, wanted):
-            return file, wanted
-    there = sorted({str(entry.precision) for name, entry in manifest.files.items() if name.startswith("step.")})
-    asked = f" {precision}" if precision != AUTO else ""
+def _told(reasons: dict[str, list[str]]) -> str:
+    """`trt, cuda: no NVIDIA driver here`"""
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+
+
+def _files(manifest: Manifest, backend: str, request: Request) -> list[str]:
+    """The bundle's files that the backend may take: the first precision first, or the very file asked for."""
+    row, asked = BACKENDS[backend], request.precision
+    if request.file is not None:
+        entry = manifest.files.get(request.file)
+        if entry is None or request.file not in row.find(manifest, str(entry.precision)):
+            raise Unavailable(f"{request.file}: no file of the bundle that the backend {backend} runs")
+        return [request.file]
+    wanted = row.precisions if asked == AUTO else (asked,)
+    if found := [file for precision in wanted for file in row.find(manifest, precision)]:
+        return found
+    there = {str(entry.precision) for entry in manifest.files.values() if entry.precision}
+    there = {precision for precision in there if row.find(manifest, precision)}
+    only = f"only {', '.join(sorted(there))}" if there else "none at all"
+    kind = "engine" if backend == "trt" else "step graph"
     raise Unavailable(
-        f"the bundle has no{asked} step graph for it, only {', '.join(there) or 'none'}; "
-        f"export one: python -m export CHECKPOINT.pt --precision {precision if precision != AUTO else 'fp32'}"
+        f"the bundle has no {'' if asked == AUTO else asked + ' '}{kind} for it, {only}; "
+        f"make one: {row.missing} --precision {wanted[0]}"
     )

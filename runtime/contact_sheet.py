@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from contract.bundle import write_whole
+from contract.arguments import Parser
 from contract.conditions import Schema, Value
 from contract.dataset import Dataset, Record, read_dataset
 from contract.errors import Refused, run_command
-from runtime.arguments import Parser
+from contract.files import write_whole
 
 FRAMES = 64
 COLUMNS = 8

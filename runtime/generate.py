@@ -1,42 +1,55 @@
-"""Labelled frames from a bundle, as a dataset on disk.
+"""Labelled frames from a bundle, as a dataset on disk or as a raw video stream.
 
     python -m runtime.generate bundle -o frames -n 64 --set lighting=night --seed 7
+    python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl | ffplay -f rawvideo ...
 
-The same command on its own unfinished output goes on where it stopped.
+The same command on its own unfinished dataset goes on where it stopped. A raw stream without `-n` has no end:
+when its reader goes away, or on Ctrl-C, it stops after a whole frame with exit status 0, and with `-n`, if frames
+were still to come, with 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
+from contract.arguments import Parser, integer
 from contract.dataset import Description, record
-from contract.errors import run_command
-from runtime.arguments import Parser, integer
+from contract.errors import EdgeError, UsageError, run_command
 from runtime.backend import AUTO, BACKENDS
 from runtime.contact_sheet import contact_path, write_contact_sheet
 from runtime.folder import FolderOutput, check_channels
 from runtime.generator import MAX_BATCH, Generator
 from runtime.noise import SEEDS
 from runtime.plan import MAX_COUNT, Plan
+from runtime.raw import FORMATS as PIXELS
+from runtime.raw import Outcome, again_and_again, check_video, descriptor, opened, stream_frames
 
 FORMATS: dict[str, Callable[[str, Description], FolderOutput]] = {"folder": FolderOutput}
 """How a dataset can be written."""
 
 DEFAULT_COUNT = 64
+DEFAULT_OUTPUT = "frames"
+STDOUT = 1
+MAX_FPS = 10_000.0
+
+ENDS = {"count": "all that were asked for", "reader": "the reader went away", "stopped": "interrupted"}
+"""How a raw stream can end."""
 
 EXAMPLES = """examples:
   python -m runtime.generate bundle -o frames -n 64
   python -m runtime.generate bundle -o night -n 1000 --set lighting=night accessory=sunglasses --seed 7
-  python -m runtime.generate bundle -o grid --grid fatigue_level,distraction_type,lighting,accessory -n 10"""
+  python -m runtime.generate bundle -o grid --grid fatigue_level,distraction_type,lighting,accessory -n 10
+  python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl |
+      ffmpeg -f rawvideo -pix_fmt rgb24 -s 64x64 -r 30 -i - drivers.mkv"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,13 +57,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m runtime.generate", description="Draw labelled frames from a bundle.", epilog=EXAMPLES
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="folder that the exporter wrote")
-    parser.add_argument("-o", "--output", default="frames", metavar="DIR", help="dataset to write (frames)")
+    parser.add_argument("-o", "--output", metavar="DIR", help=f"dataset to write ({DEFAULT_OUTPUT})")
     parser.add_argument(
         "-n",
         "--count",
         type=integer(1, MAX_COUNT),
         metavar="N",
-        help=f"frames in all ({DEFAULT_COUNT}), or with --grid frames for each of its cells (1)",
+        help=f"frames in all ({DEFAULT_COUNT}; with --raw no end), or with --grid frames for each of its cells (1)",
     )
     parser.add_argument(
         "--set",
@@ -68,27 +81,55 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=integer(1, MAX_BATCH), metavar="B", help="frames a call of the engine")
     parser.add_argument("--backend", choices=(AUTO, *BACKENDS), default=AUTO, help="inference engine (auto)")
     parser.add_argument("--precision", default=AUTO, metavar="P", help="fp32, fp16, int8: which step graph (auto)")
-    parser.add_argument("--format", choices=tuple(FORMATS), default="folder", help="layout of the dataset (folder)")
-    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
-    return parser.parse_args(argv)
+    parser.add_argument("--state", metavar="DIR", help="where verified.json and caches go (the bundle, and beside it)")
+    parser.add_argument("--format", choices=tuple(FORMATS), help="layout of the dataset (folder)")
+    parser.add_argument("--raw", metavar="-|FILE", help="uint8 frames back to back to standard output or a named pipe")
+    parser.add_argument("--fps", type=_rate, metavar="F", help="with --raw: frames a second, steady (as they come)")
+    parser.add_argument(
+        "--labels", type=descriptor, metavar="FILE|FD", help="with --raw: a JSON line for each frame, written before it"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print what was done as one JSON object (with --raw - to standard error)"
+    )
+    return _checked(parser.parse_args(argv))
 
 
 def run(args: argparse.Namespace) -> int:
+    with Generator.open(args.bundle, args.backend, args.precision, args.batch, args.state) as generator:
+        if args.backend == AUTO:
+            _say_choice(generator)
+        return _run_raw(args, generator) if args.raw else _run_dataset(args, generator)
+
+
+def _run_dataset(args: argparse.Namespace, generator: Generator) -> int:
     started = time.perf_counter()
-    with Generator.open(args.bundle, args.backend, args.precision, args.batch) as generator:
-        check_channels(generator.manifest.image.channels)
-        each = args.count or (1 if args.grid else DEFAULT_COUNT)
-        plan = Plan(generator.schema, generator.schema.parse(args.pairs), args.grid, each)
-        with FORMATS[args.format](args.output, _describe(generator, plan, args.seed)) as output:
-            before = output.written
-            if args.backend == AUTO:
-                _say_choice(generator)
-            _fill(output, generator, plan, args.seed)
-        new = plan.count - before
-        sheet = write_contact_sheet(args.output) if new or not contact_path(args.output).exists() else None
-        seconds = time.perf_counter() - started
-        _report(args, generator, plan.count, new, seconds, str(sheet or contact_path(args.output)))
+    check_channels(generator.manifest.image.channels)
+    plan = _plan(args, generator, 1 if args.grid else DEFAULT_COUNT)
+    with FORMATS[args.format](args.output, _describe(generator, plan, args.seed)) as output:
+        before = output.written
+        _fill(output, generator, plan, args.seed)
+    new = plan.count - before
+    sheet = write_contact_sheet(args.output) if new or not contact_path(args.output).exists() else None
+    seconds = time.perf_counter() - started
+    _report(args, generator, plan.count, new, seconds, str(sheet or contact_path(args.output)))
     return 0
+
+
+def _run_raw(args: argparse.Namespace, generator: Generator) -> int:
+    """Stream frames until there are no more, or nobody takes them."""
+    plan = _plan(args, generator, 1)
+    conditions = plan.conditions() if args.count else again_and_again(plan.conditions)
+    with opened(STDOUT if args.raw == "-" else args.raw) as video, _labels(args.labels) as labels:
+        _say_layout(generator)
+        outcome = stream_frames(generator.stream(conditions, args.seed), video, labels, args.seed, args.fps)
+    _report_raw(args, generator, outcome)
+    if args.count and outcome.ended != "count":
+        raise EdgeError(f"stopped after {outcome.frames} of {plan.count} frames: {ENDS[outcome.ended]}")
+    return 0
+
+
+def _plan(args: argparse.Namespace, generator: Generator, default: int) -> Plan:
+    return Plan(generator.schema, generator.schema.parse(args.pairs), args.grid, args.count or default)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,15 +138,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fill(output: FolderOutput, generator: Generator, plan: Plan, seed: int) -> None:
     """Generate what the output doesn't hold yet, a batch at a time."""
-    index = output.written
-    conditions = plan.conditions(start=index)
-    with tqdm(total=plan.count, initial=index, unit="frame", disable=None) as progress:
-        while wanted := list(itertools.islice(conditions, generator.batch)):
-            batch = generator.complete(wanted, seed, start=index)
-            frames = generator.generate(generator.schema.encode(batch), seed, start=index)
-            output.add(frames, [record(index + row, seed, condition) for row, condition in enumerate(batch)])
-            index += len(batch)
-            progress.update(len(batch))
+    done = output.written
+    with tqdm(total=plan.count, initial=done, unit="frame", disable=None) as progress:
+        for batch in generator.stream(plan.conditions(start=done), seed, start=done):
+            records = [record(batch.start + row, seed, condition) for row, condition in enumerate(batch.conditions)]
+            output.add(batch.frames, records)
+            progress.update(len(records))
 
 
 def _describe(generator: Generator, plan: Plan, seed: int) -> Description:
@@ -142,7 +180,7 @@ def _report(args: argparse.Namespace, generator: Generator, count: int, new: int
         "precision": generator.choice.precision,
         "batch": generator.batch,
         "contact_sheet": sheet,
-    }
+    } | generator.details()
     if args.json:
         print(json.dumps(figures))
     elif new:
@@ -150,6 +188,65 @@ def _report(args: argparse.Namespace, generator: Generator, count: int, new: int
         print(f"{Path(args.output)}: {count} frames, {new} of them new, {rate:.1f} a second; look at {sheet}")
     else:
         print(f"{Path(args.output)}: complete already, {count} frames; look at {sheet}")
+
+
+def _say_layout(generator: Generator) -> None:
+    channels, height, width = generator.manifest.image
+    pixels = f", pix_fmt {PIXELS[channels]}" if channels in PIXELS else ""
+    print(
+        f"runtime.generate: raw frames {width}x{height}{pixels}, {channels * height * width} bytes each",
+        file=sys.stderr,
+    )
+
+
+def _report_raw(args: argparse.Namespace, generator: Generator, outcome: Outcome) -> None:
+    figures = outcome.to_dict() | {
+        "engine_seconds": round(generator.engine_seconds, 6),
+        "backend": generator.choice.backend,
+        "precision": generator.choice.precision,
+        "batch": generator.batch,
+    }
+    figures |= generator.details()
+    if args.json:
+        print(json.dumps(figures), file=sys.stderr if args.raw == "-" else sys.stdout)
+        return
+    line = f"{outcome.frames} frames, {figures['frames_per_second']:.2f} a second, {ENDS[outcome.ended]}"
+    if outcome.jitter_ms:
+        p50, p99 = outcome.jitter_ms
+        line += f"; jitter p50 {p50:.2f} ms, p99 {p99:.2f} ms, {outcome.late} late"
+    print(f"runtime.generate: {line}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _labels(target: int | str | None) -> Iterator[int | None]:
+    if target is None:
+        yield None
+        return
+    with opened(target) as labels:
+        yield labels
+
+
+def _checked(args: argparse.Namespace) -> argparse.Namespace:
+    """UsageError for options that exclude each other; defaults where they don't."""
+    for name in ("fps", "labels") if args.raw is None else ("output", "format"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"--{name}: goes {'without' if args.raw else 'with'} --raw")
+    if args.raw == "-":
+        if args.labels == STDOUT:
+            raise UsageError("--labels 1: standard output takes the frames; give a file or another descriptor")
+        check_video(STDOUT)
+    args.output, args.format = args.output or DEFAULT_OUTPUT, args.format or "folder"
+    return args
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= MAX_FPS:
+        raise argparse.ArgumentTypeError(f"{text[:40]}: expected frames a second, above 0 and up to {MAX_FPS:g}")
+    return rate
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The step graph in ONNX Runtime: on the CPU, or on its CUDA provider with everything kept on the GPU.
+"""The step graph in ONNX Runtime on the CPU, and what its CUDA provider shares with it.
 
     backend = open_cpu(Path("bundle"), manifest, "step.fp32.onnx")
     frames = backend.sample(noise, condition)          # uint8 [B, H, W, C]
@@ -9,6 +9,7 @@ onnxruntime is imported when a backend is opened, since it may not be there.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,29 @@ from contract.errors import Refused, Unavailable
 FATAL = 4
 """ONNX Runtime's log level: its errors come as exceptions, and a second copy on stderr helps nobody."""
 
+Batches = Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
-def find(manifest: Manifest, precision: str) -> str | None:
-    """Name of the bundle's step graph of that precision for ONNX Runtime, None where there is none."""
+CPU = "CPUExecutionProvider"
+
+
+def find(manifest: Manifest, precision: str) -> list[str]:
+    """Names of the bundle's step graphs of that precision for ONNX Runtime; those for TensorRT aren't."""
+    found = []
     for name, entry in manifest.files.items():
         own = name.startswith("step.") and name.endswith(".onnx") and entry.extra.get("for") in (None, "onnxruntime")
         if own and entry.precision == precision:
-            return name
-    return None
+            found.append(name)
+    return found
+
+
+def check_cpu() -> None:
+    """Unavailable without onnxruntime."""
+    import_onnxruntime("cpu")
 
 
 def open_cpu(folder: Path, manifest: Manifest, file: str) -> OnnxBackend:
     """Open a step graph on the CPU; Unavailable without onnxruntime, Refused where the file isn't what it should be."""
-    return OnnxBackend(_import("cpu"), folder, manifest, file, "CPUExecutionProvider", "cpu")
-
-
-def open_cuda(folder: Path, manifest: Manifest, file: str) -> OnnxBackend:
-    """Open a step graph on the GPU; Unavailable without a CUDA provider that starts here."""
-    ort = _import("cuda")
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise Unavailable("this onnxruntime has no CUDA provider; in place of .[cpu] run: pip install '.[cuda]'")
-    return OnnxBackend(ort, folder, manifest, file, "CUDAExecutionProvider", "cuda")
+    return OnnxBackend(import_onnxruntime("cpu"), folder, manifest, file, CPU, "cpu")
 
 
 class OnnxBackend:
@@ -49,15 +52,20 @@ class OnnxBackend:
 
     def __init__(self, ort: Any, folder: Path, manifest: Manifest, file: str, provider: str, device: str) -> None:
         self.seconds = 0.0
-        self._ort, self._device, self._name = ort, device, str(folder / file)
-        self._image, self._steps = manifest.image, manifest.sampler.steps
-        self._mend = MEND.format(folder=folder)
+        self.batch: int | None = None
+        self.sizes: tuple[int, ...] = ()
+        self.device = f"{device}, onnxruntime {ort.__version__}"
+        self._ort, self._where, self._name = ort, device, str(folder / file)
+        self._image, self._steps, self._condition_width = manifest.image, manifest.sampler.steps, manifest.schema.width
+        self._mend, self._run_options = MEND.format(folder=folder), None
         content = open_checked(folder, manifest, file)
-        self._session = self._guarded(lambda: _session(ort, content, provider))
+        self._session = self._guarded(lambda: self._open(content, provider))
         if self._session.get_providers()[0] != provider:
-            raise Unavailable("the CUDA provider doesn't start here (no GPU, or another CUDA or cuDNN than it needs)")
+            raise Unavailable(f"{provider} doesn't start here (no GPU, or another CUDA or cuDNN than it needs)")
         self._check_graph(manifest)
-        self._step_values = [ort.OrtValue.ortvalue_from_numpy(np.array(k, np.int64)) for k in range(self._steps)]
+        self._step_values = [
+            ort.OrtValue.ortvalue_from_numpy(np.array(k, np.int64), device, 0) for k in range(self._steps)
+        ]
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
@@ -66,13 +74,23 @@ class OnnxBackend:
         self.seconds += time.perf_counter() - started
         return frames
 
+    def sample_all(self, batches: Batches) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames of each batch in order, one batch after the other."""
+        return (self.sample(x, condition) for x, condition in batches)
+
+    def details(self) -> dict[str, Any]:
+        """What it runs on."""
+        return {"device": self.device}
+
     def close(self) -> None:
         """Free the session and its memory."""
         self._session, self._step_values = None, []
 
+    def _open(self, content: bytes, provider: str) -> Any:
+        return new_session(self._ort, content, provider)
+
     def _sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
-        value, device = self._ort.OrtValue, self._device
-        image = self._image
+        value, device, image = self._ort.OrtValue, self._where, self._image
         # Two buffers take turns as x and x_next, so that no step allocates or leaves the device.
         current = value.ortvalue_from_numpy(x, device, 0)
         following = value.ortvalue_from_shape_and_type(x.shape, np.float32, device, 0)
@@ -86,7 +104,7 @@ class OnnxBackend:
             binding.bind_ortvalue_input("step", step)
             binding.bind_ortvalue_input("x", current)
             binding.bind_ortvalue_output("x_next", following)
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding, self._run_options)
             current, following = following, current
         return frame.numpy()
 
@@ -124,16 +142,18 @@ class OnnxBackend:
             raise Refused(f"{self._name}: ONNX Runtime says: {text[:300]}; {self._mend}") from error
 
 
-def _import(extra: str) -> Any:
+def import_onnxruntime(extra: str) -> Any:
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError:
         raise Unavailable(f"onnxruntime isn't installed; run: pip install '.[{extra}]'") from None
     onnxruntime.set_default_logger_severity(FATAL)
     return onnxruntime
 
 
-def _session(ort: Any, content: bytes, provider: str) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = FATAL
-    return ort.InferenceSession(content, options, providers=[provider])
+def new_session(ort: Any, content: bytes, provider: str, options: dict[str, str] | None = None) -> Any:
+    """A session on one provider; its options as ONNX Runtime names them."""
+    settings = ort.SessionOptions()
+    settings.log_severity_level = FATAL
+    # Without its fallback, which prints to stdout and goes on with another provider than the one asked for.
+    return ort.InferenceSession(content, settings, providers=[(provider, options or {})], enable_fallback=0)

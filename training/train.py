@@ -10,8 +10,8 @@ with which the same command goes on after an interruption.
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import os
 import platform
 import time
 from pathlib import Path
@@ -22,7 +22,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from contract.arguments import Parser
 from contract.errors import Refused, UsageError, run_command
+from contract.files import write_whole
 from contract.schedule import trailing
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
@@ -56,9 +58,9 @@ def sample_grid(checkpoint: Checkpoint, path: Path, seed: int = 0) -> None:
     )
     tiles = frames.numpy().reshape(rows, columns, config.size, config.size, config.channels)
     sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(rows * config.size, columns * config.size, config.channels)
-    partial = path.with_suffix(".part")
-    Image.fromarray(sheet.squeeze()).save(partial, format="PNG")
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.squeeze()).save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue())
 
 
 def train(trainer: Trainer, folder: Path, every: int) -> None:
@@ -100,7 +102,7 @@ def _save(trainer: Trainer, folder: Path) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     default = Settings()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m training.train",
         description="Train the edge network on a cache of rendered frames or a folder of labelled images.",
         epilog="example: python -m training.train build/cabin64 -o build/run --samples 1000000",
@@ -160,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"command": _command(args), "parameters": sum(w.numel() for w in trainer.weights.values())}
     about |= {"machine": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    (args.output / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+    write_whole(args.output / "run.json", json.dumps(about, indent=2).encode() + b"\n")
     train(trainer, args.output, args.save_every)
     written = args.output / "checkpoint.pt"
     print(f"{written}: {trainer.seen} images; export it with python -m export {written}")
@@ -172,8 +174,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_command("training.train", lambda: run(args))
+    return run_command("training.train", lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ weights alone.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from contract.errors import Refused
+from contract.files import write_whole
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint, SamplerDefaults
 from models.edge import EdgeConfig
@@ -72,7 +73,7 @@ class Trainer:
         )
         self.seen = 0
         self.history: Mapping[str, Any] = {}
-        self._order: Iterator[np.ndarray[Any, Any]] = iter(())
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def start_from(self, checkpoint: Checkpoint) -> None:
         """Begin with another checkpoint's EMA weights; Refused where the networks differ."""
@@ -115,14 +116,14 @@ class Trainer:
         return float(loss.detach())
 
     def _next_rows(self) -> np.ndarray[Any, Any]:
-        """Row numbers of the next batch: every frame once before any comes again."""
-        for rows in self._order:
-            return rows
+        """Row numbers of the next batch: every frame once an epoch, in an order that the epoch alone decides."""
         count, batch = len(self.source.frames), self.settings.batch
-        stream = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.seen]))
-        rows = stream.permutation(count) if count >= batch else stream.integers(count, size=batch)
-        self._order = iter([rows[i : i + batch] for i in range(0, len(rows) - batch + 1, batch)])
-        return next(self._order)
+        epoch, place = divmod(self.seen // batch, max(1, count // batch))
+        if epoch != self._epoch:
+            stream = np.random.Generator(np.random.Philox(key=[self.settings.seed, epoch]))
+            self._order = stream.permutation(count) if count >= batch else stream.integers(count, size=batch)
+            self._epoch = epoch
+        return self._order[place * batch : (place + 1) * batch]
 
     def _batch(self, rows: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images in [-1, 1] [B, C, H, W], conditions [B, D], and the weight map of the loss."""
@@ -154,7 +155,6 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Everything needed to go on, whole or not at all."""
-        partial = path.with_suffix(".part")
         content = {
             "settings": asdict(self.settings) | {"widths": list(self.settings.widths)},
             "data": self.source.fingerprint,
@@ -165,14 +165,17 @@ class Trainer:
             "random": torch.get_rng_state(),
             "history": dict(self.history),
         }
-        torch.save(content, partial)
-        os.replace(partial, path)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_whole(path, buffer.getvalue())
 
     def resume(self, path: Path) -> None:
-        """Go on from `save`; Refused where the settings or the data are other ones."""
+        """Go on from `save`, perhaps to another number of samples; Refused where other settings or the data differ."""
         content = torch.load(path, map_location=self.device, weights_only=True)
-        if content["settings"] != asdict(self.settings) | {"widths": list(self.settings.widths)}:
-            raise Refused(f"{path}: an unfinished run with other settings; give the same ones or another folder")
+        asked = asdict(self.settings) | {"widths": list(self.settings.widths)}
+        other = [name for name in asked if name != "samples" and content["settings"][name] != asked[name]]
+        if other:
+            raise Refused(f"{path}: an unfinished run with other {', '.join(other)}; give the same or another folder")
         if content["data"] != self.source.fingerprint:
             raise Refused(f"{path}: an unfinished run on other data; give the same --data or another folder")
         with torch.no_grad():

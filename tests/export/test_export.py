@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from contract.bundle import Sampler, read_manifest, sha256_of
+from contract.bundle import Sampler, read_manifest
+from contract.files import sha256_of
 from contract.schedule import Diffusion
 from contract.schemas import CABIN, DOCUMENT
 from export import verify

@@ -14,8 +14,10 @@ import torch
 from contract.bundle import Sampler
 from contract.schedule import Diffusion, trailing
 from export.graph import Step, step_graph
+from export.sampler import choose_sampler
 from models.diffusion import ddim
 from models.document import Document, DocumentConfig
+from tests.tiny_checkpoint import tiny_edge_checkpoint
 
 FRAME = 1
 """Of 255: a pixel between two values may be rounded to either."""
@@ -103,6 +105,14 @@ def test_the_frame_is_cast_last_and_resized_as_trained(guided: tuple[Document, D
     assert len(resizes) == 3
     for attributes in resizes:
         assert attributes["coordinate_transformation_mode"] == b"align_corners" and attributes["mode"] == b"linear"
+
+
+def test_only_the_batch_is_computed_from_a_shape() -> None:
+    checkpoint = tiny_edge_checkpoint()  # it has the group normalisations that the document's network lacks
+    nodes = onnx.load_from_string(step_graph(checkpoint.network(), choose_sampler(checkpoint))).graph.node
+    assert sum(node.op_type == "InstanceNormalization" for node in nodes) == 5
+    shapes = [{a.name: a.i for a in node.attribute} for node in nodes if node.op_type == "Shape"]
+    assert shapes == [{"start": 0, "end": 1}]
 
 
 def test_nothing_of_the_exporting_machine_is_in_it(guided: tuple[Document, Diffusion, Sampler, bytes]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from contract.bundle import sha256_of
 from contract.errors import EdgeError, Refused, UsageError
+from contract.files import sha256_of
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
 from tests.tiny_checkpoint import tiny_checkpoint

@@ -16,6 +16,7 @@ from contract.errors import Refused, Unavailable, UsageError
 from contract.schemas import CABIN, DOCUMENT
 from runtime import Generator
 from runtime.backend import BACKENDS, default_batch
+from runtime.cuda import driver_problem
 from tests.fake_bundle import IMAGE, STEPS, expected_frames, fake_sampler, step_graph, write_fake_bundle
 
 ONE_LEVEL = 1
@@ -88,22 +89,24 @@ def test_what_the_schema_does_not_know_is_refused(bundle: Path) -> None:
 
 
 def test_a_backend_asked_for_by_name_has_to_be_there(bundle: Path) -> None:
-    with pytest.raises(Unavailable, match="auto, cuda, cpu"):
+    with pytest.raises(Unavailable, match="auto, trt, cuda, cpu"):
         Generator.open(bundle, backend="abacus")
     with pytest.raises(Unavailable, match=r"fp16.*only fp32.*python -m export"):
         Generator.open(bundle, "cpu", precision="fp16")
 
 
 def test_auto_takes_the_first_row_that_works_and_says_why(bundle: Path) -> None:
-    import onnxruntime  # type: ignore[import-untyped]
-
-    with Generator.open(bundle) as generator:
-        choice = generator.choice
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        assert (choice.backend, choice.precision) == ("cpu", "fp32")
-        assert "no CUDA provider" in choice.reason and "pip install" in choice.reason
-        with pytest.raises(Unavailable, match="no CUDA provider"):
-            Generator.open(bundle, backend="cuda")
+    if problem := driver_problem():
+        with Generator.open(bundle) as generator:
+            choice = generator.choice
+        assert (choice.backend, choice.precision, choice.reason) == ("cpu", "fp32", f"trt, cuda: {problem}")
+        for backend in ("trt", "cuda"):
+            with pytest.raises(Unavailable) as refusal:
+                Generator.open(bundle, backend)
+            assert str(refusal.value) == f"{backend}: {problem}"
+    else:
+        with Generator.open(bundle) as generator:
+            assert generator.choice.backend in ("trt", "cuda") or "pip install" in generator.choice.reason
 
 
 @pytest.mark.parametrize("batch", [0, -1, 4097])

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from contract.bundle import FileEntry, read_manifest, write_manifest
-from runtime.verify import main, max_abs_difference, mean_abs_difference
+from runtime.replay import max_abs_difference, mean_abs_difference
+from runtime.verify import main
 
 
 def rewritten(bundle: Path, **changes: Any) -> None:

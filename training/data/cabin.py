@@ -5,7 +5,6 @@ may share, and since its ground truth is exact, what privacy and fidelity are me
 
     cabin = Cabin(size=64)
     batch = cabin.render(seed=0, indices=range(16))
-    python -m training.data.cabin -n 64 --size 128 -o sheet.png
 """
 
 from __future__ import annotations
@@ -241,5 +240,5 @@ def _landmarks(n: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float32]
 
 
 def frames_per_batch(size: int, supersampling: int = 2) -> int:
-    """How many frames make about a quarter of a million rays: enough to vectorise, small enough for cache."""
-    return max(1, math.floor(262_144 / (size * supersampling) ** 2))
+    """How many frames, a power of two, make about a quarter of a million rays: they fill the cache."""
+    return 1 << max(0, math.floor(math.log2(262_144 / (size * supersampling) ** 2)))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from contract.arguments import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError, run_command
+from contract.files import write_whole
 from contract.schemas import CABIN
 from training.data.cabin import LANDMARKS, Cabin, frames_per_batch
 from training.data.driver import DOMAINS
@@ -88,7 +90,7 @@ def write_cache(folder: Path, count: int, size: int, seed: int, domain: str) -> 
     elif any(folder.iterdir()):
         raise Refused(f"{folder}: holds other files; choose an empty folder")
     else:
-        described.write_text(json.dumps(plan, indent=2))
+        write_whole(described, json.dumps(plan, indent=2).encode() + b"\n")
     cabin = Cabin(size, DOMAINS[domain])
     shards = -(-count // SHARD)
     with tqdm(total=shards * SHARD, unit="frame", disable=None) as progress:
@@ -103,50 +105,47 @@ def _write_shard(path: Path, cabin: Cabin, seed: int, number: int, progress: Any
         return
     step = frames_per_batch(cabin.size)
     batches = []
-    for start in range(number * SHARD, (number + 1) * SHARD, step):
-        batches.append(cabin.render(seed, range(start, start + step)))
-        progress.update(step)
+    indices = range(number * SHARD, (number + 1) * SHARD)
+    for start in range(0, SHARD, step):
+        batches.append(cabin.render(seed, indices[start : start + step]))
+        progress.update(len(batches[-1].frames))
     hidden = np.array([[name in names for name in CABIN.names] for batch in batches for names in batch.hidden])
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez(
-            file,
-            frames=np.concatenate([batch.frames for batch in batches]),
-            conditions=np.concatenate([CABIN.encode(batch.conditions) for batch in batches]),
-            landmarks=np.concatenate([batch.landmarks for batch in batches]),
-            hidden=hidden,
-            subjects=np.concatenate([batch.subjects for batch in batches]),
-        )
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        frames=np.concatenate([batch.frames for batch in batches]),
+        conditions=np.concatenate([CABIN.encode(batch.conditions) for batch in batches]),
+        landmarks=np.concatenate([batch.landmarks for batch in batches]),
+        hidden=hidden,
+        subjects=np.concatenate([batch.subjects for batch in batches]),
+    )
+    write_whole(path, buffer.getvalue())
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m training.data.cache",
         description="Render driver frames with exact labels into a folder that training reads.",
         epilog="example: python -m training.data.cache build/cabin64 -n 49152 --size 64",
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("-n", type=int, default=49_152, help="frames, rounded up to shards of 1024 (49152)")
-    parser.add_argument("--size", type=int, default=64, help="pixels of an edge (64)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-n", type=integer(1, 10**8), default=49_152, help="frames, rounded up to 1024s (49152)")
+    parser.add_argument("--size", type=integer(16, 512), default=64, help="pixels of an edge (64)")
+    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0)
     parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.n < 1 or args.size < 16 or args.size % 16 or args.size > 512:
-        raise UsageError(
-            f"-n {args.n} --size {args.size}: expected at least 1 frame of 16 to 512 pixels, a multiple of 16"
-        )
+    if args.size % 16:
+        raise UsageError(f"--size {args.size}: expected a multiple of 16")
     total = write_cache(args.folder, args.n, args.size, args.seed, args.domain)
     print(f"{args.folder}: {total} frames of {args.size} px")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_command("training.data.cache", lambda: run(args))
+    return run_command("training.data.cache", lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

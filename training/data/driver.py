@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-FrameRandom = Mapping[str, Any]
 
 PIVOT = np.array([0.0, -0.6, -0.3])
 """The neck joint in head coordinates, about which a head turns and nods."""

@@ -1,0 +1,83 @@
+"""Which step graphs a precision consists of, and how they are made of the one in fp32, without torch.
+
+    for made in derive("int8", fp32_bytes, manifest):
+        (folder / made.name).write_bytes(made.content)
+
+onnx and onnxruntime are imported where a graph is made: a bundle that has what it needs becomes an engine without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.bundle import FileEntry, Manifest
+from contract.errors import Unavailable
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+NAMES = {
+    "fp32": ("step.fp32.onnx",),
+    "fp16": ("step.fp16.onnx",),
+    "int8": ("step.int8.onnx", "step.int8-trt.onnx"),
+}
+"""The graphs of a precision, the one that TensorRT builds from last: it needs int8 in another form than ONNX Runtime."""
+
+BASE = "step.fp32.onnx"
+"""What the others are made of."""
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A step graph that was made, and what the manifest says of it."""
+
+    name: str
+    content: bytes
+    precision: str
+    extra: Mapping[str, Any]
+
+    @property
+    def entry(self) -> FileEntry:
+        return FileEntry(hashlib.sha256(self.content).hexdigest(), self.precision, self.extra)
+
+
+def derive(precision: str, base: bytes, manifest: Manifest) -> list[StepGraph]:
+    """The graphs of a precision, from the graph in fp32; Unavailable where a package for it is missing."""
+    if precision == "fp32":
+        return [StepGraph(BASE, base, "fp32", {})]
+    try:
+        from export import surgery
+        from export.precision import half
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"{error.name}, with which the step graph in {precision} is made of {BASE}, isn't installed; run:"
+            f" pip install onnx onnxruntime, or export where torch is: python -m export CKPT.pt --precision {precision}"
+        ) from error
+
+    model = surgery.load(base)
+    if precision == "fp16":
+        return [StepGraph("step.fp16.onnx", surgery.save(half(model)), "fp16", {})]
+    return _int8(model, manifest)
+
+
+def _int8(model: Any, manifest: Manifest) -> list[StepGraph]:
+    """One graph for each engine, with the same convolutions in int8."""
+    from export import calibration, sensitivity, surgery
+    from export.precision import half
+    from export.quantization import ONNXRUNTIME, TENSORRT, quantize
+
+    ranges = calibration.calibrate(model, manifest)
+    found = sensitivity.sweep(model, ranges, manifest)
+    names = sensitivity.choose(found)
+    count = calibration.scaled(calibration.CONDITIONS, manifest)
+    extra = {
+        "calibration": {"conditions": count, "seed": calibration.SEED},
+        "sensitivity": found,
+        "float_convolutions": [c.name for c in surgery.convolutions(model.graph) if c.name not in set(names)],
+    }
+    own = surgery.save(quantize(model, ranges, names, ONNXRUNTIME))
+    trt = surgery.save(quantize(half(model), ranges, names, TENSORRT))
+    first, last = NAMES["int8"]
+    return [StepGraph(first, own, "int8", extra), StepGraph(last, trt, "int8", {"for": "tensorrt", **extra})]

@@ -1,0 +1,220 @@
+"""The GPU pipeline over a real step graph: its frames are right however the streams interleave, batch and profile."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.errors import Unavailable
+from contract.schemas import CABIN
+from runtime.cuda import Gpu, HostMemory
+from runtime.engines import Profile
+from runtime.gpu_pipeline import MAX_SIZES, GpuPipeline, schedule
+from runtime.graph_choice import TRIALS, WARM_UP
+from runtime.noise import initial_noises
+from tests.fake_bundle import IMAGE, STEPS, expected_frames
+from tests.runtime.host_gpu import STEP_MS, HostGpu, OrtStepEngine, UncapturableEngine
+
+SEED = 3
+ONE_LEVEL = 1
+"""A sum in another order may round a pixel to the neighbouring level of 255."""
+
+PROFILE = Profile(1, 4, 8)
+TO_DECIDE = 2 * (WARM_UP + TRIALS)
+
+
+def conditions(count: int) -> np.ndarray:
+    return CABIN.encode([CABIN.complete({}, np.random.default_rng(index)) for index in range(count)])
+
+
+def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    rows, first = conditions(sum(sizes)), 0
+    for size in sizes:
+        yield initial_noises(SEED, range(first, first + size), tuple(IMAGE)), rows[first : first + size]
+        first += size
+
+
+def pipeline(
+    bundle: Path, gpu: HostGpu, profile: Profile = PROFILE, engine: type[OrtStepEngine] = OrtStepEngine
+) -> tuple[GpuPipeline, OrtStepEngine]:
+    made = engine(gpu, (bundle / "step.fp32.onnx").read_bytes(), IMAGE, CABIN.width, profile)
+    return GpuPipeline(gpu, made, IMAGE, CABIN.width, STEPS), made
+
+
+def check(found: list[np.ndarray], sizes: list[int]) -> None:
+    assert [len(frames) for frames in found] == sizes
+    drawn = np.concatenate(found).astype(int)
+    assert np.abs(drawn - expected_frames(conditions(sum(sizes)), SEED)).max() <= ONE_LEVEL
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_are_right_however_the_streams_interleave(bundle: Path, seed: int, integrated: bool) -> None:
+    sizes = [4, 4, 4, 2, 4, 1, 1, 3, 4, 4]
+    gpu = HostGpu(seed, integrated)
+    made, _ = pipeline(bundle, gpu)
+    check(list(made.sample_all(batches(sizes))), sizes)
+    made.close()
+
+
+class Hasty(HostGpu):
+    """One that doesn't wait between streams."""
+
+    def wait(self, stream: object, event: object) -> None:
+        pass
+
+
+def test_the_test_would_notice_a_missing_wait(bundle: Path) -> None:
+    wrong = 0
+    for seed in range(4):
+        made, _ = pipeline(bundle, Hasty(seed))
+        found = np.concatenate(list(made.sample_all(batches([4, 4]))))
+        wrong += int(np.abs(found.astype(int) - expected_frames(conditions(8), SEED)).max() > ONE_LEVEL)
+    assert wrong
+
+
+@pytest.mark.parametrize(
+    ("profile", "size", "contexts"),
+    [
+        (Profile(1, 4, 8), 20, [8, 4]),
+        (Profile(4, 4, 4), 10, [4]),
+        (Profile(4, 8, 8), 3, [4]),
+        (Profile(2, 2, 2), 1, [2]),
+        (Profile(3, 5, 5), 11, [5, 3]),
+    ],
+)
+def test_large_batches_are_split_and_small_ones_padded(
+    bundle: Path, profile: Profile, size: int, contexts: list[int]
+) -> None:
+    made, engine = pipeline(bundle, HostGpu(), profile)
+    check(list(made.sample_all(batches([size]))), [size])
+    assert engine.contexts == contexts
+    made.close()
+
+
+def test_sample_is_one_batch(bundle: Path) -> None:
+    made, _ = pipeline(bundle, HostGpu())
+    x, rows = next(batches([4]))
+    check([made.sample(x, rows)], [4])
+    made.close()
+
+
+def test_the_next_batch_is_taken_before_the_last_one_is_waited_for(bundle: Path) -> None:
+    taken = 0
+
+    def counted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal taken
+        for batch in batches([4] * 4):
+            taken += 1
+            yield batch
+
+    made, _ = pipeline(bundle, HostGpu())
+    frames = made.sample_all(counted())
+    seen = []
+    for _ in range(4):
+        next(frames)
+        seen.append(taken)
+    assert seen == [2, 3, 4, 4]
+    made.close()
+
+
+@pytest.mark.parametrize(("graph_ms", "way"), [(STEPS * STEP_MS / 2, "graph"), (STEPS * STEP_MS * 2, "plain")])
+def test_the_faster_way_is_kept(bundle: Path, graph_ms: float, way: str) -> None:
+    gpu = HostGpu(graph_ms=graph_ms)
+    made, _ = pipeline(bundle, gpu)
+    sizes = [4] * (TO_DECIDE + 6)
+    check(list(made.sample_all(batches(sizes))), sizes)
+    measured = made.graphs()["4"]
+    assert measured["way"] == way
+    assert measured["plain_ms"] == [STEPS * STEP_MS] * TRIALS and measured["graph_ms"] == [graph_ms] * TRIALS
+    before = gpu.launches
+    check(list(made.sample_all(batches([4, 4]))), [4, 4])
+    assert gpu.launches - before == (2 if way == "graph" else 0)
+    made.close()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["asked", "found out while capturing"])
+def test_what_cannot_be_captured_runs_plainly(bundle: Path, late: bool) -> None:
+    gpu = HostGpu()
+    made, engine = pipeline(bundle, gpu, engine=UncapturableEngine if late else OrtStepEngine)
+    engine.can_capture = late
+    sizes = [4] * (TO_DECIDE + 2)
+    check(list(made.sample_all(batches(sizes))), sizes)
+    assert gpu.launches == 0 and "captured" in made.graphs()["4"]["refused"]
+    made.close()
+    assert gpu.live == 0
+
+
+def test_device_time_is_that_of_the_steps(bundle: Path) -> None:
+    made, _ = pipeline(bundle, HostGpu())
+    list(made.sample_all(batches([4, 4])))
+    assert made.seconds == pytest.approx(2 * STEPS * STEP_MS / 1000)
+    made.close()
+
+
+def test_everything_is_given_back(bundle: Path) -> None:
+    gpu = HostGpu()
+    made, engine = pipeline(bundle, gpu)
+    sizes = [1, 2, 3, 4, 5, 6, 7, 8, 1] * 2
+    check(list(made.sample_all(batches(sizes))), sizes)
+    assert len(made.graphs()) == MAX_SIZES
+    made.close()
+    assert gpu.live == 0 and gpu.closed and engine.closed and gpu.depth == 0
+
+
+def test_a_reader_that_stops_leaves_nothing_in_flight(bundle: Path) -> None:
+    gpu = HostGpu()
+    made, _ = pipeline(bundle, gpu)
+    frames = made.sample_all(batches([4] * 5))
+    next(frames)
+    frames.close()  # type: ignore[attr-defined]
+    check(list(made.sample_all(batches([4, 4]))), [4, 4])
+    made.close()
+    assert gpu.live == 0
+
+
+def test_an_error_in_a_batch_leaves_nothing_in_flight(bundle: Path) -> None:
+    def failing() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield from batches([4, 4])
+        raise Unavailable("no more")
+
+    gpu = HostGpu()
+    made, _ = pipeline(bundle, gpu)
+    with pytest.raises(Unavailable, match="no more"):
+        list(made.sample_all(failing()))
+    check(list(made.sample_all(batches([4, 4]))), [4, 4])
+    made.close()
+    assert gpu.live == 0
+
+
+class SmallGpu(HostGpu):
+    """One without room for batches of 8."""
+
+    def pinned(self, shape: tuple[int, ...], dtype: object) -> HostMemory:
+        if shape[0] == 8:
+            raise MemoryError("cuMemHostAlloc")
+        return super().pinned(shape, dtype)  # type: ignore[arg-type]
+
+
+def test_a_batch_that_does_not_fit_leaves_the_others_running(bundle: Path) -> None:
+    gpu: Gpu = SmallGpu()
+    made, _ = pipeline(bundle, gpu)  # type: ignore[arg-type]
+    before = gpu.live  # type: ignore[attr-defined]
+    with pytest.raises(MemoryError):
+        list(made.sample_all(batches([8])))
+    assert gpu.live == before  # type: ignore[attr-defined]
+    check(list(made.sample_all(batches([4]))), [4])
+    made.close()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_buffers_take_turns(steps: int) -> None:
+    order = schedule(steps)
+    assert [row for _, _, row in order] == list(range(steps))
+    assert order[0][0] == 0  # the noise
+    assert all(read != write for read, write, _ in order)
+    assert all(first[1] == second[0] for first, second in itertools.pairwise(order))
