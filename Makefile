@@ -13,6 +13,7 @@ DEFINED_BY := pyproject.toml constraints.txt
 
 demo: $(VENV)/.demo
 	$(PY) -m export checkpoints/cabin64.pt -o build/bundle
+	rm -rf build/frames build/frames.contact.png
 	$(PY) -m runtime.generate build/bundle -o build/frames -n 64 --seed 1 --backend cpu
 	@echo "frames in build/frames, the contact sheet in build/frames.contact.png"
 

@@ -126,6 +126,15 @@ class Manifest:
         """sha256 of the canonical JSON: the hash of the whole bundle, since every file's hash is in it."""
         return digest_of(self.to_dict())
 
+    def frames_digest(self, file: str) -> str:
+        """sha256 over what decides the frames that `file` draws: its content, image, schema and sampler.
+
+        Exporting again, or adding an engine, leaves it as it is, so that a dataset can go on.
+        """
+        whole = self.to_dict()
+        decisive = {key: whole[key] for key in ("image", "schema", "sampler")}
+        return digest_of(decisive | {"file": self.files[file].sha256})
+
     @staticmethod
     def from_dict(data: object) -> Manifest:
         """Read a manifest; anything unexpected raises ValueError with what was found and expected."""

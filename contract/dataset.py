@@ -49,7 +49,7 @@ class Description:
     """What made a dataset; two runs of the same command describe the same dataset."""
 
     bundle: str
-    """Digest of the bundle's manifest."""
+    """`Manifest.frames_digest` of the file that drew it."""
 
     checkpoint: str | None
     """sha256 of the checkpoint that the bundle was exported from."""

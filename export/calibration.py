@@ -98,11 +98,10 @@ def walk(
 def session(model: onnx.ModelProto) -> Any:
     """The model in ONNX Runtime on the CPU; Unavailable without it."""
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError:
-        raise Unavailable(
-            "int8 is calibrated with onnxruntime, which isn't installed; run: pip install '.[cpu]'"
-        ) from None
+        message = "int8 is calibrated with onnxruntime, which isn't installed; run: pip install '.[cpu]'"
+        raise Unavailable(message) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors come as exceptions
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -23,7 +23,7 @@ NAMES = {
     "fp16": ("step.fp16.onnx",),
     "int8": ("step.int8.onnx", "step.int8-trt.onnx"),
 }
-"""The graphs of a precision, the one that TensorRT builds from last: it needs int8 in another form than ONNX Runtime."""
+"""The graphs of a precision, TensorRT builds from the last: it needs int8 in another form than ONNX Runtime."""
 
 BASE = "step.fp32.onnx"
 """What the others are made of."""

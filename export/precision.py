@@ -25,7 +25,7 @@ DATA_ONLY = frozenset({"Resize"})
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy, of a model with known types, with the image path from the first to the last convolution in fp16, casts at its borders."""
+    """A copy with the image path in fp16 and casts at its borders; the types of all tensors have to be known."""
     typed = copy_of(model)
     graph = typed.graph
     floats = _tensors_of(graph, FLOAT)

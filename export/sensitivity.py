@@ -39,7 +39,7 @@ EQUAL_DB = 100.0
 
 
 def body(model: onnx.ModelProto) -> list[str]:
-    """The convolutions that may be quantized: all but the first, which reads the image, and the last, which writes it."""
+    """The convolutions that may be quantized: all but the first and the last, at the image."""
     return [convolution.name for convolution in convolutions(model.graph)][1:-1]
 
 

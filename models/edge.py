@@ -103,16 +103,19 @@ class Block(nn.Module):
         """[B, inner, H, W] and the activated embedding [B, 256] to [B, outer, H, W]."""
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
         h = F.relu(F.group_norm(x, self.groups) * (1.0 + scale) + shift)
-        skipped: Tensor = self.skip(x)
-        return skipped + self.conv1(F.relu(self.conv0(h)))
+        out: Tensor = self.skip(x) + self.conv1(F.relu(self.conv0(h)))
+        return out
 
 
 class EdgeUNet(Denoiser):
     """A U-Net over patches with FiLM from timestep and condition, and a learned null condition."""
 
+    frequencies: Tensor
+
     def __init__(self, config: EdgeConfig) -> None:
         super().__init__()
-        self.config: EdgeConfig = config  # type: ignore[assignment]
+        self.config = config
+        self.patch = config.patch
         patches = config.channels * config.patch**2
         widths = config.widths
         self.null_condition = nn.Parameter(torch.zeros(config.condition_width))
@@ -149,7 +152,7 @@ class EdgeUNet(Denoiser):
     def denoise(self, x: Tensor, time_embedding: Tensor, condition: Tensor) -> Tensor:
         """The prediction [B, C, H, W] for x [B, C, H, W], embedding [B, 256] and condition [B, D]."""
         embedding = F.silu(time_embedding + self.condition(condition))
-        h = self.stem(F.pixel_unshuffle(x, self.config.patch))
+        h = self.stem(F.pixel_unshuffle(x, self.patch))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
@@ -164,4 +167,4 @@ class EdgeUNet(Denoiser):
                 h = block(h, embedding)
             if level < len(self.grow):
                 h = F.interpolate(self.grow[level](h), scale_factor=2.0, mode="nearest")
-        return F.pixel_shuffle(self.out(F.relu(h)), self.config.patch)
+        return F.pixel_shuffle(self.out(F.relu(h)), self.patch)

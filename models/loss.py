@@ -49,7 +49,8 @@ def denoising_loss(
     error = (network(noisy, timesteps, condition).float() - target) ** 2
     if weight_map is not None:
         error = error * weight_map
-    return (error.mean(dim=(1, 2, 3)) * weight).mean()
+    loss: Tensor = (error.mean(dim=(1, 2, 3)) * weight).mean()
+    return loss
 
 
 def face_weights(landmarks: Tensor, size: int, extra: float = 4.0, radius: float = 0.075) -> Tensor:

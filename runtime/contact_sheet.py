@@ -127,7 +127,8 @@ def _frame(dataset: Dataset, record: Record) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return image.copy()
+            frame: Image.Image = image.copy()
+            return frame
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Refused(f"{path}: not a readable frame ({error}); generate the dataset again") from error
 

@@ -63,6 +63,9 @@ class Engine:
     version_compatible: bool = False
     """Whether a newer TensorRT of the same major version runs it too."""
 
+    weights: str | None = None
+    """The step graph that its weights are taken from, where the plan was stripped of them."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -152,8 +155,11 @@ def _read(name: str, entry: FileEntry) -> Engine:
         found = {key: extra.get(key) for key in ("flavor", "tensorrt", "target", "batch")}
         expected = f"flavor {' or '.join(FLAVORS)}, a version, targets like sm87, batch min <= opt <= max"
         raise Refused(f"{name}: {str(found)[:300]} in the manifest, expected {expected}; build the engine again")
-    compatible = extra.get("version_compatible") is True
-    return Engine(name, str(entry.precision), str(flavor), str(version), targets, profile, compatible)
+    compatible, weights = extra.get("version_compatible") is True, extra.get("graph")
+    if extra.get("stripped") is True and not isinstance(weights, str):
+        raise Refused(f"{name}: stripped of its weights, and the manifest names no graph to take them from")
+    weights = weights if extra.get("stripped") is True else None
+    return Engine(name, str(entry.precision), str(flavor), str(version), targets, profile, compatible, weights)
 
 
 def _targets(found: Any) -> tuple[str, ...] | None:

@@ -150,7 +150,7 @@ def _describe(generator: Generator, plan: Plan, seed: int) -> Description:
     source = generator.manifest.source
     lineage = source.get("lineage") or {}
     return Description(
-        bundle=generator.manifest.digest,
+        bundle=generator.manifest.frames_digest(generator.choice.file),
         checkpoint=source.get("checkpoint"),
         schema=generator.schema,
         seed=seed,

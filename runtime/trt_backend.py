@@ -52,11 +52,13 @@ def open_engine(
         machine = Machine(gpu.info.sm, {name: str(module.__version__) for name, module in flavors.items()})
         engine = choose_engine(read_engines(manifest, files), machine, batch, folder)
         mend = f"build it again: {rebuild(engine, machine, folder)}"
-        content = open_checked(folder, manifest, engine.file)
-        cache = cache_path(folder, engine, state)
-        with gpu:
-            loaded = TrtEngine(flavors[engine.flavor], engine, content, manifest, cache, mend)
-        pipeline = GpuPipeline(gpu, loaded, manifest.image, manifest.schema.width, manifest.sampler.steps)
+        content, weights = open_checked(folder, manifest, engine.file), _weights(folder, manifest, engine, mend)
+        with gpu, contextlib.ExitStack() as undo:
+            loaded = TrtEngine(flavors[engine.flavor], engine, content, mend)
+            undo.callback(loaded.close)  # nothing of TensorRT may outlive the context
+            loaded.prepare(manifest, cache_path(folder, engine, state), weights)
+            pipeline = GpuPipeline(gpu, loaded, manifest.image, manifest.schema.width, manifest.sampler.steps)
+            undo.pop_all()
     except BaseException:
         gpu.close()
         raise
@@ -105,11 +107,11 @@ class TrtBackend:
 class TrtEngine:
     """One deserialized engine; every TensorRT call of the runtime is here."""
 
-    def __init__(
-        self, trt: Any, engine: Engine, content: bytes, manifest: Manifest, cache: Path | None, mend: str
-    ) -> None:
-        self.profile = engine.batch
-        self._trt, self._name, self._mend, self._cache_path = trt, engine.file, mend, cache
+    def __init__(self, trt: Any, engine: Engine, content: bytes, mend: str) -> None:
+        self.profile, self.step_on_host = engine.batch, False
+        self._trt, self._name, self._mend = trt, engine.file, mend
+        self._config = self._cache = None
+        self._cache_path: Path | None = None
         self._log = _kept_log(trt)
         self._runtime = trt.Runtime(self._log)
         # A version-compatible plan may bring its own lean runtime: code, which is only run where the manifest,
@@ -117,15 +119,31 @@ class TrtEngine:
         self._runtime.engine_host_code_allowed = engine.version_compatible
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
+            self.close()
             raise self._refusal("can't be loaded")
+
+    def prepare(self, manifest: Manifest, cache: Path | None, weights: bytes | None) -> None:
+        """Check it against the manifest, give a stripped plan its weights, take up what was compiled before."""
         self._image, self._width = manifest.image, manifest.schema.width
         self._check_tensors()
-        self.step_on_host = bool(self._engine.get_tensor_location("step") == trt.TensorLocation.HOST)
-        self._config, self._cache = self._runtime_config()
+        self.step_on_host = bool(self._engine.get_tensor_location("step") == self._trt.TensorLocation.HOST)
+        if weights is not None:
+            self._refit(weights)
+        if cache is not None:
+            self._cache_path = cache
+            self._config, self._cache = self._runtime_config(cache)
+
+    def _refit(self, onnx: bytes) -> None:
+        trt = self._trt
+        refitter = trt.Refitter(self._engine, self._log)
+        parser = trt.OnnxParserRefitter(refitter, self._log)
+        if not parser.refit_from_bytes(onnx) or not refitter.refit_cuda_engine():
+            raise self._refusal("doesn't take its weights")
 
     def context(self, rows: int) -> Any:
         """An execution context for batches of this size."""
-        context = self._new_context()
+        configured = () if self._config is None else (self._config,)
+        context = self._engine.create_execution_context(*configured)
         if context is None:
             raise MemoryError(self._log.last or "create_execution_context")
         shapes = _shapes(self._image, self._width, rows)
@@ -146,9 +164,9 @@ class TrtEngine:
         return bool(context.is_stream_capturable(stream)) if hasattr(context, "is_stream_capturable") else True
 
     def close(self) -> None:
-        """Keep the runtime cache and let go of the engine."""
+        """Keep the runtime cache and let go of the engine, before the GPU's context goes."""
         self._keep_cache()
-        del self._cache, self._config, self._engine, self._runtime
+        self._cache = self._config = self._engine = self._runtime = None
 
     def _refusal(self, what: str) -> Refused:
         said = f" ({self._log.last})" if self._log.last else ""
@@ -174,14 +192,16 @@ class TrtEngine:
         }
         if found != expected:
             raise self._refusal(f"tensors {_plain(found)}, expected {_plain(expected)} by the manifest")
+        if rows > 0:
+            return
         bounds = tuple(shape[0] for shape in engine.get_tensor_profile_shape("x", PROFILE))
         wanted = (self.profile.min, self.profile.opt, self.profile.max)
         if bounds != wanted:
             raise self._refusal(f"profile of batches {list(bounds)}, expected {list(wanted)} by the manifest")
 
-    def _runtime_config(self) -> tuple[Any, Any]:
+    def _runtime_config(self, path: Path) -> tuple[Any, Any]:
         """TensorRT for RTX: kernels for the very shapes, compiled before they run, and kept for the next start."""
-        if self._cache_path is None or not hasattr(self._engine, "create_runtime_config"):
+        if not hasattr(self._engine, "create_runtime_config"):
             return None, None
         config = self._engine.create_runtime_config()
         if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):
@@ -191,15 +211,10 @@ class TrtEngine:
         if not hasattr(config, "create_runtime_cache") or not hasattr(config, "set_runtime_cache"):
             return config, None
         cache = config.create_runtime_cache()
-        if self._cache_path.is_file() and hasattr(cache, "deserialize"):
-            cache.deserialize(self._cache_path.read_bytes())  # one of another GPU, driver or version is not taken
+        if path.is_file() and hasattr(cache, "deserialize"):
+            cache.deserialize(path.read_bytes())  # one of another GPU, driver or version is not taken
         config.set_runtime_cache(cache)
         return config, cache
-
-    def _new_context(self) -> Any:
-        if self._config is None:
-            return self._engine.create_execution_context()
-        return self._engine.create_execution_context(self._config)
 
     def _keep_cache(self) -> None:
         """Write the runtime cache; a disk that takes none costs the next start its time, and nothing else."""
@@ -210,6 +225,16 @@ class TrtEngine:
             if content and not (self._cache_path.is_file() and self._cache_path.read_bytes() == content):
                 self._cache_path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(self._cache_path, content)
+
+
+def _weights(folder: Path, manifest: Manifest, engine: Engine, mend: str) -> bytes | None:
+    """The step graph of a stripped plan: the very one that it was built from."""
+    if engine.weights is None:
+        return None
+    content = open_checked(folder, manifest, engine.weights)
+    if manifest.files[engine.weights].sha256 != manifest.files[engine.file].extra.get("graph_sha256"):
+        raise Refused(f"{engine.file}: built from another {engine.weights} than the bundle has now; {mend}")
+    return content
 
 
 def _flavors() -> dict[str, ModuleType]:

@@ -65,7 +65,8 @@ class Trainer:
         size, channels = source.frames.shape[1], source.frames.shape[3]
         config = {"widths": settings.widths, "patch": settings.patch, "size": size, "channels": channels}
         self.config = EdgeConfig.from_dict(EdgeConfig(source.schema.width).to_dict() | config)
-        self.network = build(self.config).to(self.device, memory_format=torch.channels_last)
+        self.network = build(self.config).to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = dict(self.network.named_parameters())
         self.averaged = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(

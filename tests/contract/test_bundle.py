@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from contract.bundle import (
     digest_of,
     open_checked,
     read_manifest,
-    sha256_of,
     write_manifest,
-    write_whole,
 )
 from contract.errors import Refused
+from contract.files import sha256_of, write_whole
 from contract.schemas import CABIN
 
 CONTENT = b"a graph"
@@ -177,3 +177,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(OSError):
         write_whole(target, b"new")
     assert target.read_bytes() == b"old"
+
+
+def test_a_dataset_goes_on_after_another_export_of_the_same_files(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    (file,) = [name for name in manifest.files if name.startswith("step.")]
+    again = replace(manifest, parity={file: {"measured": 0.5}}, source={})
+    assert again.digest != manifest.digest
+    assert again.frames_digest(file) == manifest.frames_digest(file)
+    other = replace(manifest, sampler=replace(manifest.sampler, clip=not manifest.sampler.clip))
+    assert other.frames_digest(file) != manifest.frames_digest(file)

@@ -89,11 +89,12 @@ except Unavailable as error:
 
 
 CALLS = """
-import ctypes
+import ctypes, os, sys
 import numpy as np
 from contract.errors import Unavailable
 from runtime import cuda
 
+sys.setdlopenflags(os.RTLD_LAZY)  # pycuda names more of the driver than it calls here
 live = ctypes.c_int.in_dll(ctypes.CDLL("libcuda.so.1"), "fake_live")
 gpu = cuda.{kind}()
 assert (gpu.info.name, gpu.info.sm) == ("Fake GPU", "sm87"), gpu.info

@@ -175,7 +175,7 @@ class Cabin:
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     """One fused loop over rays: without these options the compiler would write every few operations to memory."""
-    options = {"max_fusion_size": 100_000}
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"max_fusion_size": 100_000}
     compiled: Callable[..., Any] = torch.compile(function, dynamic=False, options=options)
     return compiled
 

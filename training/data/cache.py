@@ -51,8 +51,8 @@ class Cached:
 
 
 def fingerprint(frames: npt.NDArray[np.uint8], conditions: npt.NDArray[np.float32]) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(frames))
-    digest.update(np.ascontiguousarray(conditions))
+    digest = hashlib.sha256(frames.tobytes())
+    digest.update(conditions.tobytes())
     return digest.hexdigest()
 
 

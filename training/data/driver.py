@@ -97,7 +97,8 @@ class Uniforms:
         return low + (high - low) * column
 
     def choice(self, table: Array) -> Array:
-        return table[np.minimum((self.between(0, 1) * len(table)).astype(int), len(table) - 1)]
+        rows: Array = table[np.minimum((self.between(0, 1) * len(table)).astype(int), len(table) - 1)]
+        return rows
 
 
 def describe(

@@ -18,7 +18,7 @@ def mix(a: Colour, b: Colour, amount: T) -> Colour:
     return (a[0] + (b[0] - a[0]) * amount, a[1] + (b[1] - a[1]) * amount, a[2] + (b[2] - a[2]) * amount)
 
 
-def scale(a: Colour, amount: T) -> Colour:
+def scale(a: Colour, amount: T | float) -> Colour:
     return (a[0] * amount, a[1] * amount, a[2] * amount)
 
 
@@ -35,8 +35,8 @@ def bump(x: T, width: float) -> T:
     return torch.exp(-((x / width) ** 2))
 
 
-def surface(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T, T]:
-    """Albedo, gloss and self-lit share of the nearest part at a hit point [B, P]."""
+def surface(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T]:
+    """Albedo and gloss of the nearest part at a hit point [B, P]."""
     parts = part_distances(s, x, y, z)
     best, index = parts[0], torch.zeros_like(x)
     for i, part in enumerate(parts[1:], start=1):
@@ -44,7 +44,7 @@ def surface(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T, T]:
         index = torch.where(closer, float(i), index)
         best = torch.minimum(best, part)
     hx, hy, hz = to_head(s, x, y, z)
-    skin, skin_gloss, glow = _skin(s, hx, hy, hz)
+    skin, skin_gloss = _skin(s, hx, hy, hz)
     colours: dict[str, Colour] = {
         "skin": skin,
         "hair": scale(named(s, "hair"), 0.88 + 0.12 * torch.sin(hx * 43.0 + 4.0 * torch.sin(hy * 4.0 + hx * 3.0))),
@@ -58,22 +58,20 @@ def surface(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T, T]:
         "food": _food_paint(hx, hy),
     }
     gloss_of = {"lens": 0.4, "phone": 0.4, "frame": 0.35, "hair": 0.10, "hat": 0.03, "seat": 0.05}
-    red, gloss = skin, skin_gloss
+    albedo, gloss = skin, skin_gloss
     for i, name in enumerate(PARTS[1:], start=1):
         here = (index == float(i)).to(x.dtype)
-        red = mix(red, colours[name], here)
+        albedo = mix(albedo, colours[name], here)
         gloss = gloss + (gloss_of.get(name, 0.02) - gloss) * here
-        glow = glow * (1.0 - here)
-    return red, gloss, glow
+    return albedo, gloss
 
 
-def _skin(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T, T]:
-    """The face: skin, age, beard, lips, brows, eyes. Returns albedo, gloss, infrared glow of the pupils."""
+def _skin(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T]:
+    """The face: skin, age, beard, lips, brows, eyes; albedo and gloss."""
     base = named(s, "skin")
     front = smoothstep(0.05, 0.30, z)
     ax = x.abs()
-    ones = torch.ones_like(x)
-    colour = scale((base[0] * ones, base[1] * ones, base[2] * ones), 1.0 - 0.42 * _lines(s, ax, y) * front)
+    colour = scale(base, 1.0 - 0.42 * _lines(s, ax, y) * front)
     blush = bump(torch.sqrt((ax - 0.40) ** 2 + (y + 0.16) ** 2), 0.2) * front
     colour = mix(colour, (colour[0] * 1.02, colour[1] * 0.82, colour[2] * 0.80), 0.6 * blush)
     shade = bump((ax - EYE_X) * 0.9, 0.15) * bump(y - EYE_Y + 0.195 - 0.25 * (ax - EYE_X) ** 2, 0.075)
@@ -107,12 +105,11 @@ def _beard(s: Scene, colour: Colour, ax: T, y: T, front: T) -> Colour:
     moustache = smoothstep(0.30, 0.24, ax) * smoothstep(-0.30, -0.35, y)
     sides = smoothstep(0.46, 0.56, ax) * smoothstep(0.05, -0.1, y)
     region = torch.maximum(torch.maximum(jaw, moustache), sides) * smoothstep(-0.2, 0.0, front - 0.15)
-    hair = named(s, "hair")
-    return mix(colour, scale((hair[0], hair[1], hair[2]), 0.9 + 0.0 * ax), region * s["beard"])
+    return mix(colour, scale(named(s, "hair"), 0.9), region * s["beard"])
 
 
 def _lips(s: Scene, colour: Colour, ax: T, y: T, front: T) -> Colour:
-    centre = MOUTH_Y - 0.06 * s["mouth"] + 0.035 * s["fatigue"] * 0.0
+    centre = MOUTH_Y - 0.06 * s["mouth"]
     half = 0.245 - 0.045 * s["mouth"]
     across = (1.0 - (ax / half) ** 2).clamp(min=0.0)
     droop = 0.07 * s["fatigue"] * (ax / half) ** 2
@@ -136,10 +133,10 @@ def _brows(s: Scene, colour: Colour, ax: T, y: T, front: T) -> Colour:
     height = 0.335 + s["brow_height"] + s["brow_noise"] - 0.045 * u * u - 0.115 * tired * u - 0.02 * tired
     thick = s["brow_thick"] * (1.0 - 0.35 * u.clamp(min=0.0))
     region = smoothstep(0.018, -0.012, (y - height).abs() - thick) * smoothstep(1.08, 0.92, u.abs())
-    return mix(colour, scale(named(s, "hair"), 0.8 + 0.0 * ax), 0.92 * region * front)
+    return mix(colour, scale(named(s, "hair"), 0.8), 0.92 * region * front)
 
 
-def _eyes(s: Scene, colour: Colour, x: T, ax: T, y: T, front: T) -> tuple[Colour, T, T]:
+def _eyes(s: Scene, colour: Colour, x: T, ax: T, y: T, front: T) -> tuple[Colour, T]:
     """Lids that close by eye openness over an eyeball whose iris follows the gaze."""
     u = (ax - EYE_X) / EYE_HALF_WIDTH
     v = (y - EYE_Y) / EYE_HALF_WIDTH
@@ -155,9 +152,9 @@ def _eyes(s: Scene, colour: Colour, x: T, ax: T, y: T, front: T) -> tuple[Colour
     crease = bump(v - upper - 0.26 - 0.10 * s["lids"], 0.07) * smoothstep(1.15, 0.9, u.abs()) * front
     colour = scale(colour, 1.0 - 0.45 * crease)
 
-    red_eye = 0.45 * s["fatigue"]
-    eye_shade = 0.62 + 0.38 * smoothstep(-0.1, 0.5, upper - v)
-    white = scale((0.74 + 0 * x, 0.72 - 0.22 * red_eye + 0 * x, 0.70 - 0.24 * red_eye + 0 * x), eye_shade)
+    red = 0.45 * s["fatigue"]
+    under_lid = 0.62 + 0.38 * smoothstep(-0.1, 0.5, upper - v)
+    white = (0.74 * under_lid, (0.72 - 0.22 * red) * under_lid, (0.70 - 0.24 * red) * under_lid)
     centre_x = torch.sign(x) * EYE_X + 0.20 * s["gaze_x"]
     centre_y = EYE_Y + 0.02 + 0.20 * s["gaze_y"]
     r = torch.sqrt((x - centre_x) ** 2 + (y - centre_y) ** 2 + 1e-9)
@@ -178,7 +175,7 @@ def _eyes(s: Scene, colour: Colour, x: T, ax: T, y: T, front: T) -> tuple[Colour
     ink = torch.maximum(lash * (0.92 - 0.10 * s["male"]), below)
     colour = mix(colour, constant(x, 0.012, 0.009, 0.008), ink)
     gloss = 0.06 * (1.0 - opened) + 0.10 * opened
-    return colour, gloss, torch.zeros_like(x)
+    return colour, gloss
 
 
 def _pleats(y: T) -> T:
@@ -188,9 +185,7 @@ def _pleats(y: T) -> T:
 def _cloth(s: Scene, x: T, y: T, z: T) -> Colour:
     """Clothes with a seat belt over the shoulder."""
     belt = smoothstep(0.11, 0.09, (x * 0.55 + (y + 1.55) * 0.83 + 0.15).abs()) * smoothstep(-0.25, -0.1, z + 0.1)
-    ones = torch.ones_like(x)
-    cloth = named(s, "cloth")
-    return mix((cloth[0] * ones, cloth[1] * ones, cloth[2] * ones), constant(x, 0.03, 0.03, 0.033), belt * (y < -1.0))
+    return mix(named(s, "cloth"), constant(x, 0.03, 0.03, 0.033), belt * (y < -1.0))
 
 
 def _phone_paint(s: Scene, hx: T, hy: T, hz: T) -> Colour:
@@ -222,8 +217,8 @@ def outside(s: Scene, u: T, v: T) -> Colour:
     side = smoothstep(-0.36, -0.40, u - 0.14 * v) * smoothstep(-0.30, -0.26, v) * smoothstep(0.86, 0.80, v)
     rear = smoothstep(0.42, 0.45, u + 0.10 * v) * smoothstep(-0.05, -0.01, v) * smoothstep(0.70, 0.65, v)
     view = _view(s, u, v)
-    wall = mix(wall, scale(view, s["window"] + 0.0 * u), side)
-    return mix(wall, scale(view, s["rear"] + 0.0 * u), rear)
+    wall = mix(wall, scale(view, s["window"]), side)
+    return mix(wall, scale(view, s["rear"]), rear)
 
 
 def _view(s: Scene, u: T, v: T) -> Colour:
@@ -236,14 +231,14 @@ def _view(s: Scene, u: T, v: T) -> Colour:
         -0.2, 0.5, torch.sin(u * 13.0 + s["scenery"])
     )
     wall = mix(constant(u, 0.9, 0.45, 0.12), constant(u, 26.0, 17.0, 8.0), lamp)
-    return mix(day, wall, s["tunnel"] + 0.0 * u)
+    return mix(day, wall, s["tunnel"])
 
 
 def shade(
     s: Scene, hit: T, x: T, y: T, z: T, normal: Colour, ray: Colour, shadow: T, open_sky: T, u: T, v: T
 ) -> Colour:
     """Radiance of each ray [B, P]: sun with shadow, sky with occlusion, rim light, the infrared lamp."""
-    albedo, gloss, _ = surface(s, x, y, z)
+    albedo, gloss = surface(s, x, y, z)
     nx, ny, nz = normal
     sun = (nx * s["sun_x"] + ny * s["sun_y"] + nz * s["sun_z"] + 0.18) / 1.18
     sun = sun.clamp(min=0.0) * shadow
@@ -270,7 +265,7 @@ def shade(
     bright = s["veil"]
     colour = (colour[0] + bright, colour[1] + bright, colour[2] + bright)
     grey = 0.40 * colour[0] + 0.35 * colour[1] + 0.25 * colour[2]
-    return mix(colour, (grey, grey, grey), s["infrared"] + 0.0 * u)
+    return mix(colour, (grey, grey, grey), s["infrared"])
 
 
 def _clear_lens(s: Scene, colour: Colour, x: T, y: T, z: T) -> Colour:

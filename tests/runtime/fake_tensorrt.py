@@ -1,0 +1,220 @@
+"""TensorRT's Python module as far as the runtime calls it, over ONNX Runtime and a HostGpu.
+
+So the whole way from the manifest to the frames can be gone where there is no GPU. That the names it stands for exist
+in every supported release is another test's business; here they behave as documented, errors included.
+
+    trt = FakeTensorRT(gpu, "10.3.0")
+    content = plan(onnx, Profile(1, 4, 8))
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import onnxruntime
+
+from contract.bundle import Image
+from runtime.engines import Profile
+from tests.runtime.host_gpu import HostGpu, OrtStepEngine
+
+MAGIC = b"fake plan\n"
+
+
+class TensorLocation(enum.Enum):
+    DEVICE = 0
+    HOST = 1
+
+
+class TensorIOMode(enum.Enum):
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    INT64 = 1
+    UINT8 = 2
+
+
+class Severity(enum.Enum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+
+
+class ILogger:
+    Severity = Severity
+
+    def log(self, severity: Severity, message: str) -> None:
+        raise NotImplementedError
+
+
+KINDS = {"tensor(float)": DataType.FLOAT, "tensor(int64)": DataType.INT64, "tensor(uint8)": DataType.UINT8}
+
+
+def plan(onnx: bytes, profile: Profile, step_on_host: bool = False, stripped: bool = False) -> bytes:
+    """What the builder would have made of a step graph."""
+    about = {"profile": [profile.min, profile.opt, profile.max], "step_on_host": step_on_host, "stripped": stripped}
+    return MAGIC + json.dumps(about).encode() + b"\n" + onnx
+
+
+class FakeTensorRT:
+    """The module `tensorrt`, or with `rtx` the module `tensorrt_rtx`."""
+
+    ILogger, TensorLocation, TensorIOMode, DataType = ILogger, TensorLocation, TensorIOMode, DataType
+
+    class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+        LAZY = 0
+        EAGER = 1
+
+    def __init__(self, gpu: HostGpu, version: str, rtx: bool = False) -> None:
+        self.__version__ = version
+        self.gpu, self.rtx = gpu, rtx
+        self.host_code_allowed: list[bool] = []
+        self.caches: list[Cache] = []
+
+    def Runtime(self, logger: ILogger) -> Runtime:
+        return Runtime(self, logger)
+
+    def Refitter(self, engine: Engine, logger: ILogger) -> Refitter:
+        return Refitter(engine, logger)
+
+    def OnnxParserRefitter(self, refitter: Refitter, logger: ILogger) -> OnnxParserRefitter:
+        return OnnxParserRefitter(refitter, logger)
+
+
+class Runtime:
+    def __init__(self, trt: FakeTensorRT, logger: ILogger) -> None:
+        self.engine_host_code_allowed = False
+        self._trt, self._logger = trt, logger
+
+    def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
+        assert self._trt.gpu.depth, "no context is current"
+        self._trt.host_code_allowed.append(self.engine_host_code_allowed)
+        if not content.startswith(MAGIC):
+            self._logger.log(Severity.ERROR, "magicTag mismatch:\n not a plan of this version")
+            return None
+        about, _, onnx = content.removeprefix(MAGIC).partition(b"\n")
+        return Engine(self._trt, self._logger, json.loads(about), onnx)
+
+
+class Engine:
+    def __init__(self, trt: FakeTensorRT, logger: ILogger, about: Mapping[str, Any], onnx: bytes) -> None:
+        self._trt, self.logger, self.onnx = trt, logger, onnx
+        self.profile = Profile(*about["profile"])
+        self._host, self.stripped = about["step_on_host"], about["stripped"]
+        session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        self._modes = {node.name: TensorIOMode.INPUT for node in inputs}
+        self._modes |= {node.name: TensorIOMode.OUTPUT for node in outputs}
+        self._kinds = {node.name: KINDS[node.type] for node in (*inputs, *outputs)}
+        batch = self.profile.max if self.profile.min == self.profile.max else -1
+        self._shapes = {
+            node.name: tuple(side if isinstance(side, int) else batch for side in node.shape)
+            for node in (*inputs, *outputs)
+        }
+        self.num_io_tensors = len(self._shapes)
+        if not trt.rtx:
+            return
+        self.create_runtime_config = lambda: RuntimeConfig(trt)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._shapes)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return self._modes[name]
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self._kinds[name]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def get_tensor_location(self, name: str) -> TensorLocation:
+        return TensorLocation.HOST if self._host and name == "step" else TensorLocation.DEVICE
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
+        assert index == 0
+        sizes = (self.profile.min, self.profile.opt, self.profile.max)
+        return [(size, *self._shapes[name][1:]) for size in sizes]
+
+    def create_execution_context(self, config: RuntimeConfig | None = None) -> Context:
+        assert self._trt.gpu.depth, "no context is current"
+        assert (config is not None) == self._trt.rtx and not self.stripped
+        _, channels, height, width = self._shapes["x"]
+        image, slots = Image(channels, height, width), self._shapes["condition"][1]
+        return Context(OrtStepEngine(self._trt.gpu, self.onnx, image, slots, self.profile), config)
+
+
+class Refitter:
+    def __init__(self, engine: Engine, logger: ILogger) -> None:
+        self.engine, self.logger, self.complete = engine, logger, False
+
+    def refit_cuda_engine(self) -> bool:
+        self.engine.stripped = not self.complete
+        return self.complete
+
+
+class OnnxParserRefitter:
+    def __init__(self, refitter: Refitter, logger: ILogger) -> None:
+        self._refitter = refitter
+
+    def refit_from_bytes(self, onnx: bytes) -> bool:
+        self._refitter.complete = onnx == self._refitter.engine.onnx
+        return self._refitter.complete
+
+
+class Context:
+    def __init__(self, engine: OrtStepEngine, config: RuntimeConfig | None) -> None:
+        self._engine, self._config = engine, config
+        self._rows: dict[str, int] = {}
+        self._addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._rows[name] = shape[0]
+        return self._engine.profile.min <= shape[0] <= self._engine.profile.max
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert set(self._rows) == {"x", "condition"} and len(set(self._rows.values())) == 1
+        if self._config is not None and self._config.cache is not None:
+            self._config.cache.content += b"."  # kernels were compiled
+        self._engine.step(self._rows["x"], dict(self._addresses), stream)
+        return True
+
+
+class RuntimeConfig:
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
+        self.cache: Cache | None = None
+        self._trt = trt
+
+    def create_runtime_cache(self) -> Cache:
+        self._trt.caches.append(Cache())
+        return self._trt.caches[-1]
+
+    def set_runtime_cache(self, cache: Cache) -> bool:
+        assert self.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
+        self.cache = cache
+        return True
+
+
+class Cache:
+    def __init__(self) -> None:
+        self.content = b""
+
+    def deserialize(self, content: bytes) -> bool:
+        if not content.startswith(b"."):
+            return False
+        self.content = content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content

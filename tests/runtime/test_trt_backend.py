@@ -1,0 +1,592 @@
+"""TensorRT engines: which one is taken, which are refused with the command that mends it, and what they draw.
+
+Engines can't run without a GPU: there `FakeTensorRT` runs the same step graph on a `HostGpu`. The real TensorRT for
+RTX builds a real engine, and is taken as far as it goes without a driver. What needs a GPU is marked `gpu`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contract.bundle import FileEntry, Manifest, read_manifest, write_manifest
+from contract.errors import ParityError, Refused, Unavailable
+from contract.schemas import CABIN
+from runtime import Generator, trt_backend
+from runtime.backend import BACKENDS
+from runtime.cuda import driver_present, driver_problem
+from runtime.engines import Engine, Machine, Profile, choose_engine, engine_files, misfit, read_engines
+from runtime.generate import main as generate
+from runtime.graph_choice import GRAPH, PLAIN, TRIALS, WARM_UP, GraphChoice
+from runtime.onnx_backend import find
+from runtime.trt_backend import TrtEngine, cache_path
+from runtime.verify import main as verify
+from tests.fake_bundle import IMAGE, STEPS, expected_frames, fake_sampler, step_graph
+from tests.runtime.fake_tensorrt import FakeTensorRT, plan
+from tests.runtime.host_gpu import HostGpu
+
+ONE_LEVEL = 1
+"""A sum in another order may round a pixel to the neighbouring level of 255."""
+
+PROFILE = Profile(1, 4, 8)
+ORIN = Machine("sm87", {"tensorrt": "10.3.0"})
+ENTRY = {
+    "flavor": "tensorrt",
+    "tensorrt": "10.3.0",
+    "target": ["sm87"],
+    "batch": {"min": 1, "opt": 4, "max": 8},
+}
+
+
+def engine(name: str = "step.fp16.tensorrt.sm87.b1-4-8.engine", **changes: Any) -> Engine:
+    made = Engine(name, "fp16", "tensorrt", "10.3.0", ("sm87",), Profile(1, 4, 8))
+    return replace(made, **changes)
+
+
+MISFITS: dict[str, tuple[dict[str, Any], Machine, str | None]] = {
+    "fits": ({}, ORIN, None),
+    "one of several targets": ({"targets": ("sm86", "sm87")}, ORIN, None),
+    "build number left out": ({"version": "10.3.0.26"}, ORIN, None),
+    "ampere plus": ({"targets": ("ampere+",)}, Machine("sm120", ORIN.versions), None),
+    "ampere plus before ampere": ({"targets": ("ampere+",)}, Machine("sm75", ORIN.versions), "built for ampere+"),
+    "other gpu": ({}, Machine("sm86", ORIN.versions), "built for sm87, found sm86 here"),
+    "sm8 is not sm87": ({"targets": ("sm8",)}, ORIN, "built for sm8, found sm87"),
+    "newer here": ({}, Machine("sm87", {"tensorrt": "10.13.0"}), "tensorrt 10.3.0, found 10.13.0 here"),
+    "other patch": ({}, Machine("sm87", {"tensorrt": "10.3.1"}), "found 10.3.1 here"),
+    "other build": ({"version": "10.3.0.26"}, Machine("sm87", {"tensorrt": "10.3.0.30"}), "found 10.3.0.30"),
+    "compatible": ({"version_compatible": True}, Machine("sm87", {"tensorrt": "10.13.0"}), None),
+    "compatible, older here": (
+        {"version": "10.13.0", "version_compatible": True},
+        ORIN,
+        "tensorrt 10.13.0, found 10.3.0 here",
+    ),
+    "compatible, next major": ({"version_compatible": True}, Machine("sm87", {"tensorrt": "11.4.0"}), "found 11.4.0"),
+    "other flavor": ({}, Machine("sm87", {"tensorrt_rtx": "1.7.1.116"}), "tensorrt, which isn't installed here"),
+    "odd version here": ({}, Machine("sm87", {"tensorrt": "nightly"}), "found nightly here"),
+}
+
+
+@pytest.mark.parametrize(("changes", "machine", "reason"), MISFITS.values(), ids=MISFITS)
+def test_an_engine_fits_its_own_tensorrt_and_gpu(changes: dict[str, Any], machine: Machine, reason: str | None) -> None:
+    found = misfit(engine(**changes), machine)
+    assert found is None if reason is None else reason in str(found)
+
+
+def test_a_refusal_carries_the_very_command_that_builds_the_engine_here() -> None:
+    with pytest.raises(Unavailable) as refusal:
+        choose_engine([engine()], Machine("sm86", {"tensorrt": "10.16.1"}), None, "build/bundle")
+    assert str(refusal.value) == (
+        "step.fp16.tensorrt.sm87.b1-4-8.engine: built with tensorrt 10.3.0, found 10.16.1 here; build it for this "
+        "machine: python -m export.trt build/bundle --flavor tensorrt --precision fp16 --target sm86 --batch 1,4,8"
+    )
+
+
+def test_the_command_names_the_flavor_that_is_installed_and_a_fixed_batch() -> None:
+    with pytest.raises(Unavailable, match=r"--flavor tensorrt_rtx --precision fp16 --target sm120 --batch 4$"):
+        machine = Machine("sm120", {"tensorrt_rtx": "1.7.1.116"})
+        choose_engine([engine(batch=Profile(4, 4, 4))], machine, None, "b")
+
+
+@pytest.mark.parametrize(
+    ("batch", "chosen"), [(None, "wide"), (1, "one"), (2, "wide"), (4, "four"), (8, "wide"), (32, "wide"), (64, "big")]
+)
+def test_the_engine_made_for_the_batch_is_preferred(batch: int | None, chosen: str) -> None:
+    profiles = {"wide": (1, 4, 32), "one": (1, 1, 1), "four": (4, 4, 4), "big": (33, 64, 64)}
+    engines = [engine(name, batch=Profile(*sizes)) for name, sizes in profiles.items()]
+    assert choose_engine(engines, ORIN, batch, "b").file == chosen
+
+
+def test_a_precision_that_fits_is_taken_before_one_whose_batch_fits_better() -> None:
+    engines = [
+        engine("other gpu", targets=("sm86",)),
+        engine("first", precision="fp32", batch=Profile(1, 8, 8)),
+        engine("second", precision="int8", batch=Profile(1, 1, 1)),
+    ]
+    assert choose_engine(engines, ORIN, 1, "b").file == "first"
+
+
+ODD_ENTRIES: dict[str, dict[str, Any]] = {
+    "no flavor": {"flavor": None},
+    "unknown flavor": {"flavor": "openvino"},
+    "no version": {"tensorrt": None},
+    "short version": {"tensorrt": "10.3"},
+    "endless version": {"tensorrt": "1" * 5000 + ".0.0"},
+    "no target": {"target": []},
+    "target as text": {"target": "sm87"},
+    "odd target": {"target": ["sm87", "../x"]},
+    "numeric target": {"target": [87]},
+    "no batch": {"batch": None},
+    "batch as list": {"batch": [1, 4, 8]},
+    "half a batch": {"batch": {"min": 1, "max": 8}},
+    "falling batch": {"batch": {"min": 8, "opt": 4, "max": 1}},
+    "no rows": {"batch": {"min": 0, "opt": 4, "max": 8}},
+    "true rows": {"batch": {"min": True, "opt": 4, "max": 8}},
+    "endless rows": {"batch": {"min": 1, "opt": 4, "max": 10**30}},
+}
+
+
+@pytest.mark.parametrize("changes", ODD_ENTRIES.values(), ids=ODD_ENTRIES)
+def test_an_odd_entry_is_refused(bundle: Path, changes: dict[str, Any]) -> None:
+    entry = FileEntry("0" * 64, "fp16", ENTRY | changes)
+    manifest = replace(read_manifest(bundle), files={"step.fp16.x.engine": entry})
+    with pytest.raises(Refused, match="expected flavor") as refusal:
+        read_engines(manifest, ["step.fp16.x.engine"])
+    assert len(str(refusal.value)) < 800
+
+
+def test_engines_and_step_graphs_are_told_apart(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    files = dict(manifest.files)
+    files["step.int8.onnx"] = FileEntry("0" * 64, "int8")
+    files["step.int8-trt.onnx"] = FileEntry("0" * 64, "int8", {"for": "tensorrt"})
+    files["step.int8.tensorrt.sm87.b1-4-8.engine"] = FileEntry("0" * 64, "int8", ENTRY)
+    manifest = replace(manifest, files=files)
+    assert find(manifest, "int8") == ["step.int8.onnx"]
+    assert engine_files(manifest, "int8") == ["step.int8.tensorrt.sm87.b1-4-8.engine"]
+    assert engine_files(manifest, "fp32") == []
+    assert BACKENDS["cuda"].find(manifest, "int8") == BACKENDS["cpu"].find(manifest, "int8") == ["step.int8.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "rows", "pieces"),
+    [((1, 4, 8), 20, [8, 8, 4]), ((1, 4, 8), 8, [8]), ((4, 4, 4), 9, [4, 4, 1]), ((1, 1, 1), 3, [1, 1, 1])],
+)
+def test_a_batch_is_cut_into_pieces_that_the_engine_takes(
+    profile: tuple[int, int, int], rows: int, pieces: list[int]
+) -> None:
+    cut = Profile(*profile).pieces(rows)
+    assert [piece.stop - piece.start for piece in cut] == pieces
+    assert [row for piece in cut for row in range(piece.start, piece.stop)] == list(range(rows))
+    assert all(profile[0] <= Profile(*profile).padded(size) <= profile[2] for size in pieces)
+
+
+def timed(plain: list[float], graph: list[float]) -> GraphChoice:
+    choice, times = GraphChoice(), {PLAIN: iter(plain), GRAPH: iter(graph)}
+    for _ in range(2 * (WARM_UP + TRIALS)):
+        way = choice.next()
+        choice.record(way, next(times[way]))
+    return choice
+
+
+@pytest.mark.parametrize(
+    ("plain", "graph", "way"),
+    [
+        ([90, 4, 4, 4], [90, 3, 3, 3], GRAPH),
+        ([1, 4, 4, 4], [1, 5, 5, 5], PLAIN),
+        ([9, 4, 4, 4], [9, 4, 4, 4], PLAIN),  # no gain, no graph
+        ([9, 4, 4, 100], [9, 5, 5, 1], PLAIN),  # one disturbed batch decides nothing
+    ],
+)
+def test_graphs_are_used_where_they_were_measured_faster(plain: list[float], graph: list[float], way: str) -> None:
+    choice = timed(plain, graph)
+    assert choice.decided == way and [choice.next() for _ in range(3)] == [way] * 3
+    assert choice.to_dict() == {"way": way, "plain_ms": plain[1:], "graph_ms": graph[1:]}
+
+
+def test_undecided_goes_on_plainly_and_later_times_change_nothing() -> None:
+    choice = GraphChoice()
+    ways = [choice.next() for _ in range(12)]  # twelve batches in flight, none timed yet
+    trial = WARM_UP + TRIALS
+    assert ways == [PLAIN] * trial + [GRAPH] * trial + [PLAIN] * 4 and choice.decided is None
+    for way, milliseconds in zip(ways, [9, 4, 4, 4, 9, 3, 3, 3, 1, 1, 1, 1], strict=True):
+        choice.record(way, milliseconds)
+    assert choice.decided == GRAPH
+
+
+# ---------------------------------------------------------------------------------------------------- whole bundles
+
+
+def add_engine(bundle: Path, content: bytes, profile: Profile = PROFILE, verified: bool = True, **changes: Any) -> str:
+    """Put an engine into the bundle, honestly hashed; its name."""
+    batch = {"min": profile.min, "opt": profile.opt, "max": profile.max}
+    extra = ENTRY | {"batch": batch} | changes
+    name = f"step.fp32.{extra['flavor']}.{'+'.join(extra['target'])}.b{profile.min}-{profile.opt}-{profile.max}.engine"
+    (bundle / name).write_bytes(content)
+    manifest = read_manifest(bundle)
+    files = {**manifest.files, name: FileEntry(hashlib.sha256(content).hexdigest(), "fp32", extra)}
+    parity = {**manifest.parity, name: {"verified": verified}}
+    write_manifest(bundle, replace(manifest, files=files, parity=parity))
+    return name
+
+
+def onnx_of(bundle: Path) -> bytes:
+    return (bundle / "step.fp32.onnx").read_bytes()
+
+
+def altered() -> bytes:
+    """A step graph that draws other frames than the reference says."""
+    sampler = fake_sampler(STEPS)
+    return step_graph(CABIN.width, IMAGE, replace(sampler, alpha_bar=tuple(a * 0.8 for a in sampler.alpha_bar)))
+
+
+Install = Callable[..., FakeTensorRT]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Pretend that this machine has a GPU of compute capability 8.7 and a TensorRT."""
+
+    def pretend(version: str = "10.3.0", flavor: str = "tensorrt", **gpu: Any) -> FakeTensorRT:
+        device = HostGpu(**gpu)
+        trt = FakeTensorRT(device, version, rtx=flavor == "tensorrt_rtx")
+        monkeypatch.setattr(trt_backend, "driver_problem", lambda: None)
+        monkeypatch.setattr(trt_backend, "open_gpu", lambda: device)
+        monkeypatch.setattr(trt_backend, "_flavors", lambda: {flavor: trt})
+        return trt
+
+    return pretend
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> int:
+    assert found.shape == expected.shape and found.dtype == expected.dtype == np.uint8
+    return int(np.abs(found.astype(int) - expected).max())
+
+
+@pytest.mark.parametrize("step_on_host", [False, True], ids=["step on the device", "step on the host"])
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
+def test_an_engine_draws_the_frames_of_its_graph(
+    own_bundle: Path, install: Install, integrated: bool, step_on_host: bool
+) -> None:
+    trt = install(integrated=integrated)
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE, step_on_host))
+    with Generator.open(own_bundle, "trt") as generator:
+        assert (generator.choice.file, generator.choice.precision, generator.batch) == (name, "fp32", 4)
+        rows = generator.encode([{"lighting": "night"}, {}] * 5, seed=5)
+        assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
+        assert generator.engine_seconds == pytest.approx(3 * STEPS / 1000)  # three batches of STEPS milliseconds each
+        assert "sm87, tensorrt 10.3.0" in generator.details()["device"]
+    assert trt.gpu.live == 0 and trt.gpu.closed and trt.host_code_allowed == [False]
+
+
+def test_a_larger_batch_is_split(own_bundle: Path, install: Install) -> None:
+    install()
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE))
+    with Generator.open(own_bundle, "trt", batch=20) as generator:
+        rows = generator.encode([{}] * 50, seed=5)
+        assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
+        assert set(generator.details()["cuda_graphs"]) == {"8", "4", "2"}
+
+
+def test_only_version_compatible_plans_may_bring_code(own_bundle: Path, install: Install) -> None:
+    trt = install("10.13.0")
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), version_compatible=True)
+    Generator.open(own_bundle, "trt").close()
+    assert trt.host_code_allowed == [True]
+
+
+def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
+    own_bundle: Path, install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    install("10.13.0")
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE))
+    assert generate([str(own_bundle), "-o", str(tmp_path / "d"), "--backend", "trt"]) == 1
+    command = f"python -m export.trt {own_bundle} --flavor tensorrt --precision fp32 --target sm87 --batch 1,4,8"
+    error = capsys.readouterr().err
+    assert error.endswith(f"built with tensorrt 10.3.0, found 10.13.0 here; build it for this machine: {command}\n")
+    assert error.count("\n") == 1 and not (tmp_path / "d").exists()
+
+
+BAD_PLANS: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "no plan": (lambda _: b"ftrt", r"can't be loaded \(magicTag mismatch"),
+    "other profile": (lambda b: plan(onnx_of(b), Profile(2, 4, 8)), r"profile of batches \[2, 4, 8\], expected \[1"),
+    "fixed batch": (lambda b: plan(onnx_of(b), Profile(8, 8, 8)), r"tensors .*FLOAT \[8, 3, 16, 16\].*expected"),
+    "other width": (
+        lambda _: plan(step_graph(10, IMAGE, fake_sampler(STEPS)), Profile(1, 4, 8)),
+        r"'condition': 'FLOAT \[-1, 10\]'.*expected .*'condition': 'FLOAT \[-1, 26\]'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_PLANS.values(), ids=BAD_PLANS)
+def test_a_plan_that_is_not_what_the_manifest_says_is_refused(
+    own_bundle: Path, install: Install, content: Callable[[Path], bytes], message: str
+) -> None:
+    trt = install()
+    add_engine(own_bundle, content(own_bundle))
+    with pytest.raises(Refused, match=message) as refusal:
+        Generator.open(own_bundle, "trt")
+    assert "build it again: python -m export.trt" in str(refusal.value)
+    assert trt.gpu.closed and not trt.gpu.depth
+
+
+def test_an_altered_engine_never_reaches_tensorrt(own_bundle: Path, install: Install) -> None:
+    trt = install()
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE))
+    (own_bundle / name).write_bytes(b"something else")
+    with pytest.raises(Refused, match="sha256"):
+        Generator.open(own_bundle, "trt")
+    assert trt.host_code_allowed == [] and trt.gpu.closed
+
+
+def test_a_stripped_plan_takes_its_weights_from_its_step_graph(own_bundle: Path, install: Install) -> None:
+    onnx = onnx_of(own_bundle)
+    source = {"stripped": True, "graph": "step.fp32.onnx", "graph_sha256": hashlib.sha256(onnx).hexdigest()}
+    add_engine(own_bundle, plan(onnx, PROFILE, stripped=True), **source)
+    install()
+    with Generator.open(own_bundle, "trt") as generator:
+        rows = generator.encode([{}] * 5, seed=5)
+        assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
+
+
+WRONG_WEIGHTS = {
+    "another graph": ({"graph_sha256": "0" * 64}, plan(b"", PROFILE), "built from another step.fp32.onnx"),
+    "no graph": ({"graph": None}, plan(b"", PROFILE), "names no graph"),
+    "missing graph": ({"graph": "step.fp16.onnx"}, plan(b"", PROFILE), "not in the manifest"),
+    "not its weights": ({}, plan(altered(), PROFILE, stripped=True), "doesn't take its weights"),
+}
+
+
+@pytest.mark.parametrize(("changes", "content", "message"), WRONG_WEIGHTS.values(), ids=WRONG_WEIGHTS)
+def test_other_weights_are_refused(
+    own_bundle: Path, install: Install, changes: dict[str, Any], content: bytes, message: str
+) -> None:
+    sha256 = hashlib.sha256(onnx_of(own_bundle)).hexdigest()
+    source = {"stripped": True, "graph": "step.fp32.onnx", "graph_sha256": sha256}
+    add_engine(own_bundle, content, **source | changes)
+    trt = install()
+    with pytest.raises(Refused, match=message):
+        Generator.open(own_bundle, "trt")
+    assert trt.gpu.closed
+
+
+def test_rtx_keeps_what_it_compiled_beside_the_bundle_or_under_state(
+    own_bundle: Path, install: Install, tmp_path: Path
+) -> None:
+    rtx = {"flavor": "tensorrt_rtx", "tensorrt": "1.7.1.116"}
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), **rtx)
+    for state, path in (
+        (None, own_bundle.with_name(f"bundle.{name}.cache")),
+        (tmp_path / "state", tmp_path / "state" / f"{name}.cache"),
+    ):
+        for start in range(2):
+            trt = install("1.7.1.116", "tensorrt_rtx")
+            with Generator.open(own_bundle, "trt", state=state) as generator:
+                assert trt.caches[0].content == b"." * (STEPS * start)  # the second start finds the first one's
+                generator.generate([{}])
+            assert path.read_bytes() == b"." * (STEPS * (start + 1))
+    assert not [entry for entry in own_bundle.iterdir() if entry.suffix == ".cache"]
+
+
+def test_a_damaged_or_unwritable_cache_only_costs_time(own_bundle: Path, install: Install, tmp_path: Path) -> None:
+    rtx = {"flavor": "tensorrt_rtx", "tensorrt": "1.7.1.116"}
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), **rtx)
+    install("1.7.1.116", "tensorrt_rtx")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / f"{name}.cache").write_bytes(b"from another GPU")
+    with Generator.open(own_bundle, "trt", state=tmp_path / "state") as generator:
+        assert generator.generate([{}]).shape == (1, 16, 16, 3)
+    (tmp_path / "file").write_text("no folder")
+    install("1.7.1.116", "tensorrt_rtx")
+    with Generator.open(own_bundle, "trt", state=tmp_path / "file") as generator:
+        assert generator.generate([{}]).shape == (1, 16, 16, 3)
+
+
+def test_plain_tensorrt_has_no_cache() -> None:
+    assert cache_path(Path("b"), engine(), None) is None
+
+
+def test_an_unverified_engine_is_verified_before_its_first_use_and_once(
+    own_bundle: Path, install: Install, tmp_path: Path
+) -> None:
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), Profile(2, 4, 8)), Profile(2, 4, 8), verified=False)
+    install()
+    with Generator.open(own_bundle, "trt", state=tmp_path / "s") as generator:
+        assert set(generator.details()["cuda_graphs"]) == {"2", "4", "8"}  # min, opt and max
+    report = json.loads((tmp_path / "s" / "verified.json").read_text())
+    assert report["bundle"] == read_manifest(own_bundle).digest
+    (entry,) = report["replayed"]
+    assert (entry["file"], entry["backend"], entry["batches"], entry["verified"]) == (name, "trt", [2, 4, 8], True)
+    install()
+    with Generator.open(own_bundle, "trt", state=tmp_path / "s") as generator:
+        assert generator.details()["cuda_graphs"] == {}  # nothing was run
+    assert not (own_bundle / "verified.json").exists()
+    install()
+    Generator.open(own_bundle, "trt").close()
+    assert (own_bundle / "verified.json").exists()
+
+
+def test_another_device_verifies_anew(own_bundle: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
+    install()
+    Generator.open(own_bundle, "trt").close()
+    trt = install()
+    trt.gpu.info = replace(trt.gpu.info, name="another")
+    with Generator.open(own_bundle, "trt") as generator:
+        assert generator.details()["cuda_graphs"]
+    assert len(json.loads((own_bundle / "verified.json").read_text())["replayed"]) == 2
+
+
+def test_an_engine_that_draws_other_frames_is_never_used(own_bundle: Path, install: Install) -> None:
+    add_engine(own_bundle, plan(altered(), PROFILE), verified=False)
+    for _ in range(2):  # a failure isn't forgotten, nor is it taken for a success
+        trt = install()
+        with pytest.raises(ParityError, match=r"expected at most 1; condition \d+ is the worst"):
+            Generator.open(own_bundle, "trt")
+        assert trt.gpu.closed
+    assert not json.loads((own_bundle / "verified.json").read_text())["replayed"][0]["verified"]
+
+
+def test_a_read_only_bundle_asks_for_a_place(own_bundle: Path, install: Install, tmp_path: Path) -> None:
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
+    if os.geteuid() == 0:
+        (own_bundle / "verified.json.tmp").mkdir()  # root may write anywhere but there
+    else:
+        own_bundle.chmod(0o500)
+    install()
+    with pytest.raises(Refused, match=r"verified\.json.*--state DIR"):
+        Generator.open(own_bundle, "trt")
+    install()
+    with Generator.open(own_bundle, "trt", state=tmp_path / "state") as generator:
+        assert generator.choice.file == name
+
+
+def test_verify_replays_every_engine_that_fits(
+    own_bundle: Path, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install()
+    good = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
+    other = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), target=["sm86"], verified=False)
+    assert verify([str(own_bundle), "--backend", "trt", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [entry["file"] for entry in report["replayed"]] == [good] and report["hashed"] == 4
+    assert "built for sm86, found sm87 here" in report["skipped"][f"trt {other}"]
+
+
+def test_any_file_that_was_not_verified_is_verified_first(own_bundle: Path) -> None:
+    """Also a step graph on the CPU: fp16, say, which was only emulated where it was exported."""
+    manifest = read_manifest(own_bundle)
+    unverified = {**manifest.parity, "step.fp32.onnx": {**manifest.parity["step.fp32.onnx"], "verified": False}}
+    write_manifest(own_bundle, replace(manifest, parity=unverified))
+    Generator.open(own_bundle, "cpu").close()
+    (entry,) = json.loads((own_bundle / "verified.json").read_text())["replayed"]
+    assert (entry["file"], entry["backend"], entry["conditions"]) == ("step.fp32.onnx", "cpu", 4)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"replayed": [1]}', b"null"])
+def test_a_damaged_verified_json_is_as_good_as_none(own_bundle: Path, install: Install, content: bytes) -> None:
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
+    (own_bundle / "verified.json").write_bytes(content)
+    install()
+    Generator.open(own_bundle, "trt").close()
+    assert json.loads((own_bundle / "verified.json").read_text())["replayed"][0]["verified"]
+
+
+# -------------------------------------------------------------------------------------- the real thing, without a GPU
+
+needs_no_driver = pytest.mark.skipif(driver_present(), reason="there is a driver here")
+
+
+@pytest.fixture(scope="module")
+def rtx_plan(bundle: Path) -> bytes:
+    """An engine that the real TensorRT for RTX builds from the fake bundle's step graph, for compute capability 8.9."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx==1.7.1.116")
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR)).parse(onnx_of(bundle))
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    for name, sides in (("x", tuple(IMAGE)), ("condition", (CABIN.width,))):
+        profile.set_shape(name, (1, *sides), (4, *sides), (8, *sides))
+    config.add_optimization_profile(profile)
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    return bytes(builder.build_serialized_network(network, config))
+
+
+def with_rtx(bundle: Path, content: bytes) -> Manifest:
+    trt = pytest.importorskip("tensorrt_rtx")
+    add_engine(
+        bundle, content, verified=False, flavor="tensorrt_rtx", tensorrt=trt.__version__, target=["sm89", "sm120"]
+    )
+    return read_manifest(bundle)
+
+
+@needs_no_driver
+def test_without_a_driver_trt_is_one_clear_line(
+    own_bundle: Path, tmp_path: Path, rtx_plan: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_rtx(own_bundle, rtx_plan)
+    for command in (
+        lambda: generate([str(own_bundle), "-o", str(tmp_path / "d"), "--backend", "trt"]),
+        lambda: verify([str(own_bundle), "--backend", "trt"]),
+    ):
+        assert command() == 1
+        captured = capfd.readouterr()
+        assert captured.err.endswith(f": trt: {driver_problem()}\n".split(": trt", 1)[1])
+        assert captured.err.count("\n") == 1 and captured.out == ""
+    assert not (tmp_path / "d").exists() and not (own_bundle / "verified.json").exists()
+
+
+@needs_no_driver
+def test_without_a_driver_auto_goes_on_and_says_why(
+    own_bundle: Path, rtx_plan: bytes, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with_rtx(own_bundle, rtx_plan)
+    assert generate([str(own_bundle), "-o", str(tmp_path / "d"), "-n", "1"]) == 0
+    assert capsys.readouterr().err == f"runtime.generate: auto: cpu fp32 (trt, cuda: {driver_problem()})\n"
+
+
+@needs_no_driver
+def test_the_real_runtime_that_loads_nothing_is_refused_in_one_line(
+    own_bundle: Path, rtx_plan: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Past the look for a driver, which keeps users from coming here: the real deserializer gives None."""
+    trt = pytest.importorskip("tensorrt_rtx")
+    manifest = with_rtx(own_bundle, rtx_plan)
+    (described,) = read_engines(manifest, engine_files(manifest, "fp32"))
+    with pytest.raises(Refused, match=r"can't be loaded \(.*cuda.*\); build it again") as refusal:
+        TrtEngine(trt, described, rtx_plan, "build it again")
+    assert "\n" not in str(refusal.value)
+    assert "[TRT]" not in capfd.readouterr().err  # what TensorRT says is in the one line, not beside it
+
+
+# ----------------------------------------------------------------------------------------------------------- on a GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not driver_present(), reason=driver_problem() or "")
+def test_an_engine_built_here_draws_the_frames_of_its_graph(own_bundle: Path) -> None:
+    """With whichever TensorRT there is; 40 batches, so that a CUDA graph is measured and perhaps kept."""
+    from runtime.cuda import open_gpu
+
+    trt, flavor = None, ""
+    for name in ("tensorrt", "tensorrt_rtx"):
+        trt, flavor = (pytest.importorskip(name), name) if not trt and _there(name) else (trt, flavor)
+    if trt is None:
+        pytest.skip("neither tensorrt nor tensorrt_rtx is installed")
+    gpu = open_gpu()
+    sm = gpu.info.sm
+    gpu.close()
+    content = _build(trt, onnx_of(own_bundle))
+    add_engine(own_bundle, content, verified=False, flavor=flavor, tensorrt=trt.__version__, target=[sm])
+    with Generator.open(own_bundle, "trt", "fp32", batch=4) as generator:
+        rows = generator.encode([{"lighting": "night"}, {}] * 80, seed=5)
+        assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
+        details = generator.details()
+        assert details["cuda_graphs"]["4"]["way"] in ("plain", "graph") and generator.engine_seconds > 0
+    print(details)
+
+
+def _there(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def _build(trt: Any, onnx: bytes) -> bytes:
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    flags = trt.NetworkDefinitionCreationFlag
+    network = builder.create_network(1 << int(flags.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR)).parse(onnx)
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    for name, sides in (("x", tuple(IMAGE)), ("condition", (CABIN.width,))):
+        profile.set_shape(name, (1, *sides), (4, *sides), (8, *sides))
+    config.add_optimization_profile(profile)
+    return bytes(builder.build_serialized_network(network, config))
