@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 from contract.bundle import Image
 from contract.errors import EdgeError, Refused
 from contract.files import write_whole
-from export.engine import EngineSpec
+from export.engine_spec import EngineSpec
 
 PATIENCE = 5.0
 """Seconds that a process which is done, or was told to end, gets to end."""
@@ -98,6 +99,9 @@ def _child(
 ) -> None:
     """In the process: build, write, and tell."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which kills this process
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # TensorRT's compilers print by themselves what also comes as an error
+        os.dup2(nowhere, stream)
     from export.trt_builder import build
 
     try:

@@ -1,7 +1,7 @@
 """What an engine is made from: whatever changes here makes another engine, and nothing else does.
 
-    spec = EngineSpec("fp16", "step.fp16.onnx", sha256, "tensorrt_rtx", "1.7.1.116", ("sm86", "sm89"), Profile(1, 8, 32))
-    spec.name                   # step.fp16.tensorrt_rtx.sm86+sm89.b1-8-32.engine
+    spec = EngineSpec("fp16", "step.fp16.onnx", sha256, "tensorrt_rtx", "1.7.1.116", ("sm86",), Profile(1, 8, 32))
+    spec.name                   # step.fp16.tensorrt_rtx.sm86.b1-8-32.engine
     spec.made(entry)            # whether the manifest's entry is of the very same making
 
 Plain data: no TensorRT is asked here.

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from contract.errors import Unavailable, UsageError
-from export.engine import AMPERE_PLUS, check_targets
+from export.engine_spec import AMPERE_PLUS, check_targets
 
 AUTO = "auto"
 NAMES = ("tensorrt", "tensorrt_rtx")
@@ -29,8 +29,9 @@ CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 L4T = Path("/etc/nv_tegra_release")
 """Present on every Jetson."""
 
-RTX_SUPPORTED = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""What TensorRT for RTX 1.7 builds for: Turing to Blackwell; neither Jetson Orin (sm87) nor H100 (sm90)."""
+RTX_SUPPORTED = ("sm80", "sm86", "sm89", "sm120", "sm121")
+"""What TensorRT for RTX 1.7 builds these graphs for. Turing (sm75) refuses the embedding path's products in fp32;
+Jetson Orin (sm87) and H100 (sm90) aren't on its list."""
 
 RTX_TARGETS = ("sm86", "sm89", "sm120")
 """RTX 30, 40 and 50: what is built for where neither `--target` nor a GPU says."""
@@ -125,7 +126,10 @@ def how_to_get_it() -> str:
 
 def _version(name: str) -> str | None:
     """Version of an installed package, without importing it: that alone can take seconds, or crash."""
-    if importlib.util.find_spec(name) is None:
+    try:
+        if importlib.util.find_spec(name) is None:
+            return None
+    except ImportError:
         return None
     for distribution in (name, f"{name}_cu13", f"{name}_cu12"):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.bundle import FileEntry, Manifest
-from contract.errors import Unavailable
+from contract.errors import ParityError, Unavailable
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -27,6 +27,9 @@ NAMES = {
 
 BASE = "step.fp32.onnx"
 """What the others are made of."""
+
+FEWEST = 0.5
+"""Share of the body's convolutions that int8 has to be good enough for: with fewer it costs more than it gains."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ def _int8(model: Any, manifest: Manifest) -> list[StepGraph]:
     ranges = calibration.calibrate(model, manifest)
     found = sensitivity.sweep(model, ranges, manifest)
     names = sensitivity.choose(found)
+    if len(names) < len(found) * FEWEST:
+        raise ParityError(
+            f"int8: only {len(names)} of {len(found)} convolutions bear it within {sensitivity.BUDGET_DB:g} dB of PSNR,"
+            " too few for it to be faster; leave int8 out of --precision; nothing was written"
+        )
     count = calibration.scaled(calibration.CONDITIONS, manifest)
     extra = {
         "calibration": {"conditions": count, "seed": calibration.SEED},

@@ -10,21 +10,18 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contract.arguments import Parser, integer
-from contract.bundle import MANIFEST, FileEntry, Manifest, read_manifest
+from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.errors import EdgeError, Unavailable, UsageError, run_command
-from contract.files import sha256_of
 from export.__main__ import add_checkpoint_options, told
-from export.build_process import build_engine
-from export.draft import Draft, from_bundle, link
-from export.engine import EngineSpec, Options, Profile, expected_seconds
-from export.flavors import AUTO, NAMES, Flavor, find_flavor
+from export.draft import Draft, from_bundle
+from export.engine_spec import Options, Profile
+from export.engines import Added, Order, add_engine
+from export.flavors import AUTO, NAMES, Flavor, find_flavor, gpu_target
 from export.folder import replacing
-from export.graphs import NAMES as GRAPHS
 from export.graphs import PRECISIONS
 
 PROGRAM = "python -m export.trt"
@@ -34,6 +31,9 @@ EXAMPLES = """examples:
   python -m export.trt bundle --flavor tensorrt_rtx --precision fp16 int8 --target sm86 sm89 --batch 1,8,32
   python -m export.trt bundle --precision fp16 --batch 8          # on the Jetson itself, without torch
 """
+
+OF_A_CHECKPOINT = ("steps", "guidance", "arch", "schema", "image_size")
+"""Options that a bundle answers by itself."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="SM",
-        help="compute capabilities (the GPU here; RTX without: 86 89 120)",
+        help="such as sm86 (the GPU here; else RTX 30 to 50)",
     )
     add("--ampere-plus", action="store_true", help="one engine for every GPU from Ampere on (tensorrt, not on Jetson)")
     add("--version-compatible", action="store_true", help="runs on newer releases, too (tensorrt, not on DRIVE)")
@@ -65,22 +65,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Read, build, verify, report; without a TensorRT the bundle is made all the same, and the exit status is 1."""
-    source, from_folder = Path(args.source), Path(args.source).is_dir()
-    output = Path(args.output or (source if from_folder else "bundle"))
-    flavor, missing = _flavor(args)
-    targets = _targets(args, flavor) if flavor else ()
+    source = Path(args.source)
+    output = Path(args.output or (source if source.is_dir() else "bundle"))
     asked = list(dict.fromkeys(args.precision))
+    _check_options(args, source)
+    flavor, missing = _flavor(args.flavor)
+    order = _order(args, flavor, output) if flavor else None
     before = _manifest_of(output)
     with replacing(output) as part:
-        draft = _from_folder(part, source, asked, args) if from_folder else _from_checkpoint(part, args, asked)
-        engines = _Engines(draft, output, before, args, flavor, targets) if flavor else None
-        built = [engines.add(precision) for precision in asked] if engines else []
+        draft = _from_bundle(part, source, asked, args) if source.is_dir() else _from_checkpoint(part, asked, args)
+        added = [add_engine(draft, precision, order, output, before) for precision in asked] if order else []
         draft.write()
     if flavor is None:
-        raise Unavailable(
-            f"{output}: the step graphs are there and verified, no engine; {missing}, then {_again(args, output)}"
-        )
-    print(json.dumps(_report(output, flavor, draft, built)) if args.json else _text(output, flavor, draft, built))
+        there = f"{output}: the step graphs are there and verified, but no engine"
+        raise Unavailable(f"{there}: {missing}, then run: {_again(args, output)}")
+    print(json.dumps(_report(output, flavor, draft, added)) if args.json else _text(output, flavor, draft, added))
     return 0
 
 
@@ -88,167 +87,99 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(PROGRAM, lambda: run(parse_args(argv)))
 
 
-@dataclass(frozen=True)
-class _Engine:
-    """One engine of the bundle, as it came about in this run."""
-
-    name: str
-    kept: bool
-
-
-class _Engines:
-    """Adds engines to a draft: kept where nothing about them changed, else built."""
-
-    def __init__(
-        self,
-        draft: Draft,
-        output: Path,
-        before: Manifest | None,
-        args: argparse.Namespace,
-        flavor: Flavor,
-        targets: tuple[str, ...],
-    ) -> None:
-        self._draft, self._output, self._before = draft, output, before
-        self._flavor, self._targets = flavor, targets
-        self._batch, self._options = args.batch, _options(args)
-        self._timing_cache = Path(args.timing_cache) if args.timing_cache else _beside(output, flavor)
-
-    def add(self, precision: str) -> _Engine:
-        """Keep or build, measure, and count one engine."""
-        graph = GRAPHS[precision][-1]
-        entry = self._draft.manifest.files[graph]
-        flavor = self._flavor
-        spec = EngineSpec(
-            precision, graph, entry.sha256, flavor.name, flavor.version, self._targets, self._batch, self._options
-        )
-        kept = self._keep(spec)
-        if not kept:
-            self._build(spec, entry.extra.get("float_convolutions", []))
-        return _Engine(spec.name, kept)
-
-    def _keep(self, spec: EngineSpec) -> bool:
-        """Take the engine over from the bundle that is there, if it is the very same and undamaged."""
-        entry = self._before.files.get(spec.name) if self._before else None
-        path = self._output / spec.name
-        if self._before is None or entry is None or not spec.made(entry) or not path.is_file():
-            return False
-        if sha256_of(path) != entry.sha256:
-            return False
-        if not (self._draft.folder / spec.name).exists():
-            link(path, self._draft.folder / spec.name)
-        self._draft.add(spec.name, entry, dict(self._before.parity.get(spec.name, {})))
-        return True
-
-    def _build(self, spec: EngineSpec, kept: list[str]) -> None:
-        draft = self._draft
-        path, manifest = draft.folder / spec.name, draft.manifest
-        path.unlink(missing_ok=True)  # a link to the older engine, which must not be written through
-        expected = expected_seconds(spec, (self._before or manifest).files)
-        notes = build_engine(
-            spec,
-            draft.folder / spec.graph,
-            path,
-            manifest.image,
-            manifest.schema.width,
-            kept,
-            self._timing_cache,
-            expected,
-        )
-        draft.add(spec.name, FileEntry(sha256_of(path), spec.precision, {**spec.extra(), **notes}))
-        draft.measure(spec.name)
-
-
-def _flavor(args: argparse.Namespace) -> tuple[Flavor | None, str]:
-    """The flavor to build with, or None and how to get one."""
-    try:
-        return find_flavor(args.flavor), ""
-    except Unavailable as error:
-        return None, str(error)
-
-
-def _targets(args: argparse.Namespace, flavor: Flavor) -> tuple[str, ...]:
-    """What to build for; UsageError for options that this flavor, or a DLA, doesn't have."""
-    if flavor.rtx and (args.version_compatible or args.dla is not None):
-        option = "--version-compatible" if args.version_compatible else "--dla"
-        raise UsageError(f"{option} is of --flavor tensorrt; TensorRT for RTX has nothing like it")
+def _check_options(args: argparse.Namespace, source: Path) -> None:
+    """UsageError for options that contradict each other or the source."""
     if args.dla is not None and (not args.batch.static or "fp32" in args.precision):
         raise UsageError("--dla: a DLA takes static shapes in fp16 or int8 only; give --batch N and --precision fp16")
     if args.ampere_plus and args.target:
         raise UsageError("--ampere-plus and --target exclude each other")
-    return flavor.targets(args.target, args.ampere_plus)
-
-
-def _options(args: argparse.Namespace) -> Options:
-    return Options(args.level, args.workspace, args.strip_weights, args.version_compatible, args.dla)
-
-
-def _from_folder(part: Path, source: Path, asked: list[str], args: argparse.Namespace) -> Draft:
-    for option in ("steps", "guidance", "arch", "schema", "image_size"):
+    for option in OF_A_CHECKPOINT if source.is_dir() else ():
         if getattr(args, option) is not None:
-            raise UsageError(
-                f"--{option.replace('_', '-')}: {source} is a bundle, which says that itself; leave it out"
-            )
+            raise UsageError(f"--{option.replace('_', '-')}: {source} is a bundle, which says that itself")
+
+
+def _flavor(asked: str) -> tuple[Flavor | None, str]:
+    """The flavor to build with, or None and how to get one."""
+    try:
+        return find_flavor(asked), ""
+    except Unavailable as error:
+        return None, str(error)
+
+
+def _order(args: argparse.Namespace, flavor: Flavor, output: Path) -> Order:
+    """What to build; UsageError for options that this flavor doesn't have."""
+    if flavor.rtx and (args.version_compatible or args.dla is not None):
+        option = "--version-compatible" if args.version_compatible else "--dla"
+        raise UsageError(f"{option} is of --flavor tensorrt; TensorRT for RTX has nothing like it")
+    if flavor.rtx and args.strip_weights and gpu_target() is None:
+        raise Unavailable("--strip-weights: TensorRT for RTX strips weights on a machine with a GPU only; leave it out")
+    options = Options(args.level, args.workspace, args.strip_weights, args.version_compatible, args.dla)
+    targets = flavor.targets(args.target, args.ampere_plus)
+    return Order(flavor, targets, args.batch, options, _timing_cache(args.timing_cache, output, flavor))
+
+
+def _from_bundle(part: Path, source: Path, asked: list[str], args: argparse.Namespace) -> Draft:
+    """The bundle again, with the step graphs that the engines are built from."""
     draft = from_bundle(part, source, args.verify)
     if lacking := draft.lacking(asked):
         draft.add_graphs(lacking, draft.base())
     return draft
 
 
-def _from_checkpoint(part: Path, args: argparse.Namespace, asked: list[str]) -> Draft:
+def _from_checkpoint(part: Path, asked: list[str], args: argparse.Namespace) -> Draft:
+    """A new bundle; it always has the graph in fp32, which a CPU runs and other engines are made of later."""
     try:
         from export.bundle_writer import from_checkpoint  # torch, which a bundle doesn't need
         from export.sampler import choose_sampler
         from models.checkpoint import read_checkpoint
-    except ModuleNotFoundError as error:
-        raise Unavailable(
-            f"{error.name}, which reads checkpoints, isn't installed; run: pip install '.[cpu,export]', or give a bundle"
-        ) from error
+    except ImportError as error:
+        mend = "run: pip install '.[cpu,export]', or give a bundle in place of the checkpoint"
+        raise Unavailable(f"{error.name or error} isn't installed, which checkpoints are read with; {mend}") from error
     checkpoint = read_checkpoint(args.source, args.arch, args.schema, args.image_size)
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
-    precisions = list(dict.fromkeys(["fp32", *asked]))  # what other engines are made of later, and what a CPU runs
-    return from_checkpoint(part, checkpoint, sampler, precisions, args.verify)
+    return from_checkpoint(part, checkpoint, sampler, list(dict.fromkeys(["fp32", *asked])), args.verify)
 
 
 def _manifest_of(folder: Path) -> Manifest | None:
     """What was there before, for what can be kept of it; a damaged bundle is as good as none."""
-    if not (folder / MANIFEST).is_file():
-        return None
     try:
-        return read_manifest(folder)
+        return read_manifest(folder) if (folder / MANIFEST).is_file() else None
     except EdgeError:
         return None
 
 
-def _beside(output: Path, flavor: Flavor) -> Path | None:
-    """Where the timing cache is kept by default: it is this machine's own, and no part of the bundle."""
+def _timing_cache(asked: str | None, output: Path, flavor: Flavor) -> Path | None:
+    """Where the timing cache is kept: by default beside the bundle, as it is this machine's own."""
+    if not flavor.times_tactics:
+        return None
     folder = output.resolve()
-    return folder.with_name(f"{folder.name}.{flavor.name}.timing") if flavor.times_tactics else None
+    return Path(asked) if asked else folder.with_name(f"{folder.name}.{flavor.name}.timing")
 
 
 def _again(args: argparse.Namespace, output: Path) -> str:
     """The command that builds the engines from the bundle that is there now."""
     command = ["python", "-m", "export.trt", str(output), "--precision", *args.precision, "--batch", str(args.batch)]
-    if args.flavor != AUTO:
-        command += ["--flavor", args.flavor]
-    if args.target:
-        command += ["--target", *args.target]
+    command += ["--flavor", args.flavor] if args.flavor != AUTO else []
+    command += ["--target", *args.target] if args.target else []
     return shlex.join(command)
 
 
-def _report(output: Path, flavor: Flavor, draft: Draft, built: list[_Engine]) -> dict[str, Any]:
-    files, parity = draft.manifest.files, draft.manifest.parity
-    engines = {e.name: {**files[e.name].to_dict(), "kept": e.kept} for e in built}
+def _report(output: Path, flavor: Flavor, draft: Draft, added: list[Added]) -> dict[str, Any]:
+    files = draft.manifest.files
+    engines = {engine.name: {**files[engine.name].to_dict(), "kept": engine.kept} for engine in added}
     about = {"bundle": str(output), "flavor": flavor.name, "version": flavor.version}
-    return about | {"engines": engines, "parity": {name: dict(entry) for name, entry in parity.items()}}
+    return about | {"engines": engines, "parity": {name: dict(e) for name, e in draft.manifest.parity.items()}}
 
 
-def _text(output: Path, flavor: Flavor, draft: Draft, built: list[_Engine]) -> str:
+def _text(output: Path, flavor: Flavor, draft: Draft, added: list[Added]) -> str:
     lines = [f"{output}: {flavor.name} {flavor.version}"]
-    for engine in built:
-        entry, parity = draft.manifest.files[engine.name], draft.manifest.parity.get(engine.name, {})
+    for engine in added:
+        entry, parity = draft.manifest.files[engine.name], draft.manifest.parity[engine.name]
         size = (output / engine.name).stat().st_size / 1e6
         how = "unchanged, kept" if engine.kept else f"built in {entry.extra['seconds']:.1f} s"
         lines.append(f"  {engine.name}: {size:.1f} MB, {how}, {told(parity)}")
+        if not entry.extra["inspected"]:
+            lines.append(f"    not inspected: {entry.extra['reason']}")
         if "dla_fallback" in entry.extra:
             lines.append(f"    on the GPU instead of the DLA: {', '.join(entry.extra['dla_fallback']) or 'nothing'}")
     return "\n".join([*lines, f"on the target: python -m runtime.verify {output}"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from contract.bundle import Image
 from contract.errors import Refused, Unavailable
-from export.engine import AMPERE_PLUS, EngineSpec
+from export.engine_spec import AMPERE_PLUS, EngineSpec
 from export.flavors import Flavor, gpu_target
 from export.trt_check import check_network, inspect_engine
 
@@ -81,6 +81,7 @@ def _configure(trt: Any, builder: Any, network: Any, config: Any, spec: EngineSp
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace << 20)
     if options.strip_weights:
         config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)  # the same weights come back, so that nothing is lost by it
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
         # Else the plan carries a runtime, that is code, which the runtime would have to be allowed to run.
@@ -118,7 +119,8 @@ def _aim(trt: Any, config: Any, spec: EngineSpec) -> None:
     """What to build for, beside the GPU that is here."""
     if spec.targets == (AMPERE_PLUS,):
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if hasattr(config, "num_compute_capabilities") and hasattr(config, "set_compute_capability"):
+    several = hasattr(config, "num_compute_capabilities") and hasattr(config, "set_compute_capability")
+    if several and hasattr(trt, "ComputeCapability"):
         config.num_compute_capabilities = len(spec.targets)
         for index, target in enumerate(spec.targets):
             config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
@@ -154,7 +156,7 @@ def _kept_log(trt: Any) -> Any:
 
     class KeptLog(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            super().__init__()
             self.last = ""
 
         def log(self, severity: Any, message: str) -> None:
@@ -169,7 +171,7 @@ def _monitor(trt: Any, phase: Phase) -> Any:
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            super().__init__()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             phase(phase_name)

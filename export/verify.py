@@ -30,6 +30,9 @@ Advance = Callable[[int], object]
 
 Frames = npt.NDArray[np.uint8]
 
+TENSORRT = "trt"
+"""The runtime's backend for engines."""
+
 SEED = 0
 """Of the reference's noise and conditions."""
 
@@ -95,7 +98,7 @@ def measure(
     except Unavailable as error:
         if not engine:
             raise
-        return gate | {"verified": False, "reason": str(error)}
+        return gate | {"verified": False, "reason": str(error).removeprefix(f"{TENSORRT}: ")}
     batch = manifest.files[name].extra.get("batch", {})
     batches = plan.batches((batch["min"], batch["opt"], batch["max"]) if engine else None)
     try:
@@ -116,12 +119,12 @@ def measure(
         "differing": float(np.mean(found != expected)),
     }
     emulated = not engine and (precision == "fp16" or "for" in manifest.files[name].extra)
-    return entry | ({"verified": True, "device": backend.device} if engine else {"emulated": emulated})
+    return entry | ({"verified": True, "device": backend.device} if engine else {"emulated": True} if emulated else {})
 
 
 def _open(folder: Path, manifest: Manifest, name: str) -> Backend:
     if name.endswith(".engine"):
-        return open_backend(folder, manifest, Request("trt", file=name))[0]
+        return open_backend(folder, manifest, Request(TENSORRT, file=name))[0]
     return open_cpu(folder, manifest, name)
 
 

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from contract.bundle import FileEntry, read_manifest, write_manifest
-from runtime.replay import max_abs_difference, mean_abs_difference
+from runtime.replay import (
+    fifth_percentile_psnr,
+    max_abs_difference,
+    mean_abs_difference,
+    pooled_psnr,
+    worst_psnr,
+)
 from runtime.verify import main
 
 
@@ -109,6 +115,75 @@ def test_an_unreadable_reference_is_refused(
     seal(own_bundle, content)
     assert main([str(own_bundle), "--backend", "cpu"]) == 1
     assert "not readable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "status"), [(["--precision", "fp32"], 0), (["--precision", "fp16"], 1)])
+def test_one_precision_may_be_asked_for(
+    own_bundle: Path, capsys: pytest.CaptureFixture[str], options: list[str], status: int
+) -> None:
+    assert main([str(own_bundle), "--backend", "cpu", *options]) == status
+    if status:
+        error = capsys.readouterr().err
+        assert "no file of precision fp16" in error and "python -m export" in error and error.count("\n") == 1
+
+
+def as_precision(bundle: Path, precision: str, parity: dict[str, Any]) -> None:
+    """The same step graph under another precision, whose gates then hold."""
+    manifest = read_manifest(bundle)
+    name = f"step.{precision}.onnx"
+    (bundle / "step.fp32.onnx").rename(bundle / name)
+    entry = FileEntry(manifest.files["step.fp32.onnx"].sha256, precision)
+    files = {name: entry, "reference.npz": manifest.files["reference.npz"]}
+    write_manifest(bundle, replace(manifest, files=files, parity={name: parity} if parity else {}))
+
+
+def with_noise(bundle: Path, levels: int, frames: int) -> None:
+    """Move the first reference frames by so many levels, towards the middle so that none is clipped."""
+    with np.load(bundle / "reference.npz") as arrays:
+        moved = arrays["frames"].astype(int)
+    moved[:frames] += np.where(moved[:frames] < 128, levels, -levels)
+    rewritten(bundle, frames=moved.astype(np.uint8))
+
+
+PSNR = [
+    ("fp16", 0, 4, 0),
+    ("fp16", 2, 4, 0),  # 20 log10(255 / 2) = 42.1 dB
+    ("fp16", 3, 4, 1),  # 38.6 dB, 40 are asked for
+    ("fp16", 9, 1, 1),  # one frame of four at 29.0 dB, though the pool is at 35
+    ("int8", 7, 4, 0),  # 31.2 dB
+    ("int8", 9, 4, 1),  # 29.0 dB, 30 are asked for
+]
+
+
+@pytest.mark.parametrize(("precision", "levels", "frames", "status"), PSNR)
+@pytest.mark.parametrize("told", [False, True], ids=["usual gates", "gates in the manifest"])
+def test_each_precision_has_its_gates(
+    own_bundle: Path, precision: str, levels: int, frames: int, status: int, told: bool
+) -> None:
+    with_noise(own_bundle, levels, frames)
+    tolerance = {"fp16": 40, "int8": 30}[precision]
+    as_precision(own_bundle, precision, {"metric": "pooled_psnr_db", "tolerance": tolerance} if told else {})
+    assert main([str(own_bundle), "--backend", "cpu"]) == status
+
+
+def test_a_broken_frame_fails_though_the_pool_is_good(own_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_noise(own_bundle, 100, 1)
+    as_precision(own_bundle, "fp16", {"metric": "pooled_psnr_db", "tolerance": 1})
+    assert main([str(own_bundle), "--backend", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert "worst_psnr_db 8.1" in error and "expected at least 30; condition 0 is the worst" in error
+
+
+def test_psnr_has_the_values_worked_out_by_hand() -> None:
+    expected = np.full((2, 2, 2, 3), 100, np.uint8)
+    found = expected.copy()
+    found[0] += 3  # mean squared error 9 and 0, pooled 4.5
+    assert pooled_psnr(found, expected) == pooled_psnr(expected, found) == pytest.approx(41.5986, abs=1e-4)
+    assert worst_psnr(found, expected) == pytest.approx(38.5884, abs=1e-4)
+    assert pooled_psnr(expected, expected) == 100.0
+    assert fifth_percentile_psnr(found, expected) == pytest.approx(38.5884 + 0.05 * (100 - 38.5884), abs=1e-4)
+    one_off = np.concatenate([found[1:]] * 39 + [found[:1]])
+    assert fifth_percentile_psnr(one_off, np.concatenate([expected[:1]] * 40)) == 100.0
 
 
 def test_metrics_have_the_values_worked_out_by_hand() -> None:

@@ -1,0 +1,35 @@
+"""What every test run says of its machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+
+PACKAGES = (
+    "numpy",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx",
+    "pycuda",
+    "cuda-bindings",
+)
+
+
+def pytest_report_header() -> list[str]:
+    """Versions of what the tests run on, and the providers that ONNX Runtime has here."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    lines = [f"{platform.machine()}, " + ", ".join(found)]
+    if importlib.util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        lines.append("providers: " + ", ".join(onnxruntime.get_available_providers()))
+    return lines
