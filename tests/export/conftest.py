@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from export.__main__ import main
+from models.checkpoint import write_checkpoint
+from tests.export.calm_checkpoint import calm_checkpoint
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -14,3 +19,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def calm_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the step graphs of every precision, made by the command; not to be written to."""
+    folder = tmp_path_factory.mktemp("calm")
+    write_checkpoint(folder / "calm.pt", calm_checkpoint())
+    assert main([str(folder / "calm.pt"), "-o", str(folder / "b"), "--precision", "fp32", "fp16", "int8"]) == 0
+    return folder / "b"

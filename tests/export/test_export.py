@@ -14,9 +14,10 @@ from contract.bundle import Sampler, read_manifest
 from contract.files import sha256_of
 from contract.schedule import Diffusion
 from contract.schemas import CABIN, DOCUMENT
-from export import verify
+from export import reference, verify
 from export.__main__ import main
-from export.verify import FULL, HEAVY, QUICK, choose_plan
+from export.reference import choose_plan
+from export.verify import FULL, HEAVY, QUICK
 from models.checkpoint import SamplerDefaults, write_checkpoint
 from runtime import Generator
 from runtime.noise import initial_noise
@@ -104,10 +105,12 @@ def test_frames_beyond_the_tolerance_leave_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = _save(tmp_path)
-    monkeypatch.setitem(verify.TOLERANCE, "fp32", -1)  # not even equal frames are close enough
+    monkeypatch.setitem(
+        verify.GATES, "fp32", (("max_abs_difference_of_255", -1),)
+    )  # not even equal frames are close enough
     assert main([path, "-o", str(tmp_path / "new" / "b"), "--steps", "1"]) == 1
     error = capsys.readouterr().err
-    assert "frames differ from torch by up to" in error and error.count("\n") == 1
+    assert "differs from torch: max_abs_difference_of_255 is" in error and error.count("\n") == 1
     assert os.listdir(tmp_path) == ["tiny.pt"]
 
 
@@ -164,8 +167,8 @@ def test_the_plan_follows_the_network_s_weight(monkeypatch: pytest.MonkeyPatch) 
     network, sampler = tiny_checkpoint().network(), Sampler((999,), (0.0,), "x0")
     assert choose_plan("full", network, sampler) == FULL and FULL.conditions == 256
     assert choose_plan("quick", network, sampler) == QUICK and QUICK.conditions == 32
-    assert sorted(QUICK.batches.values()) == [8, 8, 32]
-    monkeypatch.setattr(verify, "QUICK_SECONDS", 0.0)  # any network is too heavy for that
+    assert QUICK.batches() == {8: 32, 1: 8, 3: 8} and FULL.batches((1, 8, 32)) == {8: 256, 1: 32, 32: 32}
+    monkeypatch.setattr(reference, "QUICK_SECONDS", 0.0)  # any network is too heavy for that
     assert choose_plan("quick", network, sampler) == HEAVY and HEAVY.conditions == 8
 
 

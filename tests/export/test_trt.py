@@ -1,0 +1,389 @@
+"""Real engines, built on the CPU by TensorRT for RTX: what the manifest says of them, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contract.bundle import FileEntry, Image, read_manifest, write_manifest
+from contract.errors import ParityError, Refused
+from contract.files import sha256_of
+from export.build_process import build_engine
+from export.engine_spec import EngineSpec, Options, Profile, expected_seconds
+from export.trt import main, parse_args
+from export.trt_check import check_network, inspect_engine
+from models.checkpoint import write_checkpoint
+from tests.export.calm_checkpoint import calm_checkpoint
+from tests.test_imports import run_without
+from tests.tiny_checkpoint import tiny_checkpoint
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+"""Seconds after which a subprocess counts as hung."""
+
+if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+    trt = importlib.import_module("tensorrt_rtx")  # a dev dependency there: these tests never skip
+else:
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX exists for x86-64 only")
+
+RTX = ["--flavor", "tensorrt_rtx"]
+
+
+def _name(precision: str, targets: str = "sm86+sm89", batch: str = "1-2-4") -> str:
+    return f"step.{precision}.tensorrt_rtx.{targets}.b{batch}.engine"
+
+
+def _copy(bundle: Path, target: Path) -> Path:
+    return Path(shutil.copytree(bundle, target))
+
+
+def _content(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def built(calm_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with an engine of each precision."""
+    folder = _copy(calm_bundle, tmp_path_factory.mktemp("built") / "b")
+    arguments = ["--precision", "fp32", "fp16", "int8", "--target", "sm89", "sm86", "--batch", "1,2,4"]
+    assert main([str(folder), *RTX, *arguments]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_manifest_says_how_an_engine_was_made(built: Path, calm_bundle: Path, precision: str) -> None:
+    manifest, before = read_manifest(built), read_manifest(calm_bundle)
+    name = _name(precision)
+    entry, parity = manifest.files[name], manifest.parity[name]
+    graph = f"step.{'int8-trt' if precision == 'int8' else precision}.onnx"
+    assert entry.precision == precision and entry.sha256 == sha256_of(built / name)
+    assert entry.extra["flavor"] == "tensorrt_rtx" and entry.extra["tensorrt"] == trt.__version__
+    assert entry.extra["target"] == ["sm86", "sm89"] and entry.extra["batch"] == {"min": 1, "opt": 2, "max": 4}
+    assert (entry.extra["graph"], entry.extra["graph_sha256"]) == (graph, before.files[graph].sha256)
+    assert entry.extra["seconds"] > 0 and (built / name).stat().st_size > 100_000
+    if not Path("/dev/nvidiactl").exists():
+        assert entry.extra["inspected"] is False and "no NVIDIA driver" in entry.extra["reason"]
+        assert parity["verified"] is False and "measured" not in parity and "no NVIDIA driver" in parity["reason"]
+    assert {file: manifest.files[file] for file in before.files} == before.files, "the rest is as it was"
+    assert {file: manifest.parity[file] for file in before.parity} == before.parity
+
+
+def test_what_is_unchanged_is_kept(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, command = _copy(built, tmp_path / "b"), [*RTX, "--target", "sm86", "sm89", "--precision", "fp16", "int8"]
+    before = _content(folder)
+    assert main([str(folder), *command, "--batch", "1,2,4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [entry["kept"] for entry in report["engines"].values()] == [True, True] and _content(folder) == before
+    assert main([str(folder), *command, "--batch", "1,2,4", "--level", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [entry["kept"] for entry in report["engines"].values()] == [False, False], "another way of making them"
+    assert report["engines"][_name("fp16")]["options"]["level"] == 2
+    assert sha256_of(built / _name("fp16")) == before[_name("fp16")], "nothing is written through a link"
+
+
+def test_a_damaged_engine_is_refused(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _copy(built, tmp_path / "b")
+    with open(folder / _name("fp16"), "ab") as file:
+        file.write(b"x")
+    assert main([str(folder), *RTX, "--target", "sm86", "sm89", "--batch", "1,2,4"]) == 1
+    assert f"{_name('fp16')}: sha256 is" in capsys.readouterr().err
+
+
+def test_a_fixed_batch_makes_static_shapes_and_an_older_engine_stays(built: Path, tmp_path: Path) -> None:
+    assert main([str(built), "-o", str(tmp_path / "c"), *RTX, "--target", "sm120", "--batch", "3"]) == 0
+    manifest = read_manifest(tmp_path / "c")
+    assert manifest.files[_name("fp16", "sm120", "3-3-3")].extra["batch"] == {"min": 3, "opt": 3, "max": 3}
+    assert _name("fp16") in manifest.files and (tmp_path / "c" / _name("fp16")).is_file()
+    assert _name("fp16", "sm120", "3-3-3") not in os.listdir(built)
+
+
+def test_from_a_checkpoint_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(tmp_path / "calm.pt", calm_checkpoint())
+    command = [str(tmp_path / "calm.pt"), "-o", str(tmp_path / "b"), *RTX, "--target", "sm86", "--batch", "2", "--json"]
+    reports = []
+    for _ in range(2):
+        assert main(command) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+    name = _name("fp16", "sm86", "2-2-2")
+    assert [report["engines"][name]["kept"] for report in reports] == [False, True]
+    assert reports[0]["parity"] == reports[1]["parity"]
+    files = {"manifest.json", "reference.npz", "step.fp32.onnx", "step.fp16.onnx", name}
+    assert set(os.listdir(tmp_path / "b")) == files
+    assert os.listdir(tmp_path) == ["calm.pt", "b"] or sorted(os.listdir(tmp_path)) == ["b", "calm.pt"]
+
+
+def test_the_document_s_network_in_fp16(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "doc.pt", tiny_checkpoint(size=64))
+    command = ["-o", str(tmp_path / "b"), *RTX, "--target", "sm86", "--batch", "1,2,4", "--steps", "3"]
+    assert main([str(tmp_path / "doc.pt"), *command]) == 0
+    manifest = read_manifest(tmp_path / "b")
+    assert manifest.image == Image(3, 64, 64) and _name("fp16", "sm86") in manifest.files
+
+
+def _without_graphs(bundle: Path, target: Path, *names: str) -> Path:
+    """A copy that lacks these step graphs."""
+    folder, manifest = _copy(bundle, target), read_manifest(bundle)
+    for name in names:
+        (folder / name).unlink()
+    files = {name: entry for name, entry in manifest.files.items() if name not in names}
+    parity = {name: entry for name, entry in manifest.parity.items() if name not in names}
+    write_manifest(folder, replace(manifest, files=files, parity=parity))
+    return folder
+
+
+def test_a_bundle_is_enough_where_torch_cannot_be_imported(calm_bundle: Path, tmp_path: Path) -> None:
+    folder = _without_graphs(calm_bundle, tmp_path / "b", "step.fp16.onnx")
+    command = (folder, *RTX, "--target", "sm86", "--batch", "2")
+    done = run_without({"torch", "onnxscript", "models", "training"}, "export.trt", *command)
+    assert done.returncode == 0, done.stderr
+    manifest = read_manifest(folder)
+    assert manifest.parity["step.fp16.onnx"]["measured"] >= 40, (
+        "made of the one in fp32, and held against torch's frames"
+    )
+    assert manifest.files["step.fp16.onnx"] == read_manifest(calm_bundle).files["step.fp16.onnx"]
+    assert _name("fp16", "sm86", "2-2-2") in manifest.files
+    done = run_without({"torch", "onnx", "onnxscript", "models", "training"}, "export.trt", *command, "--level", "1")
+    assert done.returncode == 0, "with the graph there, onnx isn't needed either: " + done.stderr
+
+
+def test_without_the_packages_a_missing_graph_is_told(calm_bundle: Path, tmp_path: Path) -> None:
+    folder = _without_graphs(calm_bundle, tmp_path / "b", "step.fp16.onnx")
+    before = _content(folder)
+    done = run_without({"torch", "onnx"}, "export.trt", folder, *RTX, "--target", "sm86")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install onnx onnxruntime" in done.stderr
+    assert _content(folder) == before
+    done = run_without({"torch"}, "export.trt", tmp_path / "calm.pt", "-o", tmp_path / "c", *RTX, "--target", "sm86")
+    assert done.returncode == 1 and "torch isn't installed" in done.stderr and "give a bundle" in done.stderr
+
+
+def test_without_any_tensorrt_the_bundle_is_made_and_the_way_is_told(calm_bundle: Path, tmp_path: Path) -> None:
+    folder = _without_graphs(calm_bundle, tmp_path / "b", "step.fp16.onnx")
+    done = run_without({"tensorrt", "tensorrt_rtx", "torch"}, "export.trt", folder, "--batch", "8")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "tensorrt isn't installed and tensorrt_rtx isn't installed" in done.stderr and "pip install" in done.stderr
+    assert f"then run: python -m export.trt {folder} --precision fp16 --batch 8" in done.stderr
+    assert read_manifest(folder).parity["step.fp16.onnx"]["measured"] >= 40
+
+
+def test_a_refused_graph_is_told_by_its_node(
+    calm_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _copy(calm_bundle, tmp_path / "b")
+    content = (folder / "step.int8.onnx").read_bytes()  # ONNX Runtime's form: its biases are int32
+    (folder / "step.int8-trt.onnx").write_bytes(content)
+    manifest = read_manifest(folder)
+    entry = FileEntry(hashlib.sha256(content).hexdigest(), "int8", {"for": "tensorrt"})
+    write_manifest(folder, replace(manifest, files={**manifest.files, "step.int8-trt.onnx": entry}))
+    before = _content(folder)
+    assert main([str(folder), *RTX, "--precision", "fp16", "int8", "--target", "sm86"]) == 1
+    error = capsys.readouterr().err
+    assert "parser refuses node network.down.0.0.conv0.bias.dequantized (DequantizeLinear)" in error
+    assert "Int32" in error and error.count("\n") == 1
+    assert _content(folder) == before and os.listdir(tmp_path) == ["b"]
+
+
+def _start(folder: Path, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
+    def lower() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-m", "export.trt", str(folder), *RTX, "--target", "sm86", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=lower)
+
+
+def test_an_interrupt_leaves_the_bundle_as_it_was(built: Path, tmp_path: Path) -> None:
+    folder = _copy(built, tmp_path / "b")
+    before = _content(folder)
+    process = _start(folder, "--precision", "fp16", "fp32", "int8")
+    part = tmp_path / f".b.{process.pid}.part"
+    until = time.monotonic() + PATIENCE
+    while not (part / "step.int8-trt.onnx").exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    children = _children(process.pid)
+    while not children and process.poll() is None and time.monotonic() < until:
+        children = _children(process.pid)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and "interrupted" in error and error.count("\n") == 1
+    assert _content(folder) == before and os.listdir(tmp_path) == ["b"]
+    assert children and not any(Path(f"/proc/{child}").exists() for child in children), "no builder goes on"
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(child) for child in path.read_text().split()]
+    except OSError:
+        return []
+
+
+def test_a_full_disk_leaves_the_bundle_as_it_was(built: Path, tmp_path: Path) -> None:
+    folder = _copy(built, tmp_path / "b")
+    before = _content(folder)
+    process = _start(folder, "--batch", "2", limit=1 << 20)  # no file may grow beyond 1 MiB, and an engine does
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and error.count("\n") == 1
+    assert "engine: File too large" in error
+    assert _content(folder) == before and os.listdir(tmp_path) == ["b"]
+
+
+def _spec(built: Path, **changes: object) -> EngineSpec:
+    sha256 = read_manifest(built).files["step.fp16.onnx"].sha256
+    spec = EngineSpec("fp16", "step.fp16.onnx", sha256, "tensorrt_rtx", trt.__version__, ("sm86",), Profile(1, 2, 4))
+    return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def test_a_builder_that_dies_is_an_error_like_others(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dying_trt.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec, width = _spec(built, flavor="dying_trt"), read_manifest(built).schema.width
+    with pytest.raises(Refused, match=r"dying_trt ended without a word \(exit status -11\)"):
+        build_engine(spec, built / spec.graph, tmp_path / "e.engine", Image(3, 16, 16), width)
+    assert not (tmp_path / "e.engine").exists()
+
+
+def test_what_the_builder_lacks_is_told(built: Path, tmp_path: Path) -> None:
+    spec, width = _spec(built, options=Options(dla=0)), read_manifest(built).schema.width
+    with pytest.raises(Exception, match="this machine has 0 DLA cores"):
+        build_engine(spec, built / spec.graph, tmp_path / "e.engine", Image(3, 16, 16), width)
+    with pytest.raises(FileNotFoundError):
+        build_engine(_spec(built), tmp_path / "none.onnx", tmp_path / "e.engine", Image(3, 16, 16), width)
+
+
+def _network(content: bytes) -> tuple[object, ...]:
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
+    assert parser.parse(content)
+    return network, builder, parser  # what goes out of scope first mustn't be what the others need
+
+
+@pytest.mark.parametrize("graph", ["fp32", "fp16", "int8-trt"])
+@pytest.mark.parametrize("asked", ["fp32", "fp16", "int8"])
+def test_a_network_is_held_against_the_precision_asked_for(built: Path, graph: str, asked: str) -> None:
+    network, *owners = _network((built / f"step.{graph}.onnx").read_bytes())
+    # A graph in int8 is one in fp16 whose convolutions read dequantized tensors, so that it passes for fp16 as well.
+    if graph.removesuffix("-trt") == asked or (graph, asked) == ("int8-trt", "fp16"):
+        names = check_network(trt, network, asked, [])
+        assert len(names) == 14 and not {"stem", "out"} & set(names)
+        return
+    with pytest.raises(ParityError, match="convolution .*expected .*nothing was built"):
+        check_network(trt, network, asked, [])
+
+
+def test_what_stays_in_higher_precision_is_not_asked_for(built: Path) -> None:
+    network, *owners = _network((built / "step.int8-trt.onnx").read_bytes())
+    assert "middle.conv0" not in check_network(trt, network, "int8", ["middle.conv0"])
+    with pytest.raises(ParityError, match="no convolution of the network would run in int8"):
+        check_network(trt, network, "int8", check_network(trt, network, "int8", []))
+
+
+def _layer(name: str, kind: str, **types: str) -> dict[str, object]:
+    metadata = f"[ONNX Layer: {name}]\x1e[ONNX Layer: {name}_relu]"
+    return {"Name": f"{name} + {name}_relu", "LayerType": kind, "Metadata": metadata, "Inputs": [dict(types)]}
+
+
+INT8 = {"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format."}
+HALF_10, HALF_11 = {"Format/Datatype": "Half"}, {"DataType": "Half", "Format": "Channel major FP16 format (kHWC8)"}
+FLOAT = {"Format/Datatype": "Row major linear FP32"}
+
+
+@pytest.mark.parametrize("half", [HALF_10, HALF_11], ids=["10", "11"])
+def test_an_engine_s_convolutions_are_read_from_the_inspector(half: dict[str, str]) -> None:
+    layers = [
+        _layer("a", "CaskConvolution", **half),
+        _layer("b", "CaskConvolution", **half),
+        _layer("c", "kgen", **FLOAT),
+    ]
+    information = json.dumps({"Layers": [*layers, "a string, as without detailed verbosity"]})
+    assert inspect_engine(information, {"a", "b", "c"}, "fp16") == {"inspected": True, "convolutions": 2}
+    for wrong in ("int8", "fp32"):
+        with pytest.raises(ParityError, match=f"convolution a reads .*half.*, expected {wrong}"):
+            inspect_engine(information, {"a", "b", "c"}, wrong)
+
+
+def test_a_single_convolution_in_fp32_is_a_failure() -> None:
+    layers = [_layer("a", "CaskConvolution", **INT8), _layer("b", "CaskConvolution", **FLOAT)]
+    information = json.dumps({"Layers": layers})
+    with pytest.raises(ParityError, match="convolution b reads row major linear fp32, expected int8"):
+        inspect_engine(information, {"a", "b"}, "int8")
+    assert inspect_engine(information, {"a"}, "int8") == {"inspected": True, "convolutions": 1}
+
+
+@pytest.mark.parametrize("information", ["", "[]", '{"Layers": ["a", "b"]}', "plain text"])
+def test_an_inspector_that_shows_nothing_proves_nothing(information: str) -> None:
+    assert inspect_engine(information, {"a"}, "fp16")["inspected"] is False
+
+
+def test_a_spec_is_made_by_what_it_says(built: Path) -> None:
+    spec, entry = _spec(built, targets=("sm86", "sm89")), read_manifest(built).files[_name("fp16")]
+    assert spec.name == _name("fp16") and spec.made(entry)
+    changes = (
+        {"graph_sha256": "0" * 64}, {"version": "1.8.0"}, {"targets": ("sm86",)}, {"batch": Profile(1, 2, 8)},
+        {"options": Options(level=1)}, {"options": Options(workspace=64)}, {"options": Options(strip_weights=True)},
+        {"options": Options(version_compatible=True)}, {"options": Options(dla=0)}, {"precision": "int8"},
+    )  # fmt: skip
+    assert not any(replace(spec, **change).made(entry) for change in changes)
+    assert not spec.made(None)
+    assert expected_seconds(spec, read_manifest(built).files) == entry.extra["seconds"]
+    assert expected_seconds(replace(spec, flavor="tensorrt"), read_manifest(built).files) is None
+
+
+@pytest.mark.parametrize("text, profile", [("8", (8, 8, 8)), ("1,8,32", (1, 8, 32)), ("2,2,2", (2, 2, 2))])
+def test_batches(text: str, profile: tuple[int, int, int]) -> None:
+    assert parse_args(["b", "--batch", text]).batch == Profile(*profile)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--batch", "0"], "expected N, or MIN,OPT,MAX"),
+    (["--batch", "1,8"], "expected N, or MIN,OPT,MAX"),
+    (["--batch", "8,1,32"], "expected N, or MIN,OPT,MAX"),
+    (["--batch", "1,2,9999"], "expected N, or MIN,OPT,MAX"),
+    (["--precision", "fp8"], "invalid choice"),
+    (["--flavor", "trt"], "invalid choice"),
+    (["--target", "86"], "expected compute capabilities such as sm86"),
+    (["--target", "sm87"], "TensorRT for RTX builds for sm80"),
+    (["--ampere-plus"], "--ampere-plus is of --flavor tensorrt"),
+    (["--ampere-plus", "--target", "sm86"], "exclude each other"),
+    (["--version-compatible"], "--version-compatible is of --flavor tensorrt"),
+    (["--dla", "0", "--batch", "8"], "--dla is of --flavor tensorrt"),
+    (["--dla", "0"], "a DLA takes static shapes"),
+    (["--level", "6"], "expected an integer from 0 to 5"),
+    (["--steps", "3"], "is a bundle, which says that itself"),
+    (["--guidance", "2"], "is a bundle, which says that itself"),
+])  # fmt: skip
+def test_wrong_options_change_nothing(
+    calm_bundle: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    before = _content(calm_bundle)
+    assert main([str(calm_bundle), *RTX, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and _content(calm_bundle) == before
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "b").mkdir()
+    assert main([str(tmp_path / "b"), *RTX]) == 1
+    assert "manifest.json: no such file" in capsys.readouterr().err and os.listdir(tmp_path / "b") == []
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0 and "python -m export.trt bundle --flavor tensorrt_rtx" in capsys.readouterr().out
