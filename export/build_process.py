@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator
 from multiprocessing.connection import Connection
@@ -52,7 +53,8 @@ def build_engine(
     arguments = (sender, spec, graph, target, image, width, list(kept), timing_cache)
     process = context.Process(target=_child, args=arguments, daemon=True)
     try:
-        process.start()
+        with _interrupts_ignored():  # which the process inherits: Ctrl-C is for the parent, who kills it
+            process.start()
         sender.close()
         with _line(spec, expected) as show:
             result = _listen(receiver, show)
@@ -98,7 +100,6 @@ def _child(
     timing_cache: Path | None,
 ) -> None:
     """In the process: build, write, and tell."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which kills this process
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # TensorRT's compilers print by themselves what also comes as an error
         os.dup2(nowhere, stream)
@@ -119,6 +120,26 @@ def _child(
 
 
 @contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """For the moment of a start; elsewhere than in the main thread Python leaves interrupts alone anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _left(expected: float | None, seconds: float) -> str:
+    """What the last build lets expect, where there was one."""
+    if expected is None:
+        return ""
+    return f", about {expected - seconds:.0f} s left" if seconds < expected else ", longer than the last time"
+
+
+@contextlib.contextmanager
 def _line(spec: EngineSpec, expected: float | None) -> Iterator[Any]:
     """A line on a terminal that is written over as time passes; elsewhere nothing."""
     started, phase = time.monotonic(), "start"
@@ -129,8 +150,7 @@ def _line(spec: EngineSpec, expected: float | None) -> Iterator[Any]:
         phase = name or phase
         if terminal:
             seconds = time.monotonic() - started
-            left = f", about {max(expected - seconds, 0):.0f} s left" if expected else ""
-            text = f"{spec.name}: {seconds:.0f} s{left}, {phase}"
+            text = f"{spec.precision} engine: {seconds:.0f} s{_left(expected, seconds)}, {phase}"
             print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
 
     try:

@@ -53,11 +53,11 @@ def derive(precision: str, base: bytes, manifest: Manifest) -> list[StepGraph]:
     try:
         from export import surgery
         from export.precision import half
-    except ModuleNotFoundError as error:
-        raise Unavailable(
-            f"{error.name}, with which the step graph in {precision} is made of {BASE}, isn't installed; run:"
-            f" pip install onnx onnxruntime, or export where torch is: python -m export CKPT.pt --precision {precision}"
-        ) from error
+    except ImportError as error:
+        mend = (
+            f"pip install onnx onnxruntime, or export where torch is: python -m export CKPT.pt --precision {precision}"
+        )
+        raise Unavailable(f"{BASE} can't be turned into {precision} here: {error}; run: {mend}") from error
 
     model = surgery.load(base)
     if precision == "fp16":

@@ -134,7 +134,7 @@ def _from_checkpoint(part: Path, asked: list[str], args: argparse.Namespace) -> 
         from models.checkpoint import read_checkpoint
     except ImportError as error:
         mend = "run: pip install '.[cpu,export]', or give a bundle in place of the checkpoint"
-        raise Unavailable(f"{error.name or error} isn't installed, which checkpoints are read with; {mend}") from error
+        raise Unavailable(f"a checkpoint can't be read here: {error}; {mend}") from error
     checkpoint = read_checkpoint(args.source, args.arch, args.schema, args.image_size)
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
     return from_checkpoint(part, checkpoint, sampler, list(dict.fromkeys(["fp32", *asked])), args.verify)

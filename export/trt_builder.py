@@ -47,7 +47,7 @@ def build(
     # The precision is in the graph: since 11.0 there is no other way, before that it has to be asked for.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     phase("parse")
-    _parse(trt, network, log, graph, spec.graph)
+    parser = _parse(trt, network, log, graph, spec.graph)  # it owns the weights until the engine is built
     names = check_network(trt, network, spec.precision, kept)
     config = builder.create_builder_config()
     notes = _configure(trt, builder, network, config, spec)
@@ -57,16 +57,17 @@ def build(
     config.progress_monitor = _monitor(trt, phase)
     phase("build")
     plan = builder.build_serialized_network(network, config)
+    del parser
     if plan is None:
         raise Refused(f"{spec.name}: TensorRT built nothing: {log.last or 'and gives no reason'}")
     notes |= _inspect(trt, log, plan, names, spec)
     return Built(bytes(plan), notes, bytes(cache.serialize()) if cache is not None else None)
 
 
-def _parse(trt: Any, network: Any, log: Any, graph: bytes, name: str) -> None:
+def _parse(trt: Any, network: Any, log: Any, graph: bytes, name: str) -> Any:
     parser = trt.OnnxParser(network, log)
     if parser.parse(graph):
-        return
+        return parser
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     told = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors[:1]]
     raise Refused(f"{name}: TensorRT's parser refuses {(told or [log.last])[0][:600]}; nothing was written")
@@ -128,11 +129,11 @@ def _aim(trt: Any, config: Any, spec: EngineSpec) -> None:
 
 def _use_timing_cache(config: Any, content: bytes) -> Any:
     """The cache in use: what was kept, or a new one where that is of another TensorRT or GPU."""
-    cache = config.create_timing_cache(content)
-    if cache is None or not config.set_timing_cache(cache, False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
-    return cache
+    for kept in (content, b""):
+        cache = config.create_timing_cache(kept)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return cache
+    return None
 
 
 def _inspect(trt: Any, log: Any, plan: Any, names: list[str], spec: EngineSpec) -> dict[str, Any]:

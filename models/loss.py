@@ -66,5 +66,3 @@ def face_weights(landmarks: Tensor, size: int, extra: float = 4.0, radius: float
     weights = 1.0 + extra * bells.amax(dim=1, keepdim=True)
     scaled: Tensor = weights / weights.mean(dim=(2, 3), keepdim=True)
     return scaled
-
-

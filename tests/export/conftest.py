@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -19,6 +23,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trt() -> ModuleType:
+    """TensorRT for RTX: on x86-64 Linux a dev dependency, so that tests that need it never skip there."""
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        return importlib.import_module("tensorrt_rtx")
+    return pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX isn't installed")
 
 
 @pytest.fixture(scope="session")
