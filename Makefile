@@ -1,7 +1,8 @@
 # make demo   export the shipped checkpoint and generate labelled frames (needs Python >= 3.10, no GPU)
 # make test   every test that this machine can run
+# make bench  throughput checks: ratios within one run
 # make lint   ruff and mypy
-# make clean  remove what the other verbs made
+# make clean  remove what demo, test and lint made; caches and training runs in build stay
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 DEFINED_BY := pyproject.toml constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(VENV)/.demo
 	$(PY) -m export checkpoints/cabin64.pt -o build/bundle
@@ -20,13 +21,16 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(PY) -m pytest tests
 
+bench: $(VENV)/.dev
+	$(PY) -m pytest benchmarks
+
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build/bundle build/frames build/frames.contact.png .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "make: Python 3.10 or newer is needed; give one with PYTHON=")'

@@ -212,14 +212,15 @@ def _image(data: Any) -> Image:
 
 
 def _sampler(data: Any) -> Sampler:
-    known = {"kind", "timesteps", "alpha_bar", "prediction", "guidance", "clip"}
-    _keys(_object(data, "sampler"), known, set(), "sampler")
+    required = {"kind", "timesteps", "alpha_bar", "prediction", "guidance"}
+    _keys(_object(data, "sampler"), required, {"clip"}, "sampler")
     if data["kind"] != "ddim":
         raise ValueError(f"sampler kind {_short(data['kind'])}, expected ddim")
     if data["prediction"] not in PREDICTIONS:
         raise ValueError(f"sampler prediction {_short(data['prediction'])}, expected one of {', '.join(PREDICTIONS)}")
-    if not isinstance(data["clip"], bool):
-        raise ValueError(f"sampler clip {_short(data['clip'])}, expected true or false")
+    clip = data.get("clip", True)
+    if not isinstance(clip, bool):
+        raise ValueError(f"sampler clip {_short(clip)}, expected true or false")
     timesteps, alpha_bar = _list(data["timesteps"], "timesteps"), _list(data["alpha_bar"], "alpha_bar")
     if not 1 <= len(timesteps) == len(alpha_bar) <= MAX_STEPS:
         raise ValueError(
@@ -230,7 +231,7 @@ def _sampler(data: Any) -> Sampler:
         tuple(_number(a, "alpha_bar", 0.0, 1.0) for a in alpha_bar),
         data["prediction"],
         _number(data["guidance"], "guidance", 0.0, 100.0),
-        data["clip"],
+        clip,
     )
 
 
@@ -246,7 +247,7 @@ def _entry(name: str, data: Any) -> FileEntry:
 
 def _source(data: Any) -> dict[str, Any]:
     source = _object(data, "source")
-    if not isinstance(source.get("checkpoint", ""), str) or not isinstance(source.get("lineage", {}), dict):
+    if not isinstance(source.get("checkpoint", ""), str) or not isinstance(source.get("lineage") or {}, dict):
         raise ValueError("source without a checkpoint hash and a lineage object")
     return source
 

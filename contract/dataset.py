@@ -49,7 +49,10 @@ class Description:
     """What made a dataset; two runs of the same command describe the same dataset."""
 
     bundle: str
-    """`Manifest.frames_digest` of the file that drew it."""
+    """Digest of the bundle's manifest when it was begun, for whoever looks the bundle up."""
+
+    frames: str
+    """`Manifest.frames_digest` of the file that draws it: the same after another export of the same graph."""
 
     checkpoint: str | None
     """sha256 of the checkpoint that the bundle was exported from."""
@@ -85,7 +88,10 @@ class Description:
 
     def same_run(self, other: Description) -> bool:
         """Whether both describe the same frames, finished or not."""
-        return replace(self, complete=False, software="") == replace(other, complete=False, software="")
+        return self._decisive() == other._decisive()
+
+    def _decisive(self) -> Description:
+        return replace(self, complete=False, software="", bundle="")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class DocumentConfig:
 
 
 class Document(Denoiser):
-    """Noise predictor of SPEC section 1: a three-level U-Net steered by time plus encoded condition."""
+    """Noise predictor of the source document: a three-level U-Net steered by time plus encoded condition."""
 
     def __init__(self, config: DocumentConfig) -> None:
         super().__init__()

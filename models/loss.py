@@ -1,6 +1,6 @@
 """The training loss: how far the prediction is from the clean image, weighted by noise level and by place.
 
-loss = denoising_loss(network, diffusion, images, condition, weight_map, generator)
+loss = denoising_loss(network, diffusion, images, condition, weight_map)
 """
 
 from __future__ import annotations

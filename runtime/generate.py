@@ -22,6 +22,8 @@ from typing import Any
 from tqdm import tqdm
 
 from contract.arguments import Parser, integer
+from contract.bundle import read_manifest
+from contract.conditions import Schema
 from contract.dataset import Description, record
 from contract.errors import EdgeError, UsageError, run_command
 from runtime.backend import AUTO, BACKENDS
@@ -95,6 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    _plan(args, read_manifest(args.bundle).schema, 1)  # wrong conditions are refused before an engine opens
     with Generator.open(args.bundle, args.backend, args.precision, args.batch, args.state) as generator:
         if args.backend == AUTO:
             _say_choice(generator)
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_dataset(args: argparse.Namespace, generator: Generator) -> int:
     started = time.perf_counter()
     check_channels(generator.manifest.image.channels)
-    plan = _plan(args, generator, 1 if args.grid else DEFAULT_COUNT)
+    plan = _plan(args, generator.schema, 1 if args.grid else DEFAULT_COUNT)
     with FORMATS[args.format](args.output, _describe(generator, plan, args.seed)) as output:
         before = output.written
         _fill(output, generator, plan, args.seed)
@@ -117,7 +120,7 @@ def _run_dataset(args: argparse.Namespace, generator: Generator) -> int:
 
 def _run_raw(args: argparse.Namespace, generator: Generator) -> int:
     """Stream frames until there are no more, or nobody takes them."""
-    plan = _plan(args, generator, 1)
+    plan = _plan(args, generator.schema, 1)
     conditions = plan.conditions() if args.count else again_and_again(plan.conditions)
     with opened(STDOUT if args.raw == "-" else args.raw) as video, _labels(args.labels) as labels:
         _say_layout(generator)
@@ -128,8 +131,8 @@ def _run_raw(args: argparse.Namespace, generator: Generator) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace, generator: Generator, default: int) -> Plan:
-    return Plan(generator.schema, generator.schema.parse(args.pairs), args.grid, args.count or default)
+def _plan(args: argparse.Namespace, schema: Schema, default: int) -> Plan:
+    return Plan(schema, schema.parse(args.pairs), args.grid, args.count or default)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,7 +153,8 @@ def _describe(generator: Generator, plan: Plan, seed: int) -> Description:
     source = generator.manifest.source
     lineage = source.get("lineage") or {}
     return Description(
-        bundle=generator.manifest.frames_digest(generator.choice.file),
+        bundle=generator.manifest.digest,
+        frames=generator.manifest.frames_digest(generator.choice.file),
         checkpoint=source.get("checkpoint"),
         schema=generator.schema,
         seed=seed,
@@ -231,6 +235,8 @@ def _checked(args: argparse.Namespace) -> argparse.Namespace:
     for name in ("fps", "labels") if args.raw is None else ("output", "format"):
         if getattr(args, name) is not None:
             raise UsageError(f"--{name}: goes {'without' if args.raw else 'with'} --raw")
+    if args.raw is not None and args.raw == args.labels:
+        raise UsageError(f"--labels {args.labels}: the frames go there; give another file")
     if args.raw == "-":
         if args.labels == STDOUT:
             raise UsageError("--labels 1: standard output takes the frames; give a file or another descriptor")

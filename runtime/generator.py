@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import Manifest, read_manifest
-from contract.conditions import Array, Condition, Schema
+from contract.conditions import LARGEST, Array, Condition, Schema
 from contract.errors import UsageError
 from runtime.backend import AUTO, Backend, Choice, Request, default_batch, open_backend
 from runtime.noise import check_seed, initial_noises, open_fields
@@ -54,6 +54,7 @@ class Generator:
         self.batch = batch
         self._folder = folder
         self._backend = backend
+        self._closed = False
 
     @staticmethod
     def open(
@@ -93,6 +94,7 @@ class Generator:
 
     def close(self) -> None:
         """Give back the engine's memory."""
+        self._closed = True
         self._backend.close()
 
     @property
@@ -115,12 +117,15 @@ class Generator:
 
     def encode(self, conditions: Conditions, seed: int = 0, start: int = 0) -> Array:
         """Conditions as the engine takes them, float32 [N, D]; encoded ones are only checked."""
+        if isinstance(conditions, Mapping):
+            raise UsageError("conditions: a single one; expected a list of them")
         if not isinstance(conditions, np.ndarray):
             return self.schema.encode(self.complete(conditions, seed, start))
-        if conditions.ndim != 2 or conditions.shape[1] != self.schema.width or not np.isfinite(conditions).all():
-            raise UsageError(
-                f"conditions of shape {list(conditions.shape)}: expected finite numbers [N, {self.schema.width}]"
-            )
+        if conditions.dtype.kind not in "fiu" or conditions.ndim != 2 or conditions.shape[1] != self.schema.width:
+            found = f"{conditions.dtype} {list(conditions.shape)}"
+            raise UsageError(f"conditions {found}: expected numbers [N, {self.schema.width}]")
+        if not (np.abs(conditions) <= LARGEST).all():  # NaN included
+            raise UsageError(f"conditions: expected finite numbers up to {LARGEST:g}")
         return np.ascontiguousarray(conditions, dtype=np.float32)
 
     def generate(self, conditions: Conditions, seed: int = 0, start: int = 0) -> npt.NDArray[np.uint8]:
@@ -167,6 +172,8 @@ class Generator:
             frames = np.empty((len(vectors), image.height, image.width, image.channels), dtype=np.uint8)
         except MemoryError:
             raise _too_large(len(vectors)) from None
+        if self._closed:
+            raise UsageError("the generator is closed; open it again")
         pieces = ((start + first, vectors[first : first + batch]) for first in range(0, len(vectors), batch))
         first = 0
         for drawn in self._draw(pieces, seed, batch):

@@ -8,6 +8,7 @@ numbers: as easy as 1, 2, 3".
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,12 +39,16 @@ def open_fields(seed: int, index: int) -> np.random.Generator:
 
 
 def check_seed(seed: int) -> int:
-    """The seed, or UsageError where it is outside 0 to 2^64 - 1."""
-    if not 0 <= seed < SEEDS:
-        raise UsageError(f"seed {seed}: expected an integer from 0 to {SEEDS - 1}")
-    return seed
+    """The seed (or a frame's index), or UsageError where it is no integer from 0 to 2^64 - 1."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < SEEDS:
+        raise UsageError(f"seed or index {seed}: expected an integer from 0 to {SEEDS - 1}")
+    return number
 
 
 def _stream(seed: int, index: int, counter: tuple[int, int, int, int]) -> np.random.Generator:
-    key = np.array([check_seed(seed), index], dtype=np.uint64)
+    key = np.array([check_seed(seed), check_seed(index)], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array(counter, dtype=np.uint64)))

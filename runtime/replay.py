@@ -209,8 +209,10 @@ def _gates(folder: Path, manifest: Manifest, file: str) -> list[tuple[str, float
     entry = manifest.parity.get(file, {})
     if "metric" not in entry:
         return usual
-    metric, tolerance = entry["metric"], entry.get("tolerance")
-    if metric not in METRICS or not isinstance(tolerance, (int, float)) or isinstance(tolerance, bool):
+    metric: Any = entry["metric"]
+    tolerance: Any = entry.get("tolerance")
+    number = type(tolerance) in (int, float) and 0 <= tolerance <= PEAK
+    if not isinstance(metric, str) or metric not in METRICS or not number:
         mend = MEND.format(folder=folder)
         raise Refused(f"{file}: parity by {metric!r} within {tolerance!r}, expected {', '.join(METRICS)}; {mend}")
     return [(metric, tolerance), *((name, limit) for name, limit in usual[1:] if name != metric)]

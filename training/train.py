@@ -12,7 +12,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import platform
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from contract.arguments import Parser
-from contract.errors import Refused, UsageError, run_command
+from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
 from contract.schedule import trailing
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -33,6 +36,12 @@ from training.trainer import Settings, Trainer
 
 LOG_EVERY = 50
 """Batches between two lines of the log."""
+
+STATE = "state.pt"
+"""What a run goes on from."""
+
+ABOUT = "run.json"
+"""The command, the network's size and the machine; written first, so that it marks a folder as a run's."""
 
 GRID = (4, 8)
 """Rows and columns of a sample grid."""
@@ -73,12 +82,12 @@ def train(trainer: Trainer, folder: Path, every: int) -> None:
     ):
         while trainer.seen < total:
             losses.append(trainer.step())
+            if not math.isfinite(losses[-1]):
+                raise Refused(f"loss {losses[-1]} after {trainer.seen} images; begin anew with a smaller --lr")
             progress.update(trainer.settings.batch)
             if len(losses) == LOG_EVERY or trainer.seen >= total:
                 rate = (trainer.seen - first) / (time.monotonic() - started)
                 mean = float(np.mean(losses))
-                if not np.isfinite(mean):
-                    raise Refused(f"loss {mean} after {trainer.seen} images; go on with a smaller --lr in a new folder")
                 line = {
                     "samples": trainer.seen,
                     "loss": round(mean, 5),
@@ -95,8 +104,8 @@ def train(trainer: Trainer, folder: Path, every: int) -> None:
 
 def _save(trainer: Trainer, folder: Path) -> None:
     checkpoint = trainer.checkpoint()
-    trainer.save(folder / "state.pt")
-    write_checkpoint(folder / "checkpoint.pt", checkpoint)
+    write_checkpoint(folder / "checkpoint.pt", checkpoint)  # refuses what isn't finite, so that no such state is kept
+    trainer.save(folder / STATE)
     sample_grid(checkpoint, folder / f"samples-{trainer.seen:09d}.png")
 
 
@@ -124,7 +133,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=50_000, help="images between two saves (50000)")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.command = shlex.join(["python", "-m", "training.train", *(sys.argv[1:] if argv is None else argv)])
+    return args
+
+
+def _device(name: str) -> str:
+    """The device, or Unavailable where this machine or this torch has none of that name."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise Unavailable(f"--device {name}: {str(error).splitlines()[0]}; expected cpu, or cuda with a GPU") from error
+    return name
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -150,27 +170,26 @@ def _settings(args: argparse.Namespace) -> Settings:
 def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     source = read_source(args.data, args.schema)
-    trainer = Trainer(settings, source, args.device)
-    state = args.output / "state.pt"
+    try:
+        trainer = Trainer(settings, source, _device(args.device))
+    except Refused as error:
+        raise UsageError(str(error)) from error
+    state = args.output / STATE
     if state.is_file():
         trainer.resume(state)
         print(f"{args.output}: going on after {trainer.seen} of {settings.samples} images")
-    elif args.output.is_dir() and any(args.output.iterdir()):
+    elif args.output.is_dir() and any(args.output.iterdir()) and not (args.output / ABOUT).is_file():
         raise Refused(f"{args.output}: holds other files; choose an empty folder with -o")
     elif args.init_from is not None:
         trainer.start_from(read_checkpoint(args.init_from))
     args.output.mkdir(parents=True, exist_ok=True)
-    about: dict[str, Any] = {"command": _command(args), "parameters": sum(w.numel() for w in trainer.weights.values())}
+    about: dict[str, Any] = {"command": args.command, "parameters": sum(w.numel() for w in trainer.weights.values())}
     about |= {"machine": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    write_whole(args.output / "run.json", json.dumps(about, indent=2).encode() + b"\n")
+    write_whole(args.output / ABOUT, json.dumps(about, indent=2).encode() + b"\n")
     train(trainer, args.output, args.save_every)
     written = args.output / "checkpoint.pt"
     print(f"{written}: {trainer.seen} images; export it with python -m export {written}")
     return 0
-
-
-def _command(args: argparse.Namespace) -> str:
-    return "python -m training.train " + " ".join(f"--{k.replace('_', '-')}={v}" for k, v in sorted(vars(args).items()))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,6 +10,8 @@ weights alone.
 from __future__ import annotations
 
 import io
+import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -172,13 +174,15 @@ class Trainer:
 
     def resume(self, path: Path) -> None:
         """Go on from `save`, perhaps to another number of samples; Refused where other settings or the data differ."""
-        content = torch.load(path, map_location=self.device, weights_only=True)
+        content = _read_state(path, self.device)
         asked = asdict(self.settings) | {"widths": list(self.settings.widths)}
         other = [name for name in asked if name != "samples" and content["settings"][name] != asked[name]]
         if other:
-            raise Refused(f"{path}: an unfinished run with other {', '.join(other)}; give the same or another folder")
+            raise Refused(
+                f"{path}: an unfinished run with other {', '.join(other)}; give the same, or another folder with -o"
+            )
         if content["data"] != self.source.fingerprint:
-            raise Refused(f"{path}: an unfinished run on other data; give the same --data or another folder")
+            raise Refused(f"{path}: an unfinished run on other data; give the same, or another folder with -o")
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(content["weights"][name])
@@ -186,3 +190,17 @@ class Trainer:
         self.optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"].cpu())
         self.seen, self.history = content["seen"], content["history"]
+
+
+def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """What `save` wrote; Refused where the file is damaged."""
+    keys = {"settings", "data", "seen", "weights", "averaged", "optimizer", "random", "history"}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(path, map_location=device, weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
+        content = None
+    if not isinstance(content, dict) or set(content) != keys:
+        raise Refused(f"{path}: damaged, or no state of a run; remove it to begin anew")
+    return content

@@ -15,7 +15,7 @@ from contract.errors import Refused
 from contract.schemas import CABIN
 
 PNG = b"\x89PNG as far as the layout is concerned"
-DESCRIPTION = Description("b" * 64, "c" * 64, CABIN, seed=3, count=6, plan={"set": {}, "grid": [], "each": 6})
+DESCRIPTION = Description("b" * 64, "f" * 64, "c" * 64, CABIN, seed=3, count=6, plan={"set": {}, "grid": [], "each": 6})
 
 
 def condition(index: int) -> Condition:
@@ -106,7 +106,7 @@ def test_what_a_power_cut_leaves_is_mended(tmp_path: Path, damage: object) -> No
 OTHERS = {
     "seed": {"seed": 4},
     "count": {"count": 7},
-    "bundle": {"bundle": "d" * 64},
+    "frames": {"frames": "d" * 64},
     "plan": {"plan": {"set": {"gender": "male"}, "grid": [], "each": 6}},
     "precision": {"precision": "fp16"},
 }

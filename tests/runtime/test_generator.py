@@ -80,12 +80,19 @@ def test_what_the_schema_does_not_know_is_refused(bundle: Path) -> None:
             with pytest.raises(UsageError):
                 generator.generate(wrong)
         for shape in ((2, CABIN.width + 1), (CABIN.width,)):
-            with pytest.raises(UsageError, match="expected finite numbers"):
+            with pytest.raises(UsageError, match="expected numbers"):
                 generator.generate(np.zeros(shape, np.float32))
         with pytest.raises(UsageError, match="finite"):
             generator.generate(np.full((1, CABIN.width), np.nan, np.float32))
-        with pytest.raises(UsageError, match="seed"):
-            generator.generate([{}], seed=-1)
+        for seed, start in ((-1, 0), (1.5, 0), (0, -1)):
+            with pytest.raises(UsageError, match="seed or index"):
+                generator.generate([{}], seed=seed, start=start)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="a single one"):
+            generator.generate({"lighting": "night"})  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="finite"):
+            generator.generate(np.full((1, CABIN.width), 1e300))
+    with pytest.raises(UsageError, match="closed"):
+        generator.generate([{}])
 
 
 def test_a_backend_asked_for_by_name_has_to_be_there(bundle: Path) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from contract.schemas import CABIN
 from training.data.cabin import LANDMARKS, Batch, Cabin
 from training.data.driver import CABIN_DOMAIN, PSEUDO_REAL_DOMAIN
+from training.data.sensor import blur
 from training.data.sheet import NEUTRAL
 
 SIZE = 64
@@ -48,6 +50,12 @@ def test_a_frame_depends_on_seed_and_index_alone(cabin: Cabin) -> None:
     assert np.array_equal(together.landmarks[1], alone.landmarks[0])
     other = cabin.render(6, [9])
     assert np.abs(other.frames[0].astype(int) - alone.frames[0]).mean() > 5
+
+
+def test_blur_doesnt_depend_on_the_batch() -> None:
+    images = torch.rand(2, 3, 16, 16)
+    sigma = torch.tensor([0.45, 1.9])
+    assert torch.equal(blur(images, sigma)[:1], blur(images[:1], sigma[:1]))
 
 
 def test_conditions_are_complete_and_follow_the_prior_in_most_frames(cabin: Cabin) -> None:

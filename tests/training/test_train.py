@@ -104,10 +104,11 @@ def test_the_command_trains_resumes_and_finishes(
         (["nowhere"], 1, "neither cache.json nor metadata.jsonl"),
         (["DATA", "--samples", "0"], 2, "--samples 0"),
         (["DATA", "--lr", "9"], 2, "--lr 9"),
-        (["DATA", "--widths", "33"], 1, "multiples of 32"),
-        (["DATA", "--patch", "5"], 1, "expected a multiple of"),
+        (["DATA", "--widths", "33"], 2, "multiples of 32"),
+        (["DATA", "--patch", "5"], 2, "expected a multiple of"),
         (["DATA", "--init-from", "nothing.pt"], 1, "nothing.pt"),
         (["DATA", "--wrong"], 2, "--wrong"),
+        (["DATA", "--device", "abacus"], 1, "--device abacus"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(
@@ -129,7 +130,7 @@ def test_a_broken_imagefolder_names_its_line(folder: Path, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="lighting=dusk: expected one of day"):
         read_source(tmp_path, "cabin")
     (tmp_path / "metadata.jsonl").write_text(json.dumps(first) + "\n")
-    with pytest.raises(ValueError, match="missing or no image"):
+    with pytest.raises(ValueError, match="missing or no whole image"):
         read_source(tmp_path, "cabin")
 
 
@@ -144,3 +145,33 @@ def test_a_cache_goes_on_and_refuses_another_plan(tmp_path: Path, monkeypatch: p
     assert before.fingerprint == after.fingerprint and len(after.frames) == 4
     with pytest.raises(ValueError, match="another cache"):
         write_cache(tmp_path / "cache", 4, 16, 2, "cabin")
+
+
+def test_a_run_that_was_stopped_before_its_first_save_begins_anew(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / train.ABOUT).write_text("{}")
+    (run / "log.jsonl").write_text("")
+    assert train.main([str(folder), "-o", str(run), "--batch", "16", "--widths", "32", "--samples", "16"]) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04 and nothing more"])
+def test_a_damaged_state_is_refused_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / train.STATE).write_bytes(content)
+    assert train.main([str(folder), "-o", str(tmp_path), "--batch", "16", "--widths", "32"]) == 1
+    error = capsys.readouterr().err
+    assert "damaged" in error and error.count("\n") == 1
+
+
+def test_a_loss_that_isnt_finite_stops_the_run_and_keeps_the_last_good_state(source: Cached, tmp_path: Path) -> None:
+    trainer = Trainer(TINY, source)
+    trainer.step()
+    train._save(trainer, tmp_path)
+    kept = (tmp_path / train.STATE).read_bytes()
+    with torch.no_grad():
+        next(iter(trainer.weights.values())).fill_(torch.nan)
+    with pytest.raises(ValueError, match="loss nan"):
+        train.train(trainer, tmp_path, every=16)
+    assert (tmp_path / train.STATE).read_bytes() == kept

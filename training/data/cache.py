@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from contract.arguments import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError, run_command
-from contract.files import write_whole
+from contract.files import parse_json, write_whole
 from contract.schemas import CABIN
 from training.data.cabin import LANDMARKS, Cabin, frames_per_batch
 from training.data.driver import DOMAINS
@@ -60,20 +61,38 @@ def read_cache(folder: Path) -> Cached:
     """All whole shards of a cache folder; Refused when there is none."""
     if not (folder / "cache.json").is_file():
         raise Refused(f"{folder}: no cache.json; render one with `python -m training.data.cache {folder}`")
+    if read_json(folder / "cache.json").get("format") != FORMAT:
+        raise Refused(f"{folder / 'cache.json'}: expected the format {FORMAT}; render the cache again")
     shards = sorted(folder.glob("shard-*.npz"))
     if not shards:
         raise Refused(f"{folder}: no shard; go on with `python -m training.data.cache {folder}`")
     columns: dict[str, list[Any]] = {}
     for shard in shards:
-        with np.load(shard, allow_pickle=False) as arrays:
-            for name in ("frames", "conditions", "landmarks", "hidden", "subjects"):
-                columns.setdefault(name, []).append(arrays[name])
+        try:
+            with np.load(shard, allow_pickle=False) as arrays:
+                for name in ("frames", "conditions", "landmarks", "hidden", "subjects"):
+                    columns.setdefault(name, []).append(arrays[name])
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise Refused(
+                f"{shard}: damaged; remove it, and `python -m training.data.cache` renders it again"
+            ) from error
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Cached(CABIN, fingerprint=fingerprint(joined["frames"], joined["conditions"]), **joined)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; Refused where it holds something else."""
+    try:
+        content = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise Refused(f"{path}: {error}; expected a JSON object") from error
+    if not isinstance(content, dict):
+        raise Refused(f"{path}: a {type(content).__name__}; expected a JSON object")
+    return content
+
+
 def write_cache(folder: Path, count: int, size: int, seed: int, domain: str) -> int:
-    """Render `count` frames (rounded up to whole shards) into `folder`; returns how many lie there."""
+    """Render `count` frames (rounded up to whole shards) into `folder`; returns how many they are."""
     plan = {
         "format": FORMAT,
         "size": size,
@@ -85,7 +104,7 @@ def write_cache(folder: Path, count: int, size: int, seed: int, domain: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     described = folder / "cache.json"
     if described.exists():
-        if json.loads(described.read_text()) != plan:
+        if read_json(described) != plan:
             raise Refused(f"{described}: holds another cache; choose another folder or remove this one")
     elif any(folder.iterdir()):
         raise Refused(f"{folder}: holds other files; choose an empty folder")

@@ -26,10 +26,11 @@ def noise_of(seed: int, indices: list[int], size: int) -> T:
 
 
 def blur(image: T, sigma: T) -> T:
-    """Separable Gaussian of `sigma` pixels [B], three to seven taps."""
-    radius = int(max(1, np.ceil(2.0 * float(sigma.max()))))
+    """Separable Gaussian of `sigma` pixels [B], cut off at two sigma (at least one pixel)."""
+    reach = torch.ceil(2.0 * sigma).clamp(min=1.0)[:, None]  # each frame's own: no frame depends on its batch
+    radius = int(reach.max())
     taps = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.exp(-0.5 * (taps / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = torch.exp(-0.5 * (taps / sigma.clamp(min=1e-3)[:, None]) ** 2) * (taps.abs() <= reach)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)
     batch, channels, height, width = image.shape
     flat = image.reshape(1, batch * channels, height, width)

@@ -5,17 +5,17 @@ source = read_source(Path("build/cabin64"), schema="cabin")
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError
+from contract.files import parse_json
 from contract.schemas import SCHEMAS
-from training.data.cache import Cached, fingerprint, read_cache
+from training.data.cache import Cached, fingerprint, read_cache, read_json
 
 
 def read_source(folder: Path, schema: str) -> Cached:
@@ -36,19 +36,22 @@ def read_imagefolder(folder: Path, schema: str) -> Cached:
     """An imagefolder whose records carry every field of the schema by name; all images of one square size."""
     described = folder / "dataset.json"
     if described.is_file():
-        chosen = Schema.from_dict(json.loads(described.read_text())["schema"])
+        chosen = Schema.from_dict(read_json(described).get("schema"))
     elif schema in SCHEMAS:
         chosen = SCHEMAS[schema]
     else:
         raise UsageError(f"--schema {schema}: expected one of {', '.join(SCHEMAS)}")
     conditions, frames = [], []
-    for number, line in enumerate((folder / "metadata.jsonl").read_text().splitlines(), start=1):
+    for number, line in enumerate((folder / "metadata.jsonl").read_bytes().splitlines(), start=1):
         where = f"{folder / 'metadata.jsonl'}:{number}"
         record = _record(line, where)
         missing = [name for name in (*chosen.names, "file_name") if name not in record]
         if missing:
             raise Refused(f"{where}: no {', '.join(missing[:3])}; expected every field of the schema {chosen.name!r}")
-        conditions.append(chosen.check({name: record[name] for name in chosen.names}))
+        try:
+            conditions.append(chosen.check({name: record[name] for name in chosen.names}))
+        except UsageError as error:
+            raise Refused(f"{where}: {error}") from error
         frames.append(_image(folder / str(record["file_name"]), where))
     if not frames:
         raise Refused(f"{folder / 'metadata.jsonl'}: no record; expected one JSON object a line")
@@ -60,11 +63,11 @@ def read_imagefolder(folder: Path, schema: str) -> Cached:
     return Cached(chosen, pixels, encoded, None, hidden, None, fingerprint(pixels, encoded))
 
 
-def _record(line: str, where: str) -> dict[str, Any]:
+def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise Refused(f"{where}: not JSON ({error.msg}); expected one object a line") from error
+        record = parse_json(line)
+    except ValueError as error:
+        raise Refused(f"{where}: {error}; expected one object a line") from error
     if not isinstance(record, dict):
         raise Refused(f"{where}: a {type(record).__name__}; expected one object a line")
     return record
@@ -74,5 +77,5 @@ def _image(path: Path, where: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (FileNotFoundError, UnidentifiedImageError) as error:
-        raise Refused(f"{where}: {path.name} is missing or no image") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Refused(f"{where}: {path.name} is missing or no whole image") from error

@@ -1,0 +1,1 @@
+"""Throughput checks: ratios within one run, never absolute times."""
