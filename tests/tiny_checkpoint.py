@@ -54,7 +54,7 @@ def tiny_edge_checkpoint() -> Checkpoint:
 
 
 def document_forward(weights: Weights, x: Tensor, t: int, condition: Tensor) -> Tensor:
-    """SPEC section 1 word for word, from a state dict and without the project's modules."""
+    """The source document word for word, from a state dict and without the project's modules."""
     frequencies = torch.logspace(0, -4, 128, dtype=torch.float64)
     angles = t * frequencies
     time = torch.cat([angles.sin(), angles.cos()]).to(x.dtype)
