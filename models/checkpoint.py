@@ -23,11 +23,12 @@ from contract.conditions import Schema
 from contract.errors import Refused, UsageError
 from contract.files import write_whole
 from contract.schedule import Diffusion
+from models.annotator import TrainedAnnotator
 from models.archive import load_archive
 from models.bare import describe
 from models.checks import check_weights, plain
 from models.denoiser import Denoiser, NetworkConfig
-from models.networks import build, configure
+from models.networks import build, configure, shapes_of
 
 FORMAT = "dms-edge/checkpoint@1"
 NULL_CONDITION = "null_condition"
@@ -67,7 +68,7 @@ class Checkpoint:
 
     sampler: SamplerDefaults = SamplerDefaults()
 
-    annotator: Mapping[str, Any] | None = None
+    annotator: TrainedAnnotator | None = None
     """The network that reads labels back from frames, where there is one."""
 
     lineage: Mapping[str, Any] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class Checkpoint:
             "diffusion": self.diffusion.to_dict(),
             "weights": {name: weight.detach().cpu().contiguous().clone() for name, weight in self.weights.items()},
             "sampler": self.sampler.to_dict(),
-            "annotator": None if self.annotator is None else dict(self.annotator),
+            "annotator": None if self.annotator is None else self.annotator.to_dict(),
             "lineage": dict(self.lineage),
         }
 
@@ -112,14 +113,20 @@ class Checkpoint:
                 f" {schema.name!r} has width {schema.width}; give the schema that the network was trained with"
             )
         diffusion = Diffusion.from_dict(plain(data["diffusion"], "diffusion"))
-        check_weights(config, data["weights"])
+        check_weights(config.arch, shapes_of(config), data["weights"])
+        annotator = None if data["annotator"] is None else TrainedAnnotator.from_dict(data["annotator"], schema)
+        if annotator and (annotator.config.size, annotator.config.channels) != (config.size, config.channels):
+            raise Refused(
+                f"annotator for frames of {annotator.config.size} pixels, the network draws {config.size};"
+                " train one with python -m training.train_annotator"
+            )
         return Checkpoint(
             config,
             schema,
             diffusion,
             dict(data["weights"]),
             _sampler(plain(data["sampler"], "sampler"), diffusion, NULL_CONDITION in data["weights"]),
-            _annotator(data["annotator"]),
+            annotator,
             _lineage(plain(data["lineage"], "lineage")),
             sha256,
         )
@@ -187,14 +194,6 @@ def _sampler(data: Any, diffusion: Diffusion, guided: bool) -> SamplerDefaults:
             f"sampler defaults: timesteps; expected {steps} falling whole numbers below {diffusion.timesteps}"
         )
     return SamplerDefaults(tuple(timesteps), steps, float(guidance))
-
-
-def _annotator(data: object) -> dict[str, Any] | None:
-    if data is None:
-        return None
-    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
-        raise Refused(f"annotator: a {type(data).__name__}; expected a dict, or None where there is none")
-    return dict(data)
 
 
 def _lineage(data: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Declared sizes are compared before anything of that size is allocated.
 
-    check_weights(config, data["weights"])
+    check_weights("edge", shapes_of(config), data["weights"])
     lineage = plain(data["lineage"], "lineage")
 """
 
@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 from contract.errors import Refused
-from models.denoiser import NetworkConfig
-from models.networks import build
 
 STORED = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -27,13 +25,10 @@ MAX_TEXT = 1 << 20
 """Beyond these the plain part of a checkpoint (schema, lineage ...) is damaged or an attack."""
 
 
-def check_weights(config: NetworkConfig, weights: object) -> None:
-    """Hold weights against the network of `config` without allocating it; Refused names what doesn't fit."""
+def check_weights(arch: str, expected: Mapping[str, tuple[int, ...]], weights: object) -> None:
+    """Hold weights against the shapes that the network `arch` has; Refused names what doesn't fit."""
     if not isinstance(weights, Mapping) or not weights or not all(isinstance(name, str) for name in weights):
         raise Refused("weights: expected a dict of tensors by name")
-    with torch.device("meta"):
-        network = build(config)
-    expected = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
     found = {name: _shape(name, weight) for name, weight in weights.items()}
     faults = [
         ("missing", [name for name in expected if name not in found]),
@@ -45,7 +40,7 @@ def check_weights(config: NetworkConfig, weights: object) -> None:
     ]  # fmt: skip
     said = [f"{len(names)} {what} ({', '.join(n[:120] for n in names[:3])})" for what, names in faults if names]
     if said:
-        raise Refused(f"weights don't fit the network {config.arch!r}: {'; '.join(said)}; expected its own state dict")
+        raise Refused(f"weights don't fit the network {arch!r}: {'; '.join(said)}; expected its own state dict")
     for name, weight in weights.items():
         if not bool(torch.isfinite(weight).all()):
             raise Refused(f"weight {name} holds NaN or infinity; take an earlier checkpoint of the training run")

@@ -42,7 +42,8 @@ def denoising_loss(
     """Mean weighted squared error at uniform timesteps; `dropout` of the conditions become the null condition."""
     batch = images.shape[0]
     timesteps = torch.randint(diffusion.timesteps, (batch,), device=images.device)
-    noisy, target, weight = targets(diffusion, images, torch.randn_like(images), timesteps)
+    noise = torch.randn(images.shape, device=images.device)  # drawn in order: channels-last takes three times as long
+    noisy, target, weight = targets(diffusion, images, noise, timesteps)
     if network.null_condition is not None and dropout > 0.0:
         dropped = torch.rand(batch, 1, device=images.device) < dropout
         condition = torch.where(dropped, network.null_condition.to(condition.dtype), condition)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from contract.errors import Refused
 from models.denoiser import Denoiser, NetworkConfig
 from models.document import Document, DocumentConfig
@@ -38,3 +40,10 @@ def build(config: NetworkConfig | Mapping[str, Any]) -> Denoiser:
     if isinstance(config, EdgeConfig):
         return EdgeUNet(config)
     raise TypeError(f"{type(config).__name__}: no network is built from it")
+
+
+def shapes_of(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of the network that a config describes, which isn't allocated for it."""
+    with torch.device("meta"):
+        network = build(config)
+    return {name: tuple(weight.shape) for name, weight in network.state_dict().items()}

@@ -12,18 +12,15 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import platform
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from contract.arguments import Parser
 from contract.errors import Refused, Unavailable, UsageError, run_command
@@ -32,10 +29,8 @@ from contract.schedule import trailing
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
 from training.data.source import read_source
+from training.loop import learn
 from training.trainer import Settings, Trainer
-
-LOG_EVERY = 50
-"""Batches between two lines of the log."""
 
 STATE = "state.pt"
 """What a run goes on from."""
@@ -70,36 +65,6 @@ def sample_grid(checkpoint: Checkpoint, path: Path, seed: int = 0) -> None:
     buffer = io.BytesIO()
     Image.fromarray(sheet.squeeze()).save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())
-
-
-def train(trainer: Trainer, folder: Path, every: int) -> None:
-    """Run to the end of the settings' samples, saving state, checkpoint and a sample grid every `every` images."""
-    started, first, losses = time.monotonic(), trainer.seen, []
-    total = trainer.settings.samples
-    with (
-        (folder / "log.jsonl").open("a") as log,
-        tqdm(total=total, initial=first, unit="img", unit_scale=True, disable=None) as progress,
-    ):
-        while trainer.seen < total:
-            losses.append(trainer.step())
-            if not math.isfinite(losses[-1]):
-                raise Refused(f"loss {losses[-1]} after {trainer.seen} images; begin anew with a smaller --lr")
-            progress.update(trainer.settings.batch)
-            if len(losses) == LOG_EVERY or trainer.seen >= total:
-                rate = (trainer.seen - first) / (time.monotonic() - started)
-                mean = float(np.mean(losses))
-                line = {
-                    "samples": trainer.seen,
-                    "loss": round(mean, 5),
-                    "lr": trainer.learning_rate(),
-                    "rate": round(rate, 1),
-                }
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-                progress.set_postfix(loss=f"{mean:.4f}")
-                losses.clear()
-            if trainer.seen // every != (trainer.seen - trainer.settings.batch) // every or trainer.seen >= total:
-                _save(trainer, folder)
 
 
 def _save(trainer: Trainer, folder: Path) -> None:
@@ -186,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
     about: dict[str, Any] = {"command": args.command, "parameters": sum(w.numel() for w in trainer.weights.values())}
     about |= {"machine": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     write_whole(args.output / ABOUT, json.dumps(about, indent=2).encode() + b"\n")
-    train(trainer, args.output, args.save_every)
+    learn(trainer, args.output / "log.jsonl", args.save_every, lambda: _save(trainer, args.output))
     written = args.output / "checkpoint.pt"
     print(f"{written}: {trainer.seen} images; export it with python -m export {written}")
     return 0

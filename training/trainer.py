@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +25,9 @@ from contract.files import write_whole
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint, SamplerDefaults
 from models.edge import EdgeConfig
-from models.loss import denoising_loss, face_weights
+from models.loss import denoising_loss
 from models.networks import build
+from training.batches import Batches
 from training.data.cache import Cached
 
 
@@ -74,9 +74,17 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), settings.lr, (0.9, 0.99), weight_decay=0.01, fused=True
         )
+        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, device)
         self.seen = 0
         self.history: Mapping[str, Any] = {}
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    @property
+    def total(self) -> int:
+        return self.settings.samples
+
+    @property
+    def batch(self) -> int:
+        return self.settings.batch
 
     def start_from(self, checkpoint: Checkpoint) -> None:
         """Begin with another checkpoint's EMA weights; Refused where the networks differ."""
@@ -104,7 +112,7 @@ class Trainer:
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        images, condition, weight_map = self._batch(self._next_rows())
+        images, condition, weight_map = self.batches.at(self.seen // s.batch)
         with torch.autocast(self.device.type, torch.bfloat16):
             loss = denoising_loss(self.network, self.diffusion, images, condition, weight_map, s.dropout)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -117,26 +125,6 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.values()), list(self.weights.values()), 1.0 - decay)
         return float(loss.detach())
-
-    def _next_rows(self) -> np.ndarray[Any, Any]:
-        """Row numbers of the next batch: every frame once an epoch, in an order that the epoch alone decides."""
-        count, batch = len(self.source.frames), self.settings.batch
-        epoch, place = divmod(self.seen // batch, max(1, count // batch))
-        if epoch != self._epoch:
-            stream = np.random.Generator(np.random.Philox(key=[self.settings.seed, epoch]))
-            self._order = stream.permutation(count) if count >= batch else stream.integers(count, size=batch)
-            self._epoch = epoch
-        return self._order[place * batch : (place + 1) * batch]
-
-    def _batch(self, rows: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Images in [-1, 1] [B, C, H, W], conditions [B, D], and the weight map of the loss."""
-        frames = torch.from_numpy(self.source.frames[rows]).to(self.device)
-        images = (frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
-        condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
-        if self.source.landmarks is None or self.settings.face_weight == 0.0:
-            return images, condition, None
-        landmarks = torch.from_numpy(self.source.landmarks[rows]).to(self.device)
-        return images, condition, face_weights(landmarks, images.shape[-1], self.settings.face_weight)
 
     def checkpoint(self, weights: Mapping[str, Tensor] | None = None) -> Checkpoint:
         """EMA weights as float16 with what sampling and export need to know."""

@@ -7,18 +7,22 @@ import math
 import os
 import pickle
 import random
+import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from contract.errors import EdgeError, Refused, UsageError
 from contract.files import sha256_of
 from contract.schedule import Diffusion
+from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
 from tests.tiny_checkpoint import tiny_checkpoint
 
@@ -65,11 +69,40 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, tiny: Check
 
 
 def test_annotator_and_lineage_travel(tmp_path: Path, tiny: Checkpoint) -> None:
-    content = tiny.to_dict() | {"annotator": {"weights": {"a": torch.ones(2)}}, "lineage": {"steps": (1, 2)}}
-    torch.save(content, tmp_path / "a.pt")
+    network = Annotator(AnnotatorConfig(size=tiny.config.size, widths=(32,), landmarks=("nose",)), tiny.schema)
+    network.eval()
+    annotator = TrainedAnnotator.of(network, {"frames": 3})
+    write_checkpoint(tmp_path / "a.pt", replace(tiny, annotator=annotator, lineage={"steps": [1, 2]}))
     read = read_checkpoint(tmp_path / "a.pt")
-    assert read.annotator is not None and torch.equal(read.annotator["weights"]["a"], torch.ones(2))
     assert read.lineage == {"steps": [1, 2]}
+    assert read.annotator is not None and read.annotator.held_out == {"frames": 3}
+    frames = np.random.default_rng(0).integers(256, size=(2, 8, 8, 3), dtype=np.uint8)
+    first = annotator.network(tiny.schema).annotate(frames)
+    second = read.annotator.network(tiny.schema).annotate(frames)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert np.allclose(first.probabilities[:, :4].sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda a: 3, "expected a dict with config, weights and held_out"),
+        (lambda a: a | {"config": a["config"] | {"size": 7}}, "size 7"),
+        (lambda a: a | {"config": a["config"] | {"size": 16}}, "weights don't fit"),
+        (lambda a: a | {"config": a["config"] | {"features": 10**9}}, "features 1000000000"),
+        (lambda a: a | {"weights": {}}, "expected a dict of tensors"),
+        (lambda a: a | {"weights": a["weights"] | {"dense.bias": torch.full((128,), math.nan)}}, "NaN"),
+        (lambda a: a | {"held_out": {"frames": math.inf}}, "finite"),
+    ],
+)
+def test_an_odd_annotator_is_refused(
+    tmp_path: Path, tiny: Checkpoint, change: Callable[[dict[str, Any]], Any], says: str
+) -> None:
+    network = Annotator(AnnotatorConfig(size=tiny.config.size, widths=(32,)), tiny.schema)
+    content = tiny.to_dict() | {"annotator": change(TrainedAnnotator.of(network, {}).to_dict())}
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(Refused, match=re.escape(says)):
+        read_checkpoint(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("nest", [

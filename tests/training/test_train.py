@@ -13,8 +13,10 @@ from PIL import Image
 from contract.schemas import CABIN
 from models.checkpoint import read_checkpoint
 from training import train
+from training.batches import Batches
 from training.data.cache import Cached, fingerprint, read_cache, write_cache
 from training.data.source import read_source
+from training.loop import learn
 from training.trainer import Settings, Trainer
 
 TINY = Settings(widths=(32,), samples=640, batch=16, lr=2e-3, warmup=32, seed=3)
@@ -69,12 +71,9 @@ def test_going_on_gives_what_an_uninterrupted_run_gives(source: Cached, tmp_path
 
 
 def test_every_frame_comes_once_an_epoch(source: Cached) -> None:
-    trainer = Trainer(TINY, source)
-    rows = []
-    for _ in range(3):
-        rows.extend(trainer._next_rows())
-        trainer.seen += TINY.batch
-    assert sorted(rows) == list(range(48))
+    batches = Batches(source, TINY.batch, TINY.seed)
+    assert sorted(row for number in range(3) for row in batches.rows(number)) == list(range(48))
+    assert batches.rows(1).tolist() == Batches(source, TINY.batch, TINY.seed).rows(1).tolist(), "whatever came before"
 
 
 def test_the_command_trains_resumes_and_finishes(
@@ -173,5 +172,5 @@ def test_a_loss_that_isnt_finite_stops_the_run_and_keeps_the_last_good_state(sou
     with torch.no_grad():
         next(iter(trainer.weights.values())).fill_(torch.nan)
     with pytest.raises(ValueError, match="loss nan"):
-        train.train(trainer, tmp_path, every=16)
+        learn(trainer, tmp_path / "log.jsonl", 16, lambda: train._save(trainer, tmp_path))
     assert (tmp_path / train.STATE).read_bytes() == kept

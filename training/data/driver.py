@@ -9,7 +9,7 @@ Philox(key=[identity_seed, subject]): a frame depends on nothing else, whatever 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,9 @@ class Domain:
 CABIN_DOMAIN = Domain("cabin", identity_seed=1)
 """The training domain."""
 
+HELD_OUT_DOMAIN = replace(CABIN_DOMAIN, name="held-out", identity_seed=3, subjects=1000)
+"""Other people before the same camera: an annotator is measured on them, generated frames are compared with them."""
+
 PSEUDO_REAL_DOMAIN = Domain(
     "pseudo-real",
     identity_seed=2,
@@ -61,7 +64,7 @@ PSEUDO_REAL_DOMAIN = Domain(
 )
 """Reserved for evaluation: other people, another camera pose, lens and noise."""
 
-DOMAINS = {domain.name: domain for domain in (CABIN_DOMAIN, PSEUDO_REAL_DOMAIN)}
+DOMAINS = {domain.name: domain for domain in (CABIN_DOMAIN, HELD_OUT_DOMAIN, PSEUDO_REAL_DOMAIN)}
 
 LINEAR_SKIN = np.array([[0.86, 0.60, 0.47], [0.70, 0.43, 0.30], [0.42, 0.22, 0.13], [0.17, 0.085, 0.05]])
 HAIR = np.array(

@@ -1,0 +1,196 @@
+"""The network that reads labels back from frames: every field of a schema, the landmarks, and how sure it is.
+
+    annotator = Annotator(AnnotatorConfig(size=64, landmarks=("nose_tip",)), schema)
+    annotation = annotator.annotate(frames)                  # frames uint8 [N, H, W, C]
+
+Convolutions with batch normalisation and ReLU, which fold into plain convolutions at export. Its confidence is
+calibrated on held-out frames: a temperature for each class field (arXiv 1706.04599), a factor for the expected
+error of each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contract.annotation import Annotation, class_fields, number_fields
+from contract.conditions import Schema
+from contract.errors import Refused
+from models.checks import check_weights, plain
+
+BATCH = 64
+"""Frames that are annotated at once."""
+
+COUNTER = "num_batches_tracked"
+"""What batch normalisation counts while it trains, which no frame depends on: it isn't stored."""
+
+MAX_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class AnnotatorConfig:
+    """The shape of an Annotator; its heads follow from the schema."""
+
+    channels: int = 3
+    size: int = 64
+    """Height and width of the frames in pixels: a multiple of 2^len(widths)."""
+
+    widths: tuple[int, ...] = (32, 64, 96)
+    """Channels at 1/2, 1/4, 1/8 ... of the resolution; multiples of 32."""
+
+    blocks: int = 2
+    """Residual blocks of each resolution."""
+
+    features: int = 128
+    """Width of the feature vector that all labels are read from."""
+
+    landmarks: tuple[str, ...] = ()
+    """Names of the points that it finds."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"widths": list(self.widths), "landmarks": list(self.landmarks)}
+
+    @staticmethod
+    def from_dict(data: object) -> AnnotatorConfig:
+        """Read a checked config; Refused where a key is unknown or missing or a number out of range."""
+        expected = sorted(item.name for item in fields(AnnotatorConfig))
+        if not isinstance(data, Mapping) or sorted(map(str, data)) != expected:
+            raise Refused(f"annotator: expected a config with {', '.join(expected)}")
+        ranges = {"channels": (1, 16), "size": (8, MAX_SIDE), "blocks": (1, 8), "features": (8, 4096)}
+        for name, (low, high) in ranges.items():
+            if type(data[name]) is not int or not low <= data[name] <= high:
+                raise Refused(f"annotator: {name} {str(data[name])[:40]}; expected a whole number from {low} to {high}")
+        widths, landmarks = data["widths"], data["landmarks"]
+        if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= 6:
+            raise Refused("annotator: expected 1 to 6 widths")
+        if any(type(width) is not int or not 32 <= width <= 1024 or width % 32 for width in widths):
+            raise Refused("annotator: expected widths that are multiples of 32 up to 1024")
+        if data["size"] % 2 ** len(widths):
+            raise Refused(f"annotator: size {data['size']}; expected a multiple of {2 ** len(widths)}")
+        if not isinstance(landmarks, (list, tuple)) or not all(isinstance(name, str) for name in landmarks):
+            raise Refused("annotator: expected names of landmarks")
+        return AnnotatorConfig(**(dict(data) | {"widths": tuple(widths), "landmarks": tuple(landmarks)}))
+
+
+class Block(nn.Module):
+    """relu(x + bn(conv(relu(bn(conv(x)))))), arXiv 1512.03385; every engine fuses each line into one kernel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm0 = nn.BatchNorm2d(width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm0(self.conv0(x)))
+        return F.relu(x + self.norm1(self.conv1(h)))
+
+
+class Annotator(nn.Module):
+    """Frames in; class logits, numbers, expected errors, landmarks and features out."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, config: AnnotatorConfig, schema: Schema) -> None:
+        super().__init__()
+        self.config, self.schema = config, schema
+        self.slices = tuple(class_fields(schema).values())
+        self.count = len(number_fields(schema))
+        classes = self.slices[-1].stop if self.slices else 0
+        layers: list[nn.Module] = []
+        before = config.channels
+        for width in config.widths:
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [Block(width) for _ in range(config.blocks)]
+            before = width
+        self.body = nn.Sequential(*layers)
+        self.squeeze = nn.Conv2d(before, 32, 1)
+        side = config.size // 2 ** len(config.widths)
+        self.dense = nn.Linear(32 * side * side, config.features)  # where something is, not only whether
+        self.classes = nn.Linear(config.features, classes)
+        self.numbers = nn.Linear(config.features, 2 * self.count)
+        self.points = nn.Linear(config.features, 2 * len(config.landmarks))
+        self.temperature = nn.Parameter(torch.ones(len(self.slices)), requires_grad=False)
+        self.error_scale = nn.Parameter(torch.ones(self.count), requires_grad=False)
+        ranges = [(item.low, item.high) for item in schema.fields if not item.is_class]
+        self.register_buffer("low", torch.tensor([low for low, _ in ranges], dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.tensor([high for _, high in ranges], dtype=torch.float32), persistent=False)
+
+    def read(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """From frames float [B, C, H, W] in [-1, 1], as they are trained on: class logits [B, P]; numbers and the
+        logarithm of their expected absolute errors, both [B, M], in units of half their range around its middle;
+        landmarks [B, L, 2]; features [B, F]."""
+        features = F.relu(self.dense(F.relu(self.squeeze(self.body(frames))).flatten(1)))
+        both = self.numbers(features)
+        landmarks = self.points(features).view(-1, len(self.config.landmarks), 2) * 0.5 + 0.5
+        return self.classes(features), both[:, : self.count], both[:, self.count :], landmarks, features
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Frames uint8 [B, H, W, C] to the five arrays of `contract.annotation.Annotation`, calibrated."""
+        images = frames.permute(0, 3, 1, 2).to(self.low.dtype) / 127.5 - 1.0
+        logits, numbers, log_errors, landmarks, features = self.read(images)
+        parts = [F.softmax(logits[:, s] / t, dim=1) for s, t in zip(self.slices, self.temperature, strict=True)]
+        half = (self.high - self.low) / 2.0
+        values = self.low + half * (numbers.clamp(-1.0, 1.0) + 1.0)
+        return torch.cat(parts, dim=1), values, half * log_errors.exp() * self.error_scale, landmarks, features
+
+    @torch.no_grad()
+    def annotate(self, frames: npt.NDArray[np.uint8]) -> Annotation:
+        """Labels of frames uint8 [N, H, W, C]; the network has to be in eval mode."""
+        device = self.low.device
+        parts = []
+        for first in range(0, len(frames), BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(frames[first : first + BATCH])).to(device)
+            parts.append(Annotation(*(array.float().cpu().numpy() for array in self(batch))))
+        return Annotation.join(parts)
+
+
+@dataclass(frozen=True)
+class TrainedAnnotator:
+    """An annotator as a checkpoint carries it, under `annotator`."""
+
+    config: AnnotatorConfig
+    weights: Mapping[str, Tensor]
+
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    """How it does on held-out rendered frames: `frames`, `class_accuracy` and `mae` by field (JSON values)."""
+
+    def network(self, schema: Schema) -> Annotator:
+        """The network with the stored weights as float32, in eval mode, without gradients."""
+        network = Annotator(self.config, schema)
+        counters = {name: value for name, value in network.state_dict().items() if name.endswith(COUNTER)}
+        network.load_state_dict({name: weight.float() for name, weight in self.weights.items()} | counters)
+        return network.eval().requires_grad_(False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `torch.save` writes: plain values and tensors only."""
+        weights = {name: weight.detach().cpu().contiguous().clone() for name, weight in self.weights.items()}
+        return {"config": self.config.to_dict(), "weights": weights, "held_out": dict(self.held_out)}
+
+    @staticmethod
+    def of(network: Annotator, held_out: Mapping[str, Any]) -> TrainedAnnotator:
+        """What is stored of a trained network: matrices as float16, statistics and biases as float32."""
+        state = {name: weight for name, weight in network.state_dict().items() if not name.endswith(COUNTER)}
+        weights = {name: weight.half() if weight.ndim > 1 else weight.float() for name, weight in state.items()}
+        return TrainedAnnotator(network.config, weights, held_out)
+
+    @staticmethod
+    def from_dict(data: object, schema: Schema) -> TrainedAnnotator:
+        """Check everything that a checkpoint says of its annotator; anything odd raises Refused."""
+        if not isinstance(data, Mapping) or set(data) != {"config", "weights", "held_out"}:
+            raise Refused("annotator: expected a dict with config, weights and held_out, or None where there is none")
+        config = AnnotatorConfig.from_dict(plain(data["config"], "annotator"))
+        with torch.device("meta"):
+            expected = Annotator(config, schema).state_dict()
+        shapes = {name: tuple(w.shape) for name, w in expected.items() if not name.endswith(COUNTER)}
+        check_weights("annotator", shapes, data["weights"])
+        return TrainedAnnotator(config, dict(data["weights"]), plain(data["held_out"], "annotator's figures"))

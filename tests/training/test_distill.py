@@ -1,0 +1,160 @@
+"""A student's one step is its teacher's two, and the command writes checkpoints that know their timesteps."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contract.conditions import Schema
+from contract.schedule import Diffusion, trailing
+from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from models.diffusion import ddim
+from tests.tiny_checkpoint import tiny_edge_checkpoint
+from tests.training.sources import grey_source
+from training import distill
+from training.data.cache import Cached
+from training.distillation import Distiller, Round, Teacher
+
+ROUNDING = 2e-4
+"""Of a range of 2: float32 on two ways through a random network, which amplifies what they round differently."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return tiny_edge_checkpoint()
+
+
+@pytest.fixture(scope="module")
+def source() -> Cached:
+    return grey_source()
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("steps", [2, 8])
+def test_the_target_lands_where_two_steps_of_the_teacher_land(
+    checkpoint: Checkpoint, steps: int, guidance: float
+) -> None:
+    network, diffusion = checkpoint.network(), checkpoint.diffusion
+    timesteps = trailing(diffusion.timesteps, steps)
+    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), guidance, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, 3, 16, 16, generator=generator)
+    condition = torch.randn(4, checkpoint.schema.width, generator=generator)
+    target = teacher.targets(noise, condition, torch.zeros(4, dtype=torch.int64))
+    two, _ = ddim(network, diffusion, noise, condition, timesteps[:2], guidance)
+    if steps == 2:  # nothing is left behind the teacher's second step: the target is its last image
+        assert (target - two.clamp(-1, 1)).abs().max() < ROUNDING
+        return
+    # ddim ends every list of timesteps at the clean image; the target's own DDIM step ends at the third timestep.
+    third = diffusion.alpha_bar()[timesteps[2]]
+    with torch.no_grad():
+        expected = _two_steps(teacher, noise, condition)
+    landed = third**0.5 * target + (1 - third) ** 0.5 * noise  # from alpha_bar 0, where x is the noise
+    unclipped = target.abs() < 1.0
+    assert unclipped.float().mean() > 0.3
+    assert (landed - expected)[unclipped].abs().max() < ROUNDING
+
+
+def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+    """Two DDIM steps in float32, from the equation of arXiv 2010.02502."""
+    bar = [*(teacher.diffusion.alpha_bar()[t] for t in teacher.timesteps), 1.0]
+    for i in range(2):
+        times = torch.full((len(x),), teacher.timesteps[i])
+        x0 = teacher.network(x, times, condition)
+        if teacher.guidance != 1.0:
+            assert teacher.network.null_condition is not None
+            null = teacher.network(x, times, teacher.network.null_condition.expand_as(condition))
+            x0 = null + teacher.guidance * (x0 - null)
+        x0 = x0.clamp(-1, 1)
+        noise = (x - bar[i] ** 0.5 * x0) / (1 - bar[i]) ** 0.5
+        x = bar[i + 1] ** 0.5 * x0 + (1 - bar[i + 1]) ** 0.5 * noise
+    return x
+
+
+def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: Cached) -> None:
+    timesteps = tuple(trailing(1000, 2).tolist())
+    teacher = Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, 3.0)
+    distiller = Distiller(teacher, Round(1, 64 * 60, 64, 2e-3, warmup=64), source)
+    losses = [distiller.step() for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_going_on_gives_what_an_uninterrupted_round_gives(checkpoint: Checkpoint, source: Cached) -> None:
+    def begun() -> Distiller:
+        timesteps = tuple(trailing(1000, 4).tolist())
+        return Distiller(Teacher(checkpoint.network(), checkpoint.diffusion, timesteps), Round(2, 640, 16), source)
+
+    whole, first, second = begun(), begun(), begun()
+    for _ in range(4):
+        whole.step()
+    torch.manual_seed(2)  # the first round begins as it is seeded, wherever the other one left the generator
+    first = begun()
+    for _ in range(2):
+        first.step()
+    state = first.state()
+    state = {**state, "weights": {k: v.detach().clone() for k, v in state["weights"].items()}}
+    second.restore(state)
+    for _ in range(2):
+        second.step()
+    for name, weight in whole.averaged.items():
+        assert torch.equal(weight, second.averaged[name]), name
+
+
+def test_the_command_writes_students_that_know_their_timesteps(
+    checkpoint: Checkpoint, source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
+    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
+    command = [str(tmp_path / "teacher.pt"), "data", "-o", str(tmp_path / "students"), "--start", "4"]
+    command += ["--samples", "64", "32", "--batch", "16"]
+    assert distill.main([*command, "--end", "2"]) == 0
+    two = read_checkpoint(tmp_path / "students" / "student-2.pt")
+    assert (two.sampler.timesteps, two.sampler.steps, two.sampler.guidance) == ((999, 499), 2, 1.0)
+    assert distill.main(command) == 0, "the rounds that are done are kept, the next goes on from them"
+    assert "student-2.pt: there already" in capsys.readouterr().out
+    one = read_checkpoint(tmp_path / "students" / "student-1.pt")
+    assert one.sampler.timesteps == (999,)
+    assert [(r["steps"], r["samples"], r["guidance"]) for r in one.lineage["distilled"]] == [(2, 64, 2.0), (1, 32, 1.0)]
+    assert one.lineage["distilled"][1]["teacher"] == two.sha256
+    assert not (tmp_path / "students" / "state.pt").exists()
+    assert distill.main([*command, "--lr", "0.01"]) == 1
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--start", "12"], 2, "powers of two"),
+        (["--end", "32"], 2, "powers of two"),
+        (["--guidance", "-1"], 2, "--guidance -1"),
+        (["--samples", "0"], 2, "--samples"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int,
+    says: str,
+) -> None:  # fmt: skip
+    write_checkpoint(tmp_path / "t.pt", checkpoint)
+    out = tmp_path / "out"
+    assert distill.main([str(tmp_path / "t.pt"), "nowhere", "-o", str(out), *arguments]) == status
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1 and not out.exists()
+
+
+def test_a_teacher_of_noise_or_another_schema_is_refused(
+    checkpoint: Checkpoint, source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
+    write_checkpoint(tmp_path / "v.pt", dataclasses.replace(checkpoint, diffusion=Diffusion(1000, "cosine-zero", "v")))
+    assert distill.main([str(tmp_path / "v.pt"), "data", "-o", str(tmp_path / "out")]) == 1
+    assert "predicts v" in capsys.readouterr().err
+    other = Schema("other", checkpoint.schema.width, checkpoint.schema.fields)
+    write_checkpoint(tmp_path / "o.pt", dataclasses.replace(checkpoint, schema=other))
+    assert distill.main([str(tmp_path / "o.pt"), "data", "-o", str(tmp_path / "out")]) == 1
+    assert "another schema" in capsys.readouterr().err

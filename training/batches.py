@@ -1,0 +1,49 @@
+"""Batches of a source in memory, in an order that seed and number alone decide.
+
+batches = Batches(source, size=64, seed=0, face_weight=4.0)
+images, condition, weight_map = batches.at(17)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.loss import face_weights
+from training.data.cache import Cached
+
+
+class Batches:
+    """Every frame once an epoch; batch `number` depends on nothing else, so that a run goes on anywhere."""
+
+    def __init__(
+        self, source: Cached, size: int, seed: int, face_weight: float = 0.0, device: str | torch.device = "cpu"
+    ) -> None:
+        self.source, self.size, self.seed = source, size, seed
+        self.face_weight, self.device = face_weight, torch.device(device)
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def rows(self, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Row numbers of a batch [size]."""
+        count = len(self.source.frames)
+        epoch, place = divmod(number, max(1, count // self.size))
+        if epoch != self._epoch:
+            stream = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            whole = count >= self.size
+            self._order = stream.permutation(count) if whole else stream.integers(count, size=self.size)
+            self._epoch = epoch
+        return self._order[place * self.size : (place + 1) * self.size]
+
+    def at(self, number: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Images in [-1, 1] [B, C, H, W], conditions [B, D], and the weight map of the loss where there is one."""
+        rows = self.rows(number)
+        frames = torch.from_numpy(self.source.frames[rows]).to(self.device)
+        images = (frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+        condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
+        if self.source.landmarks is None or self.face_weight == 0.0:
+            return images, condition, None
+        landmarks = torch.from_numpy(self.source.landmarks[rows]).to(self.device)
+        return images, condition, face_weights(landmarks, images.shape[-1], self.face_weight)
