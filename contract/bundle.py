@@ -35,8 +35,11 @@ MAX_STEPS = 10_000
 MAX_MANIFEST_BYTES = 16 << 20
 """Beyond these a manifest is a mistake or an attack: 10 000 steps with their alpha_bar are under 1 MB."""
 
+ANNOTATORS = {"fp32": "annotator.onnx", "int8": "annotator.int8.onnx"}
+"""File of each precision of the annotator, where a bundle has one."""
+
 PREDICTIONS = ("epsilon", "v", "x0")
-RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "measured", "agrees"})
+RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "measured", "agrees", "attempt", "tries"})
 """Keys of a dataset record that no condition field may be named after."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -126,14 +129,16 @@ class Manifest:
         """sha256 of the canonical JSON: the hash of the whole bundle, since every file's hash is in it."""
         return digest_of(self.to_dict())
 
-    def frames_digest(self, file: str) -> str:
+    def frames_digest(self, file: str, annotator: str | None = None) -> str:
         """sha256 over what decides the frames that `file` draws: its content, image, schema and sampler.
 
+        Where an annotator reads them, its file counts as well: it decides what records say and what is rejected.
         Exporting again, or adding an engine, leaves it as it is, so that a dataset can go on.
         """
         whole = self.to_dict()
         decisive = {key: whole[key] for key in ("image", "schema", "sampler")}
-        return digest_of(decisive | {"file": self.files[file].sha256})
+        files = {"file": file} | ({"annotator": annotator} if annotator else {})
+        return digest_of(decisive | {key: self.files[name].sha256 for key, name in files.items()})
 
     @staticmethod
     def from_dict(data: object) -> Manifest:

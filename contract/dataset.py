@@ -1,6 +1,7 @@
 """The layout of a dataset on disk: one record a frame, every file whole or not there at all.
 
-    OUT/dataset.json      what made it: bundle and checkpoint hash, schema, seed, count, epsilon/delta, complete
+    OUT/dataset.json      what made it: bundle and checkpoint hash, schema, seed, count, epsilon/delta, complete;
+                          at the end how many frames were rejected, and how many don't show what was asked for
     OUT/metadata.jsonl    one record a frame, in order of the index; each is appended after its frame is in place
     OUT/frames/00000000.png ...
 
@@ -22,7 +23,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from contract.bundle import VERSION
 from contract.conditions import Condition, Schema
@@ -41,6 +42,12 @@ FRAMES = "frames"
 
 Record = dict[str, Any]
 _FRAME = re.compile(r"([0-9]{8})\.png(\.tmp)?")
+READING = frozenset({"measured", "agrees"})
+"""Keys of a record whose frame an annotator has read."""
+
+TRYING = frozenset({"attempt", "tries"})
+"""Keys of a record whose frame could be rejected: the attempt that was kept, and how many were drawn."""
+
 _OWN = {DESCRIPTION, METADATA, FRAMES, DESCRIPTION + ".tmp"}
 
 
@@ -64,12 +71,23 @@ class Description:
     """Which conditions were asked for: `set`, `grid`."""
 
     precision: str = "fp32"
+    annotator: str | None = None
+    """Precision of the annotator that read every frame, null where none did."""
+
+    reject_below: float | None = None
+    """Frames that were less likely to show what was asked for were drawn again; null where none was."""
+
     epsilon: float | None = None
     delta: float | None = None
     """Differential privacy of the checkpoint's training, null where it had none."""
 
     software: str = VERSION
     complete: bool = False
+    rejected: int | None = None
+    """Frames that were drawn and not kept; null without `reject_below`, and until all is complete."""
+
+    disagreeing: int | None = None
+    """Records whose `agrees` is false; null without `annotator`, and until all is complete."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"format": FORMAT} | asdict(replace(self, schema=None)) | {"schema": self.schema.to_dict()}  # type: ignore[arg-type]
@@ -84,6 +102,7 @@ class Description:
             raise ValueError(f"expected the keys {', '.join(Description.__dataclass_fields__)}")
         if type(own["count"]) is not int or type(own["seed"]) is not int or type(own["complete"]) is not bool:
             raise ValueError("expected count and seed as integers and complete as true or false")
+        _check_annotated(own)
         return Description(**own | {"schema": Schema.from_dict(own["schema"])})
 
     def same_run(self, other: Description) -> bool:
@@ -91,7 +110,7 @@ class Description:
         return self._decisive() == other._decisive()
 
     def _decisive(self) -> Description:
-        return replace(self, complete=False, software="", bundle="")
+        return replace(self, complete=False, software="", bundle="", rejected=None, disagreeing=None)
 
 
 @dataclass(frozen=True)
@@ -122,14 +141,35 @@ def read_dataset(folder: str | Path) -> Dataset:
     return Dataset(Path(folder), _read_description(Path(folder)))
 
 
-def record(index: int, seed: int, condition: Mapping[str, Any]) -> Record:
-    """The record of frame `index`: its file, how to draw it again, its labels."""
-    return {"file_name": frame_name(index), "index": index, "seed": seed, **condition, "synthetic": True}
+def record(index: int, seed: int, condition: Mapping[str, Any], reading: Mapping[str, Any] | None = None) -> Record:
+    """The record of frame `index`: its file, how to draw it again, its labels, and what an annotator read from it."""
+    asked = {"file_name": frame_name(index), "index": index, "seed": seed, **condition, "synthetic": True}
+    return asked | dict(reading or {})
 
 
 def frame_name(index: int) -> str:
     """Path of frame `index` inside the dataset."""
     return f"{FRAMES}/{index:08d}.png"
+
+
+class Progress(NamedTuple):
+    """What of a dataset is recorded; counted from the records, so that it outlives an interruption."""
+
+    records: int = 0
+
+    length: int = 0
+    """Of `metadata.jsonl`, in bytes."""
+
+    rejected: int = 0
+    disagreeing: int = 0
+
+    def plus(self, records: Sequence[Record], length: int) -> Progress:
+        """The same with these records, which take so many bytes."""
+        rejected = sum(entry.get("tries", 1) - 1 for entry in records)
+        disagreeing = sum(entry.get("agrees") is False for entry in records)
+        return Progress(
+            self.records + len(records), self.length + length, self.rejected + rejected, self.disagreeing + disagreeing
+        )
 
 
 class FolderWriter:
@@ -145,7 +185,7 @@ class FolderWriter:
         self._check_folder()
         (self.folder / FRAMES).mkdir(parents=True, exist_ok=True)
         if not (self.folder / DESCRIPTION).exists():
-            self._describe(complete=False)
+            self._describe(self.description)
         self._metadata = os.open(self.folder / METADATA, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._lock()
@@ -164,7 +204,7 @@ class FolderWriter:
     @property
     def written(self) -> int:
         """How many frames are recorded, from index 0 on."""
-        return self._done[0]
+        return self._done.records
 
     @property
     def complete(self) -> bool:
@@ -177,31 +217,35 @@ class FolderWriter:
     def append(self, records: Sequence[Record]) -> None:
         """Append the next records, whose frames are in place: all of them, or none where the disk is full."""
         content = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in records).encode()
-        written, length = self._done
         try:
             done = 0
             while done < len(content):
-                done += os.pwrite(self._metadata, content[done:], length + done)
-            self._done = written + len(records), length + len(content)  # one store: Ctrl-C can't split it
+                done += os.pwrite(self._metadata, content[done:], self._done.length + done)
+            self._done = self._done.plus(records, len(content))  # one store: Ctrl-C can't split it
         except OSError as error:
             error.filename = str(self.folder / METADATA)  # a failed write doesn't say of which file
             raise
         finally:
-            os.ftruncate(self._metadata, self._done[1])
+            os.ftruncate(self._metadata, self._done.length)
 
     def close(self) -> None:
         """Drop frames without a record, and mark the dataset complete where it is."""
         try:
-            os.ftruncate(self._metadata, self._done[1])
+            os.ftruncate(self._metadata, self._done.length)
             self._drop_unrecorded()
             os.fsync(self._metadata)
             if self.complete:
-                self._describe(complete=True)
+                self._describe(self._completed())
         finally:
             os.close(self._metadata)
 
-    def _describe(self, complete: bool) -> None:
-        content = json.dumps(replace(self.description, complete=complete).to_dict(), indent=1, allow_nan=False)
+    def _completed(self) -> Description:
+        rejected = None if self.description.reject_below is None else self._done.rejected
+        disagreeing = None if self.description.annotator is None else self._done.disagreeing
+        return replace(self.description, complete=True, rejected=rejected, disagreeing=disagreeing)
+
+    def _describe(self, description: Description) -> None:
+        content = json.dumps(description.to_dict(), indent=1, allow_nan=False)
         write_whole(self.folder / DESCRIPTION, content.encode() + b"\n")
 
     def _check_folder(self) -> None:
@@ -231,26 +275,27 @@ class FolderWriter:
                 message = "another run is writing it; wait for it, or name another with -o"
                 raise Refused(f"{self.folder}: {message}") from None
 
-    def _recover(self) -> tuple[int, int]:
-        """Number of good records and their length in bytes; what follows the first bad one is cut off.
+    def _recover(self) -> Progress:
+        """The good records that are there; what follows the first bad one is cut off.
 
         A bad record is one that isn't whole, isn't in order, or whose frame is missing or empty, as a
         power cut can leave it.
         """
-        count = length = 0
+        done = Progress()
         for line in _lines(self.folder / METADATA):
-            if count >= self.description.count or not self._is_good(line, count):
+            entry = self._good(line, done.records) if done.records < self.description.count else None
+            if entry is None:
                 break
-            count, length = count + 1, length + len(line)
-        os.ftruncate(self._metadata, length)
-        return count, length
+            done = done.plus([entry], len(line))
+        os.ftruncate(self._metadata, done.length)
+        return done
 
-    def _is_good(self, line: bytes, index: int) -> bool:
+    def _good(self, line: bytes, index: int) -> Record | None:
         try:
             entry = _checked_record(parse_json(line), index, self.description)
-            return line.endswith(b"\n") and (self.folder / entry["file_name"]).stat().st_size > 0
+            return entry if line.endswith(b"\n") and (self.folder / entry["file_name"]).stat().st_size > 0 else None
         except (ValueError, OSError):
-            return False
+            return None
 
     def _drop_unrecorded(self) -> None:
         for name, index in self._frames():
@@ -282,7 +327,8 @@ def _read_description(folder: Path) -> Description:
 
 
 def _differences(found: Description, wanted: Description) -> list[str]:
-    names = [name for name in Description.__dataclass_fields__ if name not in ("complete", "software")]
+    later = ("complete", "software", "rejected", "disagreeing")
+    names = [name for name in Description.__dataclass_fields__ if name not in later]
     return [name for name in names if getattr(found, name) != getattr(wanted, name)]
 
 
@@ -295,7 +341,38 @@ def _checked_record(data: Any, index: int, description: Description) -> Record:
     if any(data.get(key) != value for key, value in wanted.items()) or any(name not in data for name in names):
         raise ValueError(f"expected the record of frame {index} with {', '.join((*wanted, *names))}")
     description.schema.check({name: data[name] for name in names})
+    _check_reading(data, description)
     return data
+
+
+def _check_reading(data: Record, description: Description) -> None:
+    """ValueError where a record doesn't hold what `dataset.json` says that an annotator read."""
+    wanted = (READING if description.annotator else set()) | (TRYING if description.reject_below else set())
+    if wanted != (READING | TRYING) & set(data):
+        raise ValueError(f"expected {', '.join(sorted(wanted)) or 'nothing'} from an annotator, as {DESCRIPTION} says")
+    if "measured" in wanted:
+        measured, names = data["measured"], description.schema.names
+        if not isinstance(measured, dict) or set(measured) != set(names) or type(data["agrees"]) is not bool:
+            raise ValueError("expected measured with every field of the schema, and agrees as true or false")
+        shown = {name: value for name, value in measured.items() if value is not None}
+        description.schema.check(shown)
+        if any(isinstance(value, str) is not description.schema.field(name).is_class for name, value in shown.items()):
+            raise ValueError("expected measured with names of classes, and numbers")
+    if "tries" in wanted and not (_is_count(data["tries"]) and _is_count(data["attempt"], data["tries"] - 1)):
+        raise ValueError("expected tries as a whole number, and attempt as one below it")
+
+
+def _check_annotated(data: Mapping[str, Any]) -> None:
+    """ValueError where `dataset.json` says odd things of an annotator."""
+    below = data["reject_below"]
+    good = isinstance(data["annotator"], (str, type(None))) and (below is None or data["annotator"] is not None)
+    good = good and (below is None or (type(below) is float and 0 < below < 1))
+    if not good or not all(data[key] is None or _is_count(data[key]) for key in ("rejected", "disagreeing")):
+        raise ValueError("expected annotator as a name, reject_below from 0 to 1, rejected and disagreeing as counts")
+
+
+def _is_count(value: object, most: float = float("inf")) -> bool:
+    return type(value) is int and 0 <= value <= most
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from contract.bundle import Manifest
 from contract.errors import Unavailable, run_command
 from export.graphs import PRECISIONS
 
-PROGRAM = "python -m export"
+PROGRAM = "export"
 
 EXAMPLES = """examples:
   python -m export checkpoints/cabin64.pt -o bundle
@@ -26,7 +26,7 @@ EXAMPLES = """examples:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; UsageError where it is wrong."""
-    parser = Parser(prog=PROGRAM, description=(__doc__ or "").partition("\n")[0], epilog=EXAMPLES)
+    parser = Parser(prog=f"python -m {PROGRAM}", description=(__doc__ or "").partition("\n")[0], epilog=EXAMPLES)
     add = parser.add_argument
     add("checkpoint", metavar="CKPT.pt", help="a trained checkpoint, or a bare state dict")
     add("-o", "--output", default="bundle", metavar="FOLDER", help="the bundle to write or replace (bundle)")

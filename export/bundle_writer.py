@@ -10,6 +10,7 @@ from pathlib import Path
 
 from contract.bundle import FileEntry, Image, Manifest, Sampler
 from contract.files import sha256_of, write_whole
+from export.annotator import add_annotators
 from export.draft import Draft
 from export.folder import replacing
 from export.graph import step_graph
@@ -37,7 +38,8 @@ def write_bundle(
 def from_checkpoint(
     part: Path, checkpoint: Checkpoint, sampler: Sampler, precisions: Sequence[str], level: str
 ) -> Draft:
-    """A draft with the step graphs of these precisions, each held against torch, and with torch's frames."""
+    """A draft with the step graphs of these precisions, each held against torch, with torch's frames, and with the
+    annotator in every precision where the checkpoint has one."""
     network = checkpoint.network()
     base = step_graph(network, sampler)
     plan = choose_plan(level, network, sampler)
@@ -47,6 +49,8 @@ def from_checkpoint(
     draft.add_graphs(precisions, base)
     write_whole(part / REFERENCE, npz(reference))
     draft.add(REFERENCE, FileEntry(sha256_of(part / REFERENCE)))
+    if checkpoint.annotator:
+        add_annotators(draft, checkpoint.annotator, base)
     return draft
 
 

@@ -9,7 +9,7 @@ so that both halves are seen together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,13 +62,21 @@ def scaled(count: int, manifest: Manifest) -> int:
 
 def calibrate(model: onnx.ModelProto, manifest: Manifest) -> dict[str, Range]:
     """Range of every convolution's input and output by its name, over full trajectories."""
+    trajectories = starts(manifest, scaled(CONDITIONS, manifest))
+    with progress("calibrate", len(trajectories.noise)) as advance:
+        return ranges(model, lambda watched: (values for _, _, values in walk(watched, trajectories, advance)))
+
+
+def ranges(model: onnx.ModelProto, run: Callable[[onnx.ModelProto], Iterable[Sequence[Any]]]) -> dict[str, Range]:
+    """Range of every convolution's input and output by its name.
+
+    `run` takes a copy with more outputs behind its own, and gives their values, batch by batch.
+    """
     names = {c.name: (c.input[0], activated(model.graph, c)) for c in convolutions(model.graph)}
     tensors = list(dict.fromkeys(name for pair in names.values() for name in pair))
     low, high = np.zeros(len(tensors)), np.zeros(len(tensors))
-    trajectories = starts(manifest, scaled(CONDITIONS, manifest))
-    with progress("calibrate", len(trajectories.noise)) as advance:
-        for _, _, extremes in walk(_watching(model, tensors), trajectories, advance):
-            low, high = np.minimum(low, extremes[0::2]), np.maximum(high, extremes[1::2])
+    for extremes in run(_watching(model, tensors)):
+        low, high = np.minimum(low, extremes[0::2]), np.maximum(high, extremes[1::2])
     found = {tensor: (float(low[i]), float(high[i])) for i, tensor in enumerate(tensors)}
     return {name: Range(found[read], found[written]) for name, (read, written) in names.items()}
 

@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -79,25 +79,44 @@ def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
 
     Its metadata says `steps`, so that the runtime can hold it against the manifest.
     """
+    config = network.config
+    inputs = {
+        "x": torch.zeros(EXAMPLE_BATCH, config.channels, config.size, config.size),
+        "condition": torch.zeros(EXAMPLE_BATCH, config.condition_width),
+        "step": torch.tensor(0),
+    }
+    metadata = {"steps": str(len(sampler.timesteps))}
+    return export_graph(Step(network, sampler), inputs, ["x_next", "frame"], metadata)
+
+
+def export_graph(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    metadata: Mapping[str, str],
+) -> bytes:
+    """A module as a checked ONNX file; `inputs` are examples in the order of its `forward`.
+
+    The first axis of every input that has one is dynamic, and nothing else. The same weights give the same bytes.
+    """
     with silent():
-        model = _export(network, sampler)
+        model = _export(module, inputs, outputs)
     _fix_reshapes(model.graph)
     _strip(model)
-    model.metadata_props.add(key="steps", value=str(len(sampler.timesteps)))
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _export(network: Denoiser, sampler: Sampler) -> onnx.ModelProto:
-    config, batch = network.config, torch.export.Dim("batch", min=1, max=1024)
-    x = torch.zeros(EXAMPLE_BATCH, config.channels, config.size, config.size)
-    condition = torch.zeros(EXAMPLE_BATCH, config.condition_width)
+def _export(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+    batch = torch.export.Dim("batch", min=1, max=1024)
     program = torch.onnx.export(
-        Step(network, sampler).eval().requires_grad_(False),
-        (x, condition, torch.tensor(0)),
-        input_names=["x", "condition", "step"],
-        output_names=["x_next", "frame"],
-        dynamic_shapes=({0: batch}, {0: batch}, None),
+        module.eval().requires_grad_(False),
+        tuple(inputs.values()),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_shapes=tuple({0: batch} if example.ndim else None for example in inputs.values()),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,

@@ -87,13 +87,18 @@ def drop_noops(graph: onnx.GraphProto) -> None:
     """Leave out multiplications by one and additions of zero, which the exporter puts behind each normalisation."""
     values = constants(graph)
     sides = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    outputs = {value.name for value in graph.output}
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
         value = values.get(node.input[1]) if node.op_type in NEUTRAL else None
-        if value is not None and _changes_nothing(node, value, sides.get(node.input[0], [])):
+        if (
+            value is not None
+            and node.output[0] not in outputs
+            and _changes_nothing(node, value, sides.get(node.input[0], []))
+        ):
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)

@@ -24,7 +24,7 @@ from export.flavors import AUTO, NAMES, Flavor, find_flavor, gpu_target
 from export.folder import replacing
 from export.graphs import PRECISIONS
 
-PROGRAM = "python -m export.trt"
+PROGRAM = "export.trt"
 
 EXAMPLES = """examples:
   python -m export.trt checkpoints/cabin64.pt -o bundle --precision fp16
@@ -38,7 +38,7 @@ OF_A_CHECKPOINT = ("steps", "guidance", "arch", "schema", "image_size")
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; UsageError where it is wrong."""
-    parser = Parser(prog=PROGRAM, description=(__doc__ or "").partition("\n")[0], epilog=EXAMPLES)
+    parser = Parser(prog=f"python -m {PROGRAM}", description=(__doc__ or "").partition("\n")[0], epilog=EXAMPLES)
     add = parser.add_argument
     add("source", metavar="CKPT.pt|BUNDLE", help="a checkpoint, or a bundle, which is extended in place without -o")
     add("-o", "--output", metavar="FOLDER", help="the bundle to write (the given one, or bundle)")

@@ -15,15 +15,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from contract.annotation import Annotation
 from contract.bundle import Manifest
 from contract.conditions import Array, Schema
 from contract.errors import ParityError, Unavailable
+from runtime.annotator import Annotator
 from runtime.backend import Backend, Request, open_backend
 from runtime.noise import initial_noises, open_fields
 from runtime.onnx_backend import open_cpu
 from runtime.replay import GATES, METRICS, Reference, read_reference
 
-__all__ = ["FULL", "HEAVY", "QUICK", "Plan", "Reference", "conditions_of", "measure", "noise_of", "read_reference"]
+__all__ = [
+    "FULL",
+    "HEAVY",
+    "QUICK",
+    "Plan",
+    "Reference",
+    "annotated",
+    "conditions_of",
+    "measure",
+    "noise_of",
+    "read_reference",
+]
 
 Advance = Callable[[int], object]
 """Told how many more frames are done."""
@@ -120,6 +133,15 @@ def measure(
     }
     emulated = not engine and (precision == "fp16" or "for" in manifest.files[name].extra)
     return entry | ({"verified": True, "device": backend.device} if engine else {"emulated": True} if emulated else {})
+
+
+def annotated(folder: Path, manifest: Manifest, precision: str, frames: Frames) -> Annotation:
+    """What the runtime reads from frames uint8 [N, H, W, C] with the annotator of that precision."""
+    annotator = Annotator.open(folder, manifest, precision)
+    try:
+        return annotator.annotate(frames)
+    finally:
+        annotator.close()
 
 
 def _open(folder: Path, manifest: Manifest, name: str) -> Backend:

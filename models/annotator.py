@@ -46,7 +46,7 @@ class AnnotatorConfig:
     """Channels at 1/2, 1/4, 1/8 ... of the resolution; multiples of 32."""
 
     blocks: int = 2
-    """Residual blocks of each resolution."""
+    """Residual blocks of each resolution but the finest, where they would cost more than all others together."""
 
     features: int = 128
     """Width of the feature vector that all labels are read from."""
@@ -108,9 +108,9 @@ class Annotator(nn.Module):
         classes = self.slices[-1].stop if self.slices else 0
         layers: list[nn.Module] = []
         before = config.channels
-        for width in config.widths:
+        for level, width in enumerate(config.widths):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [Block(width) for _ in range(config.blocks)]
+            layers += [Block(width) for _ in range(config.blocks if level else 0)]
             before = width
         self.body = nn.Sequential(*layers)
         self.squeeze = nn.Conv2d(before, 32, 1)
@@ -131,7 +131,8 @@ class Annotator(nn.Module):
         landmarks [B, L, 2]; features [B, F]."""
         features = F.relu(self.dense(F.relu(self.squeeze(self.body(frames))).flatten(1)))
         both = self.numbers(features)
-        landmarks = self.points(features).view(-1, len(self.config.landmarks), 2) * 0.5 + 0.5
+        points = self.points(features) * 0.5 + 0.5
+        landmarks = torch.stack([points[:, 0::2], points[:, 1::2]], dim=2)  # a reshape can't export without landmarks
         return self.classes(features), both[:, : self.count], both[:, self.count :], landmarks, features
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

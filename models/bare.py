@@ -48,7 +48,7 @@ def describe(
 
     weights = {_own_name(name): weight for name, weight in weights.items()}
     return {
-        "network": _config(weights, image_size, SCHEMAS[schema].width).to_dict(),
+        "network": _network(weights, image_size, SCHEMAS[schema].width).to_dict(),
         "schema": SCHEMAS[schema].to_dict(),
         "diffusion": Diffusion(1000, "cosine", "epsilon").to_dict(),
         "weights": weights,
@@ -73,6 +73,15 @@ def _find(content: object) -> dict[str, Tensor]:
 def _own_name(name: str) -> str:
     """The middle block's name is not fixed by the document; `middle` is what its users call it, too."""
     return name.replace("unet.middle.", "unet.mid.", 1) if name.startswith("unet.middle.") else name
+
+
+def _network(weights: Mapping[str, Tensor], size: int, condition_width: int) -> DocumentConfig:
+    """The network's config; UsageError where it isn't the weights but the given size that is out of range."""
+    try:
+        DocumentConfig(size=size, condition_width=condition_width)
+    except Refused as error:
+        raise UsageError(f"--image-size {size}: {error}") from error
+    return _config(weights, size, condition_width)
 
 
 def _config(weights: Mapping[str, Tensor], size: int, condition_width: int) -> DocumentConfig:

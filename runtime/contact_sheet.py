@@ -3,6 +3,7 @@
     python -m runtime.contact_sheet build/frames                 # writes build/frames.contact.png
 
 Captions come from the schema alone: the classes, leaving out `none`, then the numbers that the frame shows.
+A red corner marks a frame that shows something else than was asked for, where an annotator has read it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ GAP = 8
 FONT_SIZE = 13
 LINES = 3
 BACKGROUND, INK = (24, 26, 30), (232, 232, 228)
+MARK = (226, 58, 46)
+MARK_SHARE = 6
+"""The marked corner's share of a frame's width: one in so many."""
 
 
 def contact_path(folder: str | Path) -> Path:
@@ -57,20 +61,28 @@ def write_contact_sheet(folder: str | Path) -> Path:
 
 
 def draw_sheet(frames: Sequence[Image.Image], conditions: Sequence[Mapping[str, Value]], schema: Schema) -> Image.Image:
-    """A grid of captioned frames as an RGB image."""
+    """A grid of captioned frames as an RGB image; frames whose record says that they disagree are marked."""
     tile = _tile_size(frames[0].size)
     font = ImageFont.load_default(size=FONT_SIZE)
     line_height = FONT_SIZE + 4
     cell = (tile[0] + GAP, tile[1] + GAP + LINES * line_height + GAP // 2)
     columns = min(COLUMNS, math.ceil(math.sqrt(len(frames))))
     rows = math.ceil(len(frames) / columns)
-    sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP), BACKGROUND)
+    wrong = [condition.get("agrees") is False for condition in conditions]
+    legend = (line_height + GAP) * any(wrong)
+    sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP + legend), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for number, (frame, condition) in enumerate(zip(frames, conditions, strict=True)):
         left, top = GAP + number % columns * cell[0], GAP + number // columns * cell[1]
         sheet.paste(frame.convert("RGB").resize(tile, Image.Resampling.LANCZOS), (left, top))
+        if wrong[number]:
+            side = tile[0] // MARK_SHARE
+            draw.polygon([(left, top), (left + side, top), (left, top + side)], MARK)
         for row, text in enumerate(caption(condition, schema, lambda text: font.getlength(text) <= tile[0])):
             draw.text((left, top + tile[1] + 4 + row * line_height), text, INK, font)
+    if legend:
+        text = f"red corner: shows something else than was asked for ({sum(wrong)} of {len(wrong)})"
+        draw.text((GAP, sheet.height - legend), text, MARK, font)
     return sheet
 
 

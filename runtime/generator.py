@@ -5,7 +5,8 @@
         frames = generator.generate(conditions, seed=7)                   # uint8 [4, H, W, C]
         for batch in generator.stream([{"lighting": "night"}]): ...       # batches without end
 
-Fields that a condition leaves open are drawn from the schema's prior.
+Fields that a condition leaves open are drawn from the schema's prior. Where the bundle has an annotator, a stream
+tells what every frame shows, and can draw those again that don't show what was asked for.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import LARGEST, Array, Condition, Schema
-from contract.errors import UsageError
+from contract.errors import Unavailable, UsageError
+from runtime.annotator import OFF, TRAIN, Annotator, choose
 from runtime.backend import AUTO, Backend, Choice, Request, default_batch, open_backend
 from runtime.noise import check_seed, initial_noises, open_fields
+from runtime.rejection import Piece, Rejection, Slot
 from runtime.replay import Reference, keep, read_reference, replay, require_verified, was_verified
 
 Conditions = Sequence[Mapping[str, object]] | npt.NDArray[np.floating]
@@ -44,6 +48,19 @@ class Batch(NamedTuple):
     conditions: list[Condition]
     """Complete, one a frame."""
 
+    annotation: Annotation | None = None
+    """What the frames show, where an annotator ran."""
+
+    attempts: Sequence[int] = ()
+    """Which attempt each frame is: 0 unless earlier ones were rejected."""
+
+    readings: Sequence[Mapping[str, Any]] = ()
+    """What the record of each frame says beside what was asked for: `measured` and `agrees` where an annotator ran,
+    `attempt` and `tries` where frames could be rejected."""
+
+    def reading(self, row: int) -> Mapping[str, Any]:
+        return self.readings[row] if self.readings else {}
+
 
 class Generator:
     """Draws frames; what frame `i` of seed `s` looks like depends on its condition, on s and on i alone."""
@@ -55,6 +72,9 @@ class Generator:
         self._folder = folder
         self._backend = backend
         self._closed = False
+        self.annotator: Annotator | None = None
+        self.unannotated = "none was opened"
+        """Why there is no annotator, where there is none."""
 
     @staticmethod
     def open(
@@ -64,6 +84,7 @@ class Generator:
         batch: int | None = None,
         state: str | Path | None = None,
         file: str | None = None,
+        annotator: str = AUTO,
     ) -> Generator:
         """Open a bundle.
 
@@ -72,6 +93,7 @@ class Generator:
         batch      frames a call of the engine, 1 to 4096; by default the engine's or the backend's own number
         state      folder for `verified.json` and caches, by default the bundle and beside it
         file       this very file of the bundle, in place of a precision
+        annotator  `fp32`, `int8`, `off`, or `auto`: int8 for frames drawn in int8, else fp32, else none
 
         A file that couldn't be verified where it was made is held against the reference frames before its first use
         on this device. Raises Refused for a bundle that isn't what it should be, Unavailable for a backend or
@@ -81,6 +103,7 @@ class Generator:
         generator = open_generator(Path(folder), request)
         try:
             generator._verify_first(request.state or Path(folder))
+            generator._open_annotator(annotator)
         except BaseException:
             generator.close()
             raise
@@ -96,6 +119,8 @@ class Generator:
         """Give back the engine's memory."""
         self._closed = True
         self._backend.close()
+        if self.annotator:
+            self.annotator.close()
 
     @property
     def schema(self) -> Schema:
@@ -137,21 +162,47 @@ class Generator:
         check_seed(seed)
         return self._generate(self.encode(conditions, seed, start), seed, start, self.batch)
 
+    def annotate(self, frames: npt.NDArray[np.uint8]) -> Annotation:
+        """What frames uint8 [N, H, W, C] show; Unavailable without an annotator."""
+        return self.require_annotator().annotate(frames)
+
+    def require_annotator(self) -> Annotator:
+        """The annotator; Unavailable, with what mends it, where there is none."""
+        if self._closed:
+            raise _closed()
+        if self.annotator is None:
+            raise Unavailable(f"{self._folder}: no annotator ({self.unannotated}); {TRAIN}")
+        return self.annotator
+
     def stream(
-        self, conditions: Iterable[Mapping[str, object]], seed: int = 0, start: int = 0, batch: int | None = None
+        self,
+        conditions: Iterable[Mapping[str, object]],
+        seed: int = 0,
+        start: int = 0,
+        batch: int | None = None,
+        reject_below: float | None = None,
     ) -> Iterator[Batch]:
-        """Batches of frames from index `start` on, each with its complete conditions.
+        """Batches of frames from index `start` on, each with its complete conditions and what the frames show.
 
         A sequence of (partial) conditions is gone through again and again, without end; with any other iterable
         the stream ends when that does. Frame by frame the same as `generate` draws. The next batch may be under way
         when one is handed out. Raises what `generate` raises.
+
+        With `reject_below`, from 0 to 1, a frame whose `contract.annotation.likelihood` is below it is drawn again
+        from fresh noise, up to MAX_ATTEMPTS attempts in all, of which the likeliest is then kept. The frame of index
+        i depends on its condition, on seed, i and `reject_below` alone. Unavailable without an annotator.
         """
         check_seed(seed)
         size = self.batch if batch is None else _checked(batch)
         if isinstance(conditions, Sequence) and not conditions:
             raise UsageError("no conditions: expected at least one to stream")
         source = itertools.cycle(conditions) if isinstance(conditions, Sequence) else iter(conditions)
-        return self._stream(source, seed, start, size)
+        if reject_below is None:
+            return self._stream(source, seed, start, size)
+        if not 0.0 < reject_below < 1.0:
+            raise UsageError(f"reject_below {reject_below:g}: expected a probability between 0 and 1")
+        self.require_annotator()
+        return self._stream_rejecting(source, seed, start, size, reject_below)
 
     def replay(self, reference: Reference) -> dict[str, Any]:
         """Draw the reference frames again, at every batch size that the engine is built around."""
@@ -167,14 +218,14 @@ class Generator:
 
     def _generate(self, vectors: Array, seed: int, start: int, batch: int) -> npt.NDArray[np.uint8]:
         """Frames of encoded conditions, a batch at a time."""
-        image = self.manifest.image
         try:
-            frames = np.empty((len(vectors), image.height, image.width, image.channels), dtype=np.uint8)
+            frames = np.empty((len(vectors), *self._frame), dtype=np.uint8)
         except MemoryError:
             raise _too_large(len(vectors)) from None
         if self._closed:
-            raise UsageError("the generator is closed; open it again")
-        pieces = ((start + first, vectors[first : first + batch]) for first in range(0, len(vectors), batch))
+            raise _closed()
+        cuts = ((first, vectors[first : first + batch]) for first in range(0, len(vectors), batch))
+        pieces = (Piece(list(range(start + first, start + first + len(rows))), rows) for first, rows in cuts)
         first = 0
         for drawn in self._draw(pieces, seed, batch):
             frames[first : first + len(drawn)] = drawn
@@ -184,25 +235,72 @@ class Generator:
     def _stream(self, source: Iterator[Mapping[str, object]], seed: int, index: int, size: int) -> Iterator[Batch]:
         planned: deque[tuple[int, list[Condition]]] = deque()
 
-        def pieces(index: int) -> Iterator[tuple[int, Array]]:
+        def pieces(index: int) -> Iterator[Piece]:
             while wanted := list(itertools.islice(source, size)):
                 complete = self.complete(wanted, seed, index)
                 planned.append((index, complete))
-                yield index, self.schema.encode(complete)
+                yield Piece(list(range(index, index + len(complete))), self.schema.encode(complete))
                 index += len(complete)
 
         for frames in self._draw(pieces(index), seed, size):
             first, complete = planned.popleft()
-            yield Batch(first, frames, complete)
+            annotation = self.annotator.annotate(frames) if self.annotator else None
+            readings = self._readings(annotation, complete) if annotation else ()
+            yield Batch(first, frames, complete, annotation, [0] * len(frames), readings)
 
-    def _draw(self, pieces: Iterable[tuple[int, Array]], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
-        """The frames of each piece, which is the index of its first frame and encoded conditions."""
+    def _stream_rejecting(
+        self, source: Iterator[Mapping[str, object]], seed: int, start: int, size: int, below: float
+    ) -> Iterator[Batch]:
+        numbered = ((index, self.complete([wanted], seed, index)[0]) for index, wanted in enumerate(source, start))
+        rejection = Rejection(self.schema, numbered, size, below)
+        while rejection.pending:
+            for frames in self._draw(rejection.pieces(), seed, size):
+                rejection.take(frames, self.annotate(frames))
+                for slots in rejection.ready():
+                    yield self._settled(slots)
+
+    def _settled(self, slots: Sequence[Slot]) -> Batch:
+        kept = [slot.kept for slot in slots if slot.kept]
+        conditions, attempts = [slot.condition for slot in slots], [best.attempt for best in kept]
+        annotation = Annotation.join([best.annotation for best in kept])
+        readings = self._readings(annotation, conditions)
+        tried = [{"attempt": attempt, "tries": slot.tries} for attempt, slot in zip(attempts, slots, strict=True)]
+        both = [reading | told for reading, told in zip(readings, tried, strict=True)]
+        frames = np.concatenate([best.frame for best in kept])
+        return Batch(slots[0].index, frames, conditions, annotation, attempts, both)
+
+    def _readings(self, annotation: Annotation, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+        """`measured` and `agrees` of each frame."""
+        entries = [measured(self.schema, annotation, row, condition) for row, condition in enumerate(conditions)]
+        pairs = zip(entries, conditions, strict=True)
+        return [{"measured": entry, "agrees": agrees(self.schema, entry, condition)} for entry, condition in pairs]
+
+    def _draw(self, pieces: Iterable[Piece], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames of each piece."""
         shape = tuple(self.manifest.image)
-        batches = ((initial_noises(seed, range(first, first + len(rows)), shape), rows) for first, rows in pieces)
+        batches = ((initial_noises(seed, p.indices, shape, p.attempts), p.rows) for p in pieces)
         try:
             yield from self._backend.sample_all(batches)
         except MemoryError:
             raise _too_large(batch) from None
+
+    @property
+    def _frame(self) -> tuple[int, int, int]:
+        image = self.manifest.image
+        return image.height, image.width, image.channels
+
+    def _open_annotator(self, asked: str) -> None:
+        """Open what was asked for; with `auto` a bundle or a machine without one is told in `unannotated`."""
+        precision = choose(self.manifest, asked, self.choice.precision)
+        if precision is None:
+            self.unannotated = "switched off" if asked == OFF else "the bundle has none"
+            return
+        try:
+            self.annotator = Annotator.open(self._folder, self.manifest, precision)
+        except Unavailable as error:
+            if asked != AUTO:
+                raise
+            self.unannotated = str(error)
 
     def _verify_first(self, state: Path) -> None:
         """Hold a file that couldn't be run where it was made against the reference, once on each device."""
@@ -230,6 +328,10 @@ def _checked(batch: int) -> int:
     if not 1 <= batch <= MAX_BATCH:
         raise UsageError(f"batch {batch}: expected an integer from 1 to {MAX_BATCH}")
     return batch
+
+
+def _closed() -> UsageError:
+    return UsageError("the generator is closed; open it again")
 
 
 def _too_large(batch: int) -> UsageError:

@@ -25,11 +25,16 @@ def initial_noise(seed: int, index: int, shape: tuple[int, ...], attempt: int = 
     return _stream(seed, index, (0, 0, 0, attempt)).standard_normal(shape, dtype=np.float32)
 
 
-def initial_noises(seed: int, indices: Sequence[int], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """`initial_noise` of several frames, float32 [N, C, H, W], drawn where it is needed, without a copy."""
+def initial_noises(
+    seed: int, indices: Sequence[int], shape: tuple[int, ...], attempts: Sequence[int] | None = None
+) -> npt.NDArray[np.float32]:
+    """`initial_noise` of several frames, float32 [N, C, H, W], drawn where it is needed, without a copy.
+
+    `attempts` has one number a frame; without it all are first ones.
+    """
     x = np.empty((len(indices), *shape), dtype=np.float32)
-    for row, index in zip(x, indices, strict=True):
-        _stream(seed, index, (0, 0, 0, 0)).standard_normal(out=row, dtype=np.float32)
+    for row, index, attempt in zip(x, indices, attempts or [0] * len(indices), strict=True):
+        _stream(seed, index, (0, 0, 0, attempt)).standard_normal(out=row, dtype=np.float32)
     return x
 
 

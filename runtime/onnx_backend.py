@@ -9,9 +9,10 @@ onnxruntime is imported when a backend is opened, since it may not be there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,11 @@ FATAL = 4
 """ONNX Runtime's log level: its errors come as exceptions, and a second copy on stderr helps nobody."""
 
 Batches = Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+Shapes = Mapping[str, tuple[str, list[int] | None]]
+"""Name of an input or output -> its type, and its sides behind the batch; None for a scalar."""
+
+T = TypeVar("T")
 
 CPU = "CPUExecutionProvider"
 
@@ -58,6 +64,7 @@ class OnnxBackend:
         self._ort, self._where, self._name = ort, device, str(folder / file)
         self._image, self._steps, self._condition_width = manifest.image, manifest.sampler.steps, manifest.schema.width
         self._mend, self._run_options = MEND.format(folder=folder), None
+        self._guarded = Guard(self._name, self._mend)
         content = open_checked(folder, manifest, file)
         self._session = self._guarded(lambda: self._open(content, provider))
         if self._session.get_providers()[0] != provider:
@@ -113,25 +120,24 @@ class OnnxBackend:
         channels, height, width = manifest.image
         x = ("tensor(float)", [channels, height, width])
         expected = {"x": x, "condition": ("tensor(float)", [manifest.schema.width]), "step": ("tensor(int64)", None)}
-        self._compare("inputs", self._session.get_inputs(), expected)
+        self._guarded.compare("inputs", self._session.get_inputs(), expected)
         frame = ("tensor(uint8)", [height, width, channels])
-        self._compare("outputs", self._session.get_outputs(), {"x_next": x, "frame": frame})
+        self._guarded.compare("outputs", self._session.get_outputs(), {"x_next": x, "frame": frame})
         steps = self._session.get_modelmeta().custom_metadata_map.get("steps")
         if steps not in (None, str(self._steps)):  # another exporter may leave it out
             raise Refused(f"{self._name}: made for {steps} steps, expected {self._steps} by the manifest; {self._mend}")
 
-    def _compare(self, what: str, found: Any, expected: dict[str, tuple[str, list[int] | None]]) -> None:
-        shapes = {node.name: (node.type, list(node.shape)) for node in found}
-        wanted = {name: (kind, [None, *sides] if sides else []) for name, (kind, sides) in expected.items()}
-        # The first axis is the batch: any name for it will do, a fixed number won't.
-        open_batch = {
-            name: (kind, [None if isinstance(sides[0], str) else sides[0], *sides[1:]] if sides else [])
-            for name, (kind, sides) in shapes.items()
-        }
-        if open_batch != wanted:
-            raise Refused(f"{self._name}: {what} {open_batch}, expected {wanted} by the manifest; {self._mend}")
 
-    def _guarded(self, call: Any) -> Any:
+@dataclass(frozen=True)
+class Guard:
+    """Turns what is wrong with a file of the bundle into Refused, by the file's name."""
+
+    name: str
+
+    mend: str
+    """The command that makes it anew."""
+
+    def __call__(self, call: Callable[[], T]) -> T:
         """Call into ONNX Runtime; its own errors, which share no base class, become Refused."""
         try:
             return call()
@@ -139,7 +145,19 @@ class OnnxBackend:
             raise
         except Exception as error:
             text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Refused(f"{self._name}: ONNX Runtime says: {text[:300]}; {self._mend}") from error
+            raise Refused(f"{self.name}: ONNX Runtime says: {text[:300]}; {self.mend}") from error
+
+    def compare(self, what: str, found: Any, expected: Shapes) -> None:
+        """Refused where the inputs or outputs of a session aren't those that the manifest asks for."""
+        shapes = {node.name: (node.type, list(node.shape)) for node in found}
+        wanted = {name: (kind, [] if sides is None else [None, *sides]) for name, (kind, sides) in expected.items()}
+        # The first axis is the batch: any name for it will do, a fixed number won't.
+        open_batch = {
+            name: (kind, [None if isinstance(sides[0], str) else sides[0], *sides[1:]] if sides else [])
+            for name, (kind, sides) in shapes.items()
+        }
+        if open_batch != wanted:
+            raise Refused(f"{self.name}: {what} {open_batch}, expected {wanted} by the manifest; {self.mend}")
 
 
 def import_onnxruntime(extra: str) -> Any:
@@ -151,9 +169,17 @@ def import_onnxruntime(extra: str) -> Any:
     return onnxruntime
 
 
-def new_session(ort: Any, content: bytes, provider: str, options: dict[str, str] | None = None) -> Any:
-    """A session on one provider; its options as ONNX Runtime names them."""
+def new_session(
+    ort: Any,
+    content: bytes,
+    provider: str,
+    options: dict[str, str] | None = None,
+    config: Mapping[str, str] | None = None,
+) -> Any:
+    """A session on one provider; the provider's options and the session's config as ONNX Runtime names them."""
     settings = ort.SessionOptions()
     settings.log_severity_level = FATAL
+    for key, value in (config or {}).items():
+        settings.add_session_config_entry(key, value)
     # Without its fallback, which prints to stdout and goes on with another provider than the one asked for.
     return ort.InferenceSession(content, settings, providers=[(provider, options or {})], enable_fallback=0)

@@ -62,6 +62,12 @@ class Outcome:
     late: int
     """Frames that weren't there a whole period after they were due; the clock then starts anew."""
 
+    agreeing: int | None = None
+    """Frames that show what was asked for, None where no annotator ran."""
+
+    rejected: int | None = None
+    """Frames that were drawn again, None where none could be."""
+
     def to_dict(self) -> dict[str, Any]:
         p50, p99 = self.jitter_ms or (None, None)
         rate = (self.frames - 1) / self.seconds if self.frames > 1 and self.seconds else 0.0
@@ -74,6 +80,8 @@ class Outcome:
             "jitter_ms_p50": p50,
             "jitter_ms_p99": p99,
             "late": self.late,
+            "agreeing": self.agreeing,
+            "rejected": self.rejected,
         }
 
 
@@ -147,10 +155,12 @@ class Stop:
 def stream_frames(batches: Iterable[Batch], video: int, labels: int | None, seed: int, fps: float | None) -> Outcome:
     """Write the frames of all batches to the descriptor `video`, and their labels to `labels`.
 
-    `labels` gets a JSON object a line: index, seed, every schema field, `synthetic: true`; each line goes out before
-    its frame.
+    `labels` gets a JSON object a line: index, seed, every schema field, `synthetic: true`, and what an annotator read;
+    each line goes out before its frame.
     """
     pacer, count, ended = Pacer(fps), 0, "count"
+    agreeing: int | None = None
+    rejected: int | None = None
     with Stop() as stop, contextlib.closing(ahead(batches, AHEAD, stop)) as ready:
         started = time.perf_counter()
         try:
@@ -159,11 +169,16 @@ def stream_frames(batches: Iterable[Batch], video: int, labels: int | None, seed
                     pacer.wait(stop)
                     if stop():
                         break
+                    reading = batch.reading(row)
                     if labels is not None:
-                        entry = {"index": batch.start + row, "seed": seed, **condition, "synthetic": True}
+                        entry = {"index": batch.start + row, "seed": seed, **condition, "synthetic": True, **reading}
                         write_all(labels, json.dumps(entry, allow_nan=False).encode() + b"\n")
                     write_all(video, np.ascontiguousarray(frame).data.cast("B"))
                     count += 1
+                    if "agrees" in reading:
+                        agreeing = (agreeing or 0) + reading["agrees"]
+                    if "tries" in reading:
+                        rejected = (rejected or 0) + reading["tries"] - 1
                     if count == 1:
                         started = time.perf_counter()
                 if stop():
@@ -173,7 +188,7 @@ def stream_frames(batches: Iterable[Batch], video: int, labels: int | None, seed
         if stop():
             ended = "stopped"
         seconds = time.perf_counter() - started
-    return Outcome(count, seconds, ended, fps, pacer.jitter_ms(), pacer.late)
+    return Outcome(count, seconds, ended, fps, pacer.jitter_ms(), pacer.late, agreeing, rejected)
 
 
 def ahead(batches: Iterable[Batch], size: int, stop: Callable[[], bool]) -> Generator[Batch, None, None]:

@@ -164,7 +164,7 @@ def require_verified(folder: Path, result: Mapping[str, Any]) -> None:
 def new_report(manifest: Manifest) -> dict[str, Any]:
     """`verified.json` of this bundle on this machine, with nothing in it yet."""
     about = {"format": FORMAT, "bundle": manifest.digest, "software": VERSION, "machine": platform.platform()}
-    return about | {"hashed": 0, "replayed": [], "skipped": {}}
+    return about | {"hashed": 0, "replayed": [], "annotated": {}, "skipped": {}}
 
 
 def read_verified(state: Path, manifest: Manifest) -> dict[str, Any]:

@@ -4,7 +4,8 @@
     python -m runtime.verify bundle --state /var/lib/dms     # where the bundle lies on a read-only disk
 
 Every step graph that this machine can run is held against the torch fp32 frames in `reference.npz`, by the
-metric and tolerance that the manifest names for it. The result goes into `verified.json`.
+metric and tolerance that the manifest names for it, and every annotator has to read those frames. The result goes
+into `verified.json`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.arguments import Parser
-from contract.bundle import MEND, Manifest, read_manifest
+from contract.bundle import ANNOTATORS, MEND, Manifest, read_manifest
 from contract.errors import Refused, Unavailable, run_command
 from contract.files import sha256_of
+from runtime.annotator import Annotator
 from runtime.backend import AUTO, BACKENDS, Request
 from runtime.generator import open_generator
 from runtime.replay import VERIFIED, Reference, new_report, read_reference, require_verified, write_report
@@ -59,7 +61,23 @@ def verify(folder: Path, backend: str = AUTO, precision: str = AUTO, state: Path
                 if backend != AUTO and precision != AUTO:
                     raise
                 skipped[f"{name} {file}"] = str(error).removeprefix(f"{name}: ")
-    return new_report(manifest) | {"hashed": len(manifest.files), "replayed": replayed, "skipped": skipped}
+    annotated = _annotate(folder, manifest, reference, skipped)
+    found = {"replayed": replayed, "annotated": annotated, "skipped": skipped}
+    return new_report(manifest) | {"hashed": len(manifest.files)} | found
+
+
+def _annotate(folder: Path, manifest: Manifest, reference: Reference, skipped: dict[str, str]) -> dict[str, int]:
+    """Reference frames that each annotator has read; Refused where one doesn't open, or gives no numbers."""
+    annotated = {}
+    for precision, file in ANNOTATORS.items():
+        if file in manifest.files:
+            try:
+                annotator = Annotator.open(folder, manifest, precision)
+                annotated[file] = len(annotator.annotate(reference.frames).numbers)
+                annotator.close()
+            except Unavailable as error:
+                skipped[file] = str(error)
+    return annotated
 
 
 def _replay(folder: Path, request: Request, reference: Reference) -> dict[str, Any]:
@@ -117,6 +135,8 @@ def _print(report: Mapping[str, Any]) -> None:
     for entry in report["replayed"]:
         limits = f"{entry['metric']} {entry['measured']:g} against {entry['tolerance']:g}"
         print(f"{entry['file']} on {entry['device']}: {limits}, {entry['conditions']} frames")
+    for name, count in report["annotated"].items():
+        print(f"{name}: reads {count} frames")
     for name, reason in report["skipped"].items():
         print(f"skipped {name}: {reason}")
 

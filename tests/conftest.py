@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Iterator
+
+import pytest
 
 PACKAGES = (
     "numpy",
@@ -33,3 +36,17 @@ def pytest_report_header() -> list[str]:
 
         lines.append("providers: " + ", ".join(onnxruntime.get_available_providers()))
     return lines
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Networks as small as those of the tests run on one thread: two would spend their time waiting for each other."""
+    if not importlib.util.find_spec("torch"):
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

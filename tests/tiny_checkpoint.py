@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contract.conditions import Schema
 from contract.schedule import Diffusion
 from contract.schemas import CABIN, DOCUMENT
+from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import Checkpoint, SamplerDefaults, write_checkpoint
 from models.document import Document, DocumentConfig
 from models.edge import EdgeConfig, EdgeUNet
@@ -51,6 +54,32 @@ def tiny_edge_checkpoint() -> Checkpoint:
     weights = {name: weight.half() for name, weight in network.state_dict().items()}
     diffusion, sampler = Diffusion(1000, "cosine-zero", "x0"), SamplerDefaults(None, 4, 2.0)
     return Checkpoint(network.config, CABIN, diffusion, weights, sampler)
+
+
+def annotated_checkpoint() -> Checkpoint:
+    """The same with an annotator."""
+    return replace(tiny_edge_checkpoint(), annotator=tiny_annotator(CABIN))
+
+
+def tiny_annotator(schema: Schema, landmarks: tuple[str, ...] = ("left", "right"), size: int = 16) -> TrainedAnnotator:
+    """Random weights, statistics and calibration; heads that see how a frame differs from the usual one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(13)
+        network = Annotator(AnnotatorConfig(size=size, widths=(32, 64), features=64, landmarks=landmarks), schema)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                for tensor in (module.weight.data, module.running_var, module.running_mean, module.bias.data):
+                    assert tensor is not None
+                    tensor.uniform_(0.5, 1.5)
+        for tensor in (network.temperature.data, network.error_scale.data):
+            tensor.uniform_(0.5, 1.5)
+        colours = torch.rand(64, 1, 1, 3).mul(255).expand(-1, size, size, -1).to(torch.uint8)
+        network.eval().requires_grad_(False)
+        usual = network(colours)[-1].mean(dim=0)
+        for head in (network.classes, network.numbers):
+            head.weight *= 8.0
+            head.bias.copy_(-head.weight @ usual)
+    return TrainedAnnotator.of(network, {"frames": 4, "class_accuracy": {"lighting": 0.5}, "mae": {"gaze_yaw": 9.0}})
 
 
 def document_forward(weights: Weights, x: Tensor, t: int, condition: Tensor) -> Tensor:

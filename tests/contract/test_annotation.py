@@ -83,3 +83,11 @@ def test_rows_and_join() -> None:
     whole = annotation_of([ASKED, ASKED | {"lighting": "night"}, ASKED | {"headwear": "hat"}])
     parts = [whole.rows(slice(0, 1)), whole.rows([1, 2])]
     assert all(np.array_equal(a, b) for a, b in zip(Annotation.join(parts), whole, strict=True))
+
+
+def test_a_measured_number_stays_in_its_range() -> None:
+    """float32 and rounding carry it over the edge, and no record may hold what the schema refuses."""
+    shown = ASKED | {"gaze_yaw": 35.0004, "head_yaw": -45.6, "eye_openness": 1.0006}
+    entry = measured(CABIN, annotation_of([shown]), 0, ASKED)
+    assert (entry["gaze_yaw"], entry["head_yaw"], entry["eye_openness"]) == (35.0, -45.0, 1.0)
+    CABIN.check({name: value for name, value in entry.items() if value is not None})

@@ -147,6 +147,103 @@ def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
         FolderWriter(tmp_path, DESCRIPTION)
 
 
+READ = replace(DESCRIPTION, annotator="fp32", reject_below=0.5)
+
+
+def read_records(first: int, last: int) -> list[Record]:
+    """Every third frame disagrees, and index i took i + 1 tries."""
+    found = []
+    for index in range(first, last):
+        shown = {**condition(index), "gaze_yaw": None}
+        reading = {"measured": shown, "agrees": index % 3 != 0, "attempt": index // 2, "tries": index + 1}
+        found.append(record(index, 3, condition(index), reading))
+    return found
+
+
+def fill_read(folder: Path, last: int) -> None:
+    with FolderWriter(folder, READ) as writer:
+        for index in range(writer.written, last):
+            writer.place(index, PNG)
+            writer.append(read_records(index, index + 1))
+
+
+def test_what_an_annotator_read_is_counted_over_interruptions(tmp_path: Path) -> None:
+    fill_read(tmp_path, 2)
+    begun = read_dataset(tmp_path).description
+    assert (begun.complete, begun.rejected, begun.disagreeing) == (False, None, None)
+    fill_read(tmp_path, 5)
+    with open(tmp_path / "metadata.jsonl", "ab") as file:
+        file.write(b'{"half a record')
+    fill_read(tmp_path, 6)
+    told = read_dataset(tmp_path).description
+    assert (told.complete, told.rejected, told.disagreeing) == (True, 0 + 1 + 2 + 3 + 4 + 5, 2)
+    assert list(read_dataset(tmp_path).records()) == read_records(0, 6)
+    fill_read(tmp_path, 6)
+    assert read_dataset(tmp_path).description == told
+
+
+@pytest.mark.parametrize("change", [{"annotator": "int8"}, {"reject_below": 0.6}], ids=["annotator", "reject_below"])
+def test_another_annotator_or_threshold_is_another_dataset(tmp_path: Path, change: dict[str, object]) -> None:
+    fill_read(tmp_path, 6)
+    with pytest.raises(Refused, match=f"other {next(iter(change))}"):
+        FolderWriter(tmp_path, replace(READ, **change))  # type: ignore[arg-type]
+
+
+ODD_READINGS = {
+    "measured is missing": {"measured": ...},
+    "agrees is missing": {"agrees": ...},
+    "attempt is missing": {"attempt": ...},
+    "measured is no object": {"measured": []},
+    "measured without a field": {"measured": {"lighting": "day"}},
+    "measured with an unknown class": {"measured": {**condition(1), "lighting": "dawn"}},
+    "measured out of range": {"measured": {**condition(1), "gaze_yaw": 36.0}},
+    "measured as text": {"measured": {**condition(1), "gaze_yaw": "3"}},
+    "agrees is a number": {"agrees": 1},
+    "attempt is true": {"attempt": True},
+    "attempt beyond the tries": {"attempt": 2, "tries": 2},
+    "no tries": {"attempt": 0, "tries": 0},
+    "tries as text": {"tries": "2"},
+}
+
+
+@pytest.mark.parametrize("change", ODD_READINGS.values(), ids=ODD_READINGS)
+def test_an_odd_reading_is_refused_and_drawn_again(tmp_path: Path, change: dict[str, object]) -> None:
+    fill_read(tmp_path, 2)
+    first, second = (tmp_path / "metadata.jsonl").read_text().splitlines()
+    entry = {key: value for key, value in (json.loads(second) | change).items() if value is not ...}
+    (tmp_path / "metadata.jsonl").write_text(first + "\n" + json.dumps(entry) + "\n")
+    with pytest.raises(Refused, match="line 2"):
+        list(read_dataset(tmp_path).records())
+    with FolderWriter(tmp_path, READ) as writer:
+        assert writer.written == 1
+
+
+def test_a_reading_that_the_description_does_not_know_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(read_records(0, 1)[0]) + "\n")
+    with pytest.raises(Refused, match=r"line 1: expected nothing from an annotator, as dataset\.json says"):
+        list(read_dataset(tmp_path).records())
+
+
+ODD_DESCRIPTIONS = [
+    {"annotator": 1},
+    {"annotator": None},
+    {"reject_below": 1.5},
+    {"reject_below": "0.5"},
+    {"rejected": -1},
+    {"disagreeing": True},
+]
+
+
+@pytest.mark.parametrize("change", ODD_DESCRIPTIONS, ids=str)
+def test_an_odd_word_on_the_annotator_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    fill_read(tmp_path, 6)
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(Refused, match=r"dataset\.json: expected annotator"):
+        read_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "dms-edge/dataset@1"}', b"\xff"])
 def test_an_odd_description_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dataset.json").write_bytes(content)

@@ -1,28 +1,18 @@
-"""Networks this small run on one thread: two would spend their time waiting for each other."""
+"""What several of the exporter's tests share: a TensorRT, and bundles that are expensive to make."""
 
 from __future__ import annotations
 
 import importlib
 import platform
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from export.__main__ import main
 from models.checkpoint import write_checkpoint
 from tests.export.calm_checkpoint import calm_checkpoint
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -138,8 +138,9 @@ def test_a_bare_state_dict_asks_for_what_it_does_not_say(tmp_path: Path, flags: 
 ])  # fmt: skip
 def test_wrong_flags_for_a_bare_state_dict(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
     torch.save(dict(tiny_checkpoint().weights), tmp_path / "doc.pt")
-    with pytest.raises(EdgeError, match=message):
+    with pytest.raises(EdgeError, match=message) as refusal:
         read_checkpoint(tmp_path / "doc.pt", **(BARE | flags))
+    assert isinstance(refusal.value, UsageError) == ("condition_encoder" not in message)
 
 
 @pytest.mark.parametrize("flags", [{"arch": "edge"}, {"schema": "cabin"}, {"image_size": 64}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,15 +23,6 @@ RECOVERED = 1e-6
 
 NAMES = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
 SETTINGS = [("cosine", "epsilon"), ("cosine", "v"), ("cosine", "x0"), ("cosine-zero", "v"), ("cosine-zero", "x0")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """On tensors this small, two threads spend their time waiting for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _network(base: int = 2, size: int = 8) -> Document:

@@ -1,4 +1,4 @@
-"""One fake bundle for the whole session, and a copy for tests that damage theirs."""
+"""Fake bundles for the whole session, and copies for tests that damage theirs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fake") / "bundle"
     write_fake_bundle(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def read_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with an annotator, which no test changes."""
+    folder = tmp_path_factory.mktemp("read") / "bundle"
+    write_fake_bundle(folder, annotator=True)
+    return folder
+
+
+@pytest.fixture
+def own_read_bundle(read_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of that, which the test may damage."""
+    return Path(shutil.copytree(read_bundle, tmp_path / "read"))
 
 
 @pytest.fixture
