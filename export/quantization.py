@@ -84,7 +84,7 @@ class _Writer:
 
     def convolution(self, node: NodeProto, input_range: tuple[float, float]) -> None:
         """Quantize input and weight of a convolution, and its bias where the scheme wants that."""
-        weight, bias = self._constants[node.input[1]], self._constants[node.input[2]]
+        weight = self._constants[node.input[1]]
         dtype = weight.dtype  # fp16 in a half graph: then scales and what is dequantized are fp16, too
         source = node.input[0].removesuffix(".dequantized")
         node.input[0], scale = self._activation(source, input_range, dtype)
@@ -92,12 +92,11 @@ class _Writer:
         levels = np.round(weight.astype(np.float32) / scales.astype(np.float32).reshape(-1, *[1] * (weight.ndim - 1)))
         integers = levels.clip(-WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
         node.input[1] = self._constant(node.input[1], integers, scales)
-        if self._scheme.whole:
+        if self._scheme.whole and len(node.input) > 2:  # the exporter leaves a bias of zeros out
             scales = scales * scale
             limits = np.iinfo(np.int32)
-            node.input[2] = self._constant(
-                node.input[2], np.round(bias / scales).clip(limits.min, limits.max).astype(np.int32), scales
-            )
+            levels = np.round(self._constants[node.input[2]] / scales).clip(limits.min, limits.max)
+            node.input[2] = self._constant(node.input[2], levels.astype(np.int32), scales)
 
     def result(self, name: str, output_range: tuple[float, float]) -> None:
         """Quantize what a convolution ends in, for all who read it."""

@@ -54,8 +54,13 @@ def denoising_loss(
     return loss
 
 
-def face_weights(landmarks: Tensor, size: int, extra: float = 4.0, radius: float = 0.075) -> Tensor:
-    """A map [B, 1, size, size] that weighs the surroundings of landmarks [B, L, 2] (shares of the picture) more.
+def face_weights(
+    landmarks: Tensor,  # [B, L, 2] as shares of the picture
+    size: int,
+    extra: float | Tensor = 4.0,  # or one for each landmark, [L]
+    radius: float = 0.075,
+) -> Tensor:
+    """A map [B, 1, size, size] that weighs the surroundings of landmarks more.
 
     The background weighs 1, a landmark 1 + extra, before each map is scaled to mean 1; `radius` is a share of
     the width.
@@ -64,6 +69,7 @@ def face_weights(landmarks: Tensor, size: int, extra: float = 4.0, radius: float
     dx = axis[None, None, :] - landmarks[:, :, 0:1]
     dy = axis[None, None, :] - landmarks[:, :, 1:2]
     bells = torch.exp(-0.5 * (dx[:, :, None, :] ** 2 + dy[:, :, :, None] ** 2) / radius**2)
-    weights = 1.0 + extra * bells.amax(dim=1, keepdim=True)
+    bells = bells * torch.as_tensor(extra, device=landmarks.device, dtype=landmarks.dtype).reshape(1, -1, 1, 1)
+    weights = 1.0 + bells.amax(dim=1, keepdim=True)
     scaled: Tensor = weights / weights.mean(dim=(2, 3), keepdim=True)
     return scaled

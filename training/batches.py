@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.loss import face_weights
+from training.data.cabin import LANDMARKS
 from training.data.cache import Cached
 
 
@@ -20,10 +21,18 @@ class Batches:
     """Every frame once an epoch; batch `number` depends on nothing else, so that a run goes on anywhere."""
 
     def __init__(
-        self, source: Cached, size: int, seed: int, face_weight: float = 0.0, device: str | torch.device = "cpu"
+        self,
+        source: Cached,
+        size: int,
+        seed: int,
+        face_weight: float = 0.0,
+        eye_weight: float | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
-        self.source, self.size, self.seed = source, size, seed
-        self.face_weight, self.device = face_weight, torch.device(device)
+        """`eye_weight` is the extra weight at the corners of the eyes, `face_weight` at all other landmarks."""
+        self.source, self.size, self.seed, self.device = source, size, seed, torch.device(device)
+        eyes = face_weight if eye_weight is None else eye_weight
+        self.weights = torch.tensor([eyes if name.startswith("eye") else face_weight for name in LANDMARKS])
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def rows(self, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -43,7 +52,7 @@ class Batches:
         frames = torch.from_numpy(self.source.frames[rows]).to(self.device)
         images = (frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
         condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
-        if self.source.landmarks is None or self.face_weight == 0.0:
+        if self.source.landmarks is None or not self.weights.any():
             return images, condition, None
         landmarks = torch.from_numpy(self.source.landmarks[rows]).to(self.device)
-        return images, condition, face_weights(landmarks, images.shape[-1], self.face_weight)
+        return images, condition, face_weights(landmarks, images.shape[-1], self.weights)

@@ -113,7 +113,7 @@ class Distiller:
     def __init__(self, teacher: Teacher, settings: Round, source: Cached, device: str = "cpu") -> None:
         torch.manual_seed(settings.seed + settings.steps)
         self.settings, self.teacher = settings, teacher
-        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, device)
+        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, device=device)
         teacher.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = build(teacher.network.config)
         self.network.load_state_dict(teacher.network.state_dict())

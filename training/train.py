@@ -93,6 +93,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--widths", type=int, nargs="+", default=list(default.widths), help="channels, finest first")
     parser.add_argument("--patch", type=int, default=default.patch, help="edge of the stem's patches (4)")
     parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
+    parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
     parser.add_argument("--init-from", type=Path, metavar="CKPT", help="begin with this checkpoint's EMA weights")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--save-every", type=int, default=50_000, help="images between two saves (50000)")
@@ -120,6 +121,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         "--warmup": (args.warmup, 0, 10**9),
         "--cooldown": (args.cooldown, 0.0, 1.0),
         "--face-weight": (args.face_weight, 0.0, 1000.0),
+        "--eye-weight": (args.eye_weight, 0.0, 1000.0),
         "--save-every": (args.save_every, 1, 10**10),
         "--seed": (args.seed, 0, 2**63 - 1),
     }
@@ -128,7 +130,7 @@ def _settings(args: argparse.Namespace) -> Settings:
             raise UsageError(f"{flag} {value}: expected {low:g} to {high:g}")
     return Settings(
         tuple(args.widths), args.patch, args.samples, args.batch, args.lr, args.warmup, args.cooldown,
-        face_weight=args.face_weight, seed=args.seed,
+        face_weight=args.face_weight, eye_weight=args.eye_weight, seed=args.seed,
     )  # fmt: skip
 
 

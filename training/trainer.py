@@ -48,6 +48,8 @@ class Settings:
     """Share of conditions replaced by the null condition, so that guidance has something to steer away from."""
     face_weight: float = 4.0
     """Extra weight of the loss around the landmarks of the face; 0 weighs all pixels alike."""
+    eye_weight: float = 4.0
+    """The same around the corners of the eyes: gaze and lids are a few pixels that carry half of the labels."""
     ema: float = 0.9995
     """Decay of the averaged weights a step, reached gradually."""
     guidance: float = 2.0
@@ -74,7 +76,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), settings.lr, (0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, device)
+        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, settings.eye_weight, device)
         self.seen = 0
         self.history: Mapping[str, Any] = {}
 

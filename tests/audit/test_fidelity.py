@@ -1,0 +1,239 @@
+"""The command from end to end on networks of a few KB, what it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audit import fidelity
+from audit.chart import series
+from audit.drawing import SHARD, Asked, keep, npz, open_source
+from contract.schemas import CABIN
+from models.checkpoint import SamplerDefaults, read_checkpoint, write_checkpoint
+from runtime.noise import open_fields
+from tests.fake_bundle import write_fake_bundle
+from tests.test_imports import run_without
+from tests.tiny_checkpoint import tiny_checkpoint, tiny_edge_checkpoint
+from training.data import cache
+from training.data.cabin import Cabin
+
+FRAMES = 10
+
+
+def audit(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any]:
+    status = fidelity.main([*map(str, argv), "--frames", str(FRAMES), "--json"])
+    told = capsys.readouterr()
+    assert status == 0, told.err
+    found: dict[str, Any] = json.loads(told.out)
+    return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], status: int, *argv: object) -> str:
+    assert fidelity.main([*map(str, argv)]) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where checkpoints lie, and under `out` what all audits share: held-out frames are rendered once."""
+    return tmp_path_factory.mktemp("fidelity")
+
+
+def test_a_table_of_samplers_and_steps(tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = replace(read_checkpoint(tiny), diffusion=replace(tiny_edge_checkpoint().diffusion, timesteps=20))
+    write_checkpoint(folder / "short.pt", short)
+    out = folder / "out"
+    asked = (folder / "short.pt", "--steps", 3, 2, "--sampler", "ddim", "ddpm", "--ddpm-frames", 8, "-o", out)
+    found = audit(capsys, *asked)
+    assert found == json.loads((out / "fidelity.json").read_text())
+    assert [(r["sampler"], r["steps"], r["frames"]) for r in found["runs"]] == [
+        ("ddim", 3, FRAMES),
+        ("ddim", 2, FRAMES),
+        ("ddpm", 20, 8),
+    ]
+    first = found["runs"][0]
+    assert (first["model"], first["precision"], first["guidance"]) == ("short", "fp32", 2.0)
+    classes = {f.name for f in CABIN.fields if f.is_class}
+    assert set(first["class_accuracy"]) == set(found["annotator"]["class_accuracy"]) == classes
+    for name in (
+        "mean_class_accuracy",
+        "fd_dms",
+        "kd_dms",
+        "precision_dms",
+        "recall_dms",
+        "density_dms",
+        "coverage_dms",
+    ):
+        low, high = first["intervals"][name]
+        assert low <= high and (name == "kd_dms" or low <= first[name] <= high), name
+    assert [floor["frames"] for floor in found["floors"]] == [8, FRAMES]
+    assert found["floors"][1]["fd_dms"] < first["fd_dms"], "noise is further from rendered frames than they are"
+    assert first["diversity"]["pixels_share"] > 0
+    assert first["difference"]["to"] == "short ddpm 20 fp32 g2" and first["difference"]["frames"] == 8
+    assert found["runs"][2]["difference"] is None and found["nearest"] is None
+    for name in ("steps.png", "fidelity.png"):
+        with Image.open(out / name) as image:
+            assert min(image.size) > 200
+
+
+def test_frames_are_drawn_once(tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out"
+    before = audit(capsys, tiny, "--steps", 2, "-o", out)
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    assert written
+    after = audit(capsys, tiny, "--steps", 2, 1, "-o", out)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert {name: after["runs"][0][name] for name in before["runs"][0] if name != "difference"} == {
+        name: value for name, value in before["runs"][0].items() if name != "difference"
+    }
+    assert after["runs"][1]["steps"] == 1
+
+
+def test_a_damaged_piece_or_one_of_other_conditions_is_drawn_again(tmp_path: Path) -> None:
+    drawn: list[range] = []
+
+    def draw(vectors: Any, indices: range) -> Any:
+        drawn.append(indices)
+        return np.stack([np.full((2, 2, 3), index % 256, np.uint8) for index in indices])
+
+    vectors = np.random.default_rng(0).random((SHARD + 3, 4), dtype=np.float32)
+    first = keep(tmp_path, draw, vectors)
+    assert drawn == [range(0, SHARD), range(SHARD, SHARD + 3)] and first[-1, 0, 0, 0] == SHARD + 2
+    assert np.array_equal(keep(tmp_path, draw, vectors), first) and len(drawn) == 2
+    assert len(keep(tmp_path, draw, vectors[: SHARD + 1])) == SHARD + 1 and len(drawn) == 2
+    path = tmp_path / f"{0:010d}.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    keep(tmp_path, draw, vectors)
+    assert drawn[2:] == [range(0, SHARD)]
+    path.write_bytes(npz(frames=first[:SHARD], vectors=vectors[:SHARD] + 1))
+    keep(tmp_path, draw, vectors)
+    assert drawn[3:] == [range(0, SHARD)]
+
+
+def test_every_run_starts_from_the_same_noise_whatever_the_batch(tiny: Path) -> None:
+    vectors = CABIN.encode([CABIN.complete({}, open_fields(0, index)) for index in range(6)])
+    parts = []
+    for batch in (2, 6):
+        source = open_source(tiny, batch=batch)
+        (run,) = source.runs(Asked(steps=(2,)))
+        with source.drawer(run) as draw:
+            parts.append(draw(vectors, range(6)))
+    assert np.abs(parts[0].astype(int) - parts[1]).max() <= 1
+
+
+def test_guidance_is_swept_and_a_student_keeps_to_its_own(
+    tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = replace(read_checkpoint(tiny), sampler=SamplerDefaults((999, 499), 2, 1.0))
+    write_checkpoint(folder / "student.pt", student)
+    asked = ("--against", folder / "student.pt", "--steps", 1, "--guidance", 1, 3, "-o", folder / "out")
+    found = audit(capsys, tiny, *asked)
+    assert [(r["model"], r["steps"], r["guidance"]) for r in found["runs"]] == [
+        ("tiny", 1, 1.0),
+        ("tiny", 1, 3.0),
+        ("student", 2, 1.0),
+    ]
+    lines = series(found["runs"], "fd_dms")
+    assert len(lines) == 3 and all(p.low <= p.value <= p.high for points in lines.values() for p in points)
+
+
+def test_held_out_and_training_frames_come_from_caches(
+    tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SHARD", 16)
+    monkeypatch.setattr(cache, "Cabin", lambda size, domain: Cabin(size, domain, compiled=False))
+    cache.write_cache(folder / "train", 16, 16, 0, "cabin")
+    cache.write_cache(folder / "held-out", 16, 16, 1, "held-out")
+    asked = (tiny, "--steps", 1, "--held-out", folder / "held-out", "-o", folder / "cached")
+    whole = audit(capsys, *asked, "--train", folder / "train")
+    assert whole["held_out"]["source"] == str(folder / "held-out")
+    assert not (folder / "cached" / "held-out.npz").exists()
+    found = whole["nearest"]
+    assert found["training_frames"] == 16 and len(found["frames"]) == FRAMES
+    ratios = [item["ratio"] for item in found["frames"]]
+    assert ratios == sorted(ratios) and found["runs"][0]["smallest"] == ratios[0]
+    assert (folder / "cached" / "nearest.png").is_file()
+    assert "--frames asks for 17" in refused(capsys, 1, *asked, "--frames", 17)
+    monkeypatch.setattr(cache, "SHARD", 8)
+    cache.write_cache(folder / "large", 8, 32, 1, "held-out")
+    assert "expected 16 x 16" in refused(capsys, 1, tiny, "--held-out", folder / "large", "-o", folder / "cached")
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_folders(tiny: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_checkpoint(tmp_path / name / "checkpoint.pt", read_checkpoint(tiny))
+    sources = [
+        open_source(path) for path in (tmp_path / "first/checkpoint.pt", tiny, tmp_path / "second/checkpoint.pt")
+    ]
+    fidelity.tell_apart(sources)
+    assert [source.name for source in sources] == ["first/checkpoint", "tiny", "second/checkpoint"]
+
+
+def test_the_tables_name_every_field(tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fidelity.main([str(tiny), "--steps", "1", "--frames", str(FRAMES), "-o", str(folder / "out")]) == 0
+    told = capsys.readouterr().out
+    expected = (*CABIN.names, "gaze_angle (degrees)", "FD-dms", "tiny ddim 1 fp32 g2", "steps.png")
+    assert [name for name in expected if name not in told] == []
+
+
+def test_what_cannot_be_audited_is_refused_in_one_line(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checkpoint(tmp_path / "bare.pt", tiny_edge_checkpoint())
+    write_checkpoint(tmp_path / "other.pt", tiny_checkpoint())
+    write_fake_bundle(tmp_path / "bundle")
+    out = ("-o", tmp_path / "out")
+    assert "python -m training.train_annotator" in refused(capsys, 1, tmp_path / "bare.pt", *out)
+    assert "carries no annotator" in refused(capsys, 1, tiny, "--annotator", tmp_path / "bare.pt", *out)
+    assert "another schema" in refused(capsys, 1, tiny, tmp_path / "other.pt", *out)
+    assert "no such bundle or checkpoint" in refused(capsys, 1, tmp_path / "nothing", *out)
+    assert "has 3 steps baked in" in refused(capsys, 2, tmp_path / "bundle", "--steps", 50, *out)
+    assert "need the checkpoint" in refused(capsys, 2, tmp_path / "bundle", "--sampler", "ddpm", *out)
+    assert "only fp32" in refused(capsys, 2, tmp_path / "bundle", "--precision", "int4", *out)
+    assert "is drawn in fp32" in refused(capsys, 2, tiny, "--precision", "int8", *out)
+    assert "expected a number from 0 to 100" in refused(capsys, 2, tiny, "--guidance", -1, *out)
+    assert "--frames" in refused(capsys, 2, tiny, "--frames", 3, *out)
+    assert "neither cache.json" in refused(capsys, 1, tiny, "--train", tmp_path / "bundle", *out)
+    few = refused(capsys, 1, tiny, "--held-out", tmp_path / "bundle", *out)
+    assert "training.data.cache" in few
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_repeats_the_rows_of_its_checkpoint(
+    tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from export.bundle_writer import write_bundle
+    from export.sampler import choose_sampler
+
+    checkpoint, bundle = read_checkpoint(tiny), folder / "bundle"
+    write_bundle(checkpoint, str(bundle), choose_sampler(checkpoint, 2), ["fp32"], "quick")
+    out = folder / "out"
+    found = audit(capsys, bundle, "-o", out)
+    assert [(run["model"], run["steps"], run["precision"]) for run in found["runs"]] == [("bundle", 2, "fp32")]
+    both = audit(capsys, tiny, "--against", bundle, "--steps", 2, "-o", out)["runs"]
+    assert [run["model"] for run in both] == ["tiny", "bundle"]
+    assert both[0]["fd_dms"] == pytest.approx(both[1]["fd_dms"], rel=0.01)
+    assert both[0]["mean_class_accuracy"] == pytest.approx(both[1]["mean_class_accuracy"], abs=0.03)
+
+
+def test_a_bundle_is_audited_where_torch_cannot_be_imported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its frames show what was asked for and its annotator reads it; rendered frames are there already."""
+    write_fake_bundle(folder / "fake", annotator=True)
+    command = (folder / "fake", "-o", folder / "out")
+    found = audit(capsys, *command)
+    (row,) = found["runs"]
+    assert row["mean_class_accuracy"] > 0.8 > 0.6 > found["annotator"]["mean_class_accuracy"], "it reads these alone"
+    done = run_without({"torch"}, "audit.fidelity", *command, "--frames", FRAMES, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == found
+    done = run_without({"torch"}, "audit.fidelity", *command, "--frames", FRAMES + 1)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install '.[train]'" in done.stderr
