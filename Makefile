@@ -41,5 +41,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(DEFINED_BY)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) install -c constraints.txt -e '.[cpu,export,train,dev]'
+	$(PIP) install -c constraints.txt -e '.[cpu,export,train,audit,dev]'
 	touch $@

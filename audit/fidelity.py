@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audit.bootstrap import resamples
-from audit.chart import draw_chart
+from audit.chart import write_chart
 from audit.distances import FEWEST, distances
 from audit.diversity import CONDITIONS, GROUP, diversity, spread
 from audit.drawing import SAMPLERS, TRAIN, Annotate, Asked, Draw, Run, Source, keep, open_source
@@ -112,8 +113,11 @@ def run(args: argparse.Namespace) -> int:
         whole["nearest"] = look_for_copies(args.output, measured, reference, training)
     whole = plain(whole)
     write_image(args.output / "steps.png", steps_page(measured, held_out))
-    write_image(args.output / "fidelity.png", draw_chart(whole))
     write_whole(args.output / "fidelity.json", json.dumps(whole, indent=1, allow_nan=False).encode() + b"\n")
+    try:
+        write_chart(args.output / "fidelity.png", whole)
+    except Unavailable as error:
+        print(f"audit.fidelity: {error}", file=sys.stderr)
     print(json.dumps(whole, allow_nan=False) if args.json else f"{text(whole)}\n\nlook at {args.output / 'steps.png'}")
     return 0
 

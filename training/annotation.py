@@ -174,7 +174,7 @@ def calibrate(network: Annotator, images: Tensor, targets: Targets) -> None:
 
     The temperature with the smallest negative log likelihood of a fine grid (arXiv 1706.04599, section 4.2).
     """
-    parts = [network.read(batch) for batch in torch.split(images, 256)]  # type: ignore[no-untyped-call]
+    parts = [network.read(batch) for batch in torch.split(images, 256)]
     logits, numbers, log_errors = (torch.cat([part[i] for part in parts]).float() for i in range(3))
     shown = dict(zip(targets.schema.names, targets.visible.unbind(1), strict=True))
     grid = torch.logspace(-1.0, 1.0, 161)
