@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from contract.arguments import Parser
 from contract.bundle import ANNOTATORS, MEND, Manifest, read_manifest
 from contract.errors import Refused, Unavailable, run_command
@@ -54,7 +56,7 @@ def verify(folder: Path, backend: str = AUTO, precision: str = AUTO, state: Path
                 raise
             skipped[name] = str(error)
             continue
-        for file in files:
+        for file in tqdm(files, desc=f"replay, {name}", unit="file", disable=None, leave=False):
             try:
                 replayed.append(_replay(folder, Request(name, state=state, file=file), reference))
             except Unavailable as error:
