@@ -136,6 +136,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=integer(1, 65_536), default=default.batch)
     parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate (0.0003)")
+    parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
+    parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed)
     return parser.parse_args(argv)
@@ -143,7 +145,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
 
-    shared = Round(1, 1, args.batch, args.lr, seed=args.seed)
+    for flag, weight in (("--face-weight", args.face_weight), ("--eye-weight", args.eye_weight)):
+        if not 0.0 <= weight <= 1000.0:
+            raise UsageError(f"{flag} {weight:g}: expected 0 to 1000")
+    weights = {"face_weight": args.face_weight, "eye_weight": args.eye_weight}
+    shared = Round(1, 1, args.batch, args.lr, seed=args.seed, **weights)
     plan = list(rounds(args.start, args.end, args.samples, shared))
     checkpoint = read_checkpoint(args.teacher)
     _check(checkpoint, args)

@@ -45,6 +45,8 @@ class Round:
     """Decay of the averaged weights a step, reached gradually."""
     face_weight: float = 4.0
     """Extra weight of the loss around the landmarks of the face."""
+    eye_weight: float = 4.0
+    """The same around the corners of the eyes."""
     seed: int = 0
 
 
@@ -113,7 +115,7 @@ class Distiller:
     def __init__(self, teacher: Teacher, settings: Round, source: Cached, device: str = "cpu") -> None:
         torch.manual_seed(settings.seed + settings.steps)
         self.settings, self.teacher = settings, teacher
-        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, device=device)
+        self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, settings.eye_weight, device)
         teacher.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = build(teacher.network.config)
         self.network.load_state_dict(teacher.network.state_dict())
