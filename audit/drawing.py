@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,8 +71,8 @@ class Run:
 
     @property
     def label(self) -> str:
-        """`cabin64 ddim 10 fp32 g2`"""
-        return f"{self.model} {self.sampler} {self.steps} {self.precision} g{self.guidance:g}"
+        """What tells it from the others in a table."""
+        return label(self.to_dict())
 
     @property
     def digest(self) -> str:
@@ -82,6 +82,11 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """What a row of the report says of it."""
         return {key: value for key, value in asdict(self).items() if key not in ("content", "seed")}
+
+
+def label(run: Mapping[str, Any]) -> str:
+    """`cabin64 ddim 10 fp32 g2`, of a row of the report."""
+    return f"{run['model']} {run['sampler']} {run['steps']} {run['precision']} g{run['guidance']:g}"
 
 
 class Source(Protocol):

@@ -16,7 +16,7 @@ import numpy as np
 from audit.bootstrap import Array, interval, moved_interval, resamples
 from audit.distances import RESAMPLES as DISTANCE_RESAMPLES
 from audit.distances import distances, frechet
-from audit.drawing import Frames, Run
+from audit.drawing import Frames, Run, label
 from audit.scores import Scores, figures
 from contract.annotation import Annotation
 
@@ -103,11 +103,6 @@ def text(report: Mapping[str, Any]) -> str:
             cells = [_with_interval(item[kind][name], item["intervals"][kind][name]) for item in found]
             wide.append([f"{name} ({unit or 'error'})" if kind == "mae" else name, *cells])
     return f"{_table(lines)}\n\n{_table(wide)}"
-
-
-def label(run: Mapping[str, Any]) -> str:
-    """A row's name: what tells it from the others."""
-    return f"{run['model']} {run['sampler']} {run['steps']} {run['precision']} g{run['guidance']:g}"
 
 
 def _cells(item: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ classes: 3 in 100 are well below what the annotator gets wrong on its own, and a
 drawn again."""
 
 NUMBER_DIFFERENCE = 0.03
-"""Mean over all numbers, as a share of their range: half of what the annotator errs by itself."""
+"""Mean over all numbers, as a share of their range: no more than what the annotator errs by itself (0.04)."""
 
 BODY = "body."
 """Names of the convolutions that int8 is for; what comes behind is a hundredth of the work, and decides."""
