@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float32]
 
 TOLERANCE = 0.2
 """Share of a number's range by which the measured value may differ from the one asked for: 0.2 of openness,
-14 degrees of gaze yaw. At least three times the annotator's own mean error, so that its noise alone is hardly a disagreement."""
+14 degrees of gaze yaw. At least three times the mean error of the annotator, which hardly disagrees by noise alone."""
 
 DIGITS = 3
 """Decimals of a measured number in a record."""
