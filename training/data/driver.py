@@ -142,7 +142,7 @@ def _pose(c: Mapping[str, Any], moment: Uniforms) -> dict[str, Array]:
     """The head's rotation Rz Ry Rx about the neck joint; fatigue tilts it and lets it sag."""
     fatigue = _rank(c["fatigue_level"], ("normal", "mild", "moderate", "severe"))
     side = np.where(moment.between(0, 1) < 0.5, -1.0, 1.0)
-    roll = np.radians(side * 11.0 * fatigue**1.2 + moment.between(-2.0, 2.0))
+    roll = np.radians(side * 14.0 * fatigue + moment.between(-2.0, 2.0))
     yaw, pitch = np.radians(c["head_yaw"].astype(float)), np.radians(-c["head_pitch"].astype(float))
     zero, one = np.zeros_like(yaw), np.ones_like(yaw)
     rx = _matrices([[one, zero, zero], [zero, np.cos(pitch), -np.sin(pitch)], [zero, np.sin(pitch), np.cos(pitch)]])
@@ -175,7 +175,7 @@ def _face(c: Mapping[str, Any], person: Uniforms) -> dict[str, Array]:
     low = np.minimum(tone.astype(int), len(LINEAR_SKIN) - 2)
     share = (tone - low)[:, None]
     skin = LINEAR_SKIN[low] * (1 - share) + LINEAR_SKIN[low + 1] * share
-    grey = np.clip(1.7 * age - 0.75 + person.between(-0.1, 0.1), 0.0, 1.0)[:, None]
+    grey = (np.interp(age, [0.0, 0.5, 1.0], [0.0, 0.5, 0.95]) + person.between(-0.05, 0.05)).clip(0.0, 1.0)[:, None]
     hair = person.choice(HAIR) * (1 - grey) + np.array([0.48, 0.47, 0.46]) * grey
     bald = ((male > 0) & (person.between(0, 1) < 0.12 + 0.25 * age)).astype(float)
     long_hair = np.where(male > 0, person.between(0, 1) < 0.04, person.between(0, 1) < 0.85)

@@ -71,10 +71,10 @@ def _skin(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T]:
     base = named(s, "skin")
     front = smoothstep(0.05, 0.30, z)
     ax = x.abs()
-    colour = scale(base, 1.0 - 0.42 * _lines(s, ax, y) * front)
+    colour = scale(base, 1.0 - 0.55 * _lines(s, ax, y) * front)
     blush = bump(torch.sqrt((ax - 0.40) ** 2 + (y + 0.16) ** 2), 0.2) * front
     colour = mix(colour, (colour[0] * 1.02, colour[1] * 0.82, colour[2] * 0.80), 0.6 * blush)
-    shade = bump((ax - EYE_X) * 0.9, 0.15) * bump(y - EYE_Y + 0.195 - 0.25 * (ax - EYE_X) ** 2, 0.075)
+    shade = bump((ax - EYE_X) * 0.9, 0.17) * bump(y - EYE_Y + 0.205 - 0.25 * (ax - EYE_X) ** 2, 0.090)
     shade = shade * front * s["fatigue"]
     colour = mix(colour, (colour[0] * 0.36, colour[1] * 0.22, colour[2] * 0.36), 0.95 * shade)
     colour = _beard(s, colour, ax, y, front)
@@ -86,18 +86,15 @@ def _skin(s: Scene, x: T, y: T, z: T) -> tuple[Colour, T]:
 
 
 def _lines(s: Scene, ax: T, y: T) -> T:
-    """Wrinkles: forehead, crow's feet, from nose to mouth; none when young."""
+    """Wrinkles: forehead, crow's feet, from nose to mouth; none when young. Each is about a pixel wide at 64 pixels,
+    so that age is told under a hat and by infrared, where no grey hair shows."""
     arch = y + 0.25 * ax * ax
-    forehead = (bump(arch - 0.48, 0.020) + bump(arch - 0.57, 0.020) + bump(arch - 0.66, 0.020)) * smoothstep(
-        0.46, 0.25, ax
-    )
-    along = smoothstep(0.49, 0.53, ax) * smoothstep(0.66, 0.60, ax)
-    feet = along * (
-        bump(y - 0.10, 0.016) + bump(y - 0.16 - 0.4 * (ax - 0.5), 0.016) + bump(y - 0.03 + 0.4 * (ax - 0.5), 0.016)
-    )
+    forehead = (bump(arch - 0.50, 0.030) + bump(arch - 0.63, 0.030)) * smoothstep(0.46, 0.25, ax)
+    along = smoothstep(0.47, 0.52, ax) * smoothstep(0.68, 0.61, ax)
+    feet = along * (bump(y - 0.15 - 0.5 * (ax - 0.5), 0.026) + bump(y - 0.04 + 0.5 * (ax - 0.5), 0.026))
     fold_x = 0.15 + 0.32 * (-0.20 - y).clamp(min=0.0)
-    fold = bump(ax - fold_x, 0.028) * smoothstep(-0.62, -0.50, y) * smoothstep(-0.16, -0.24, y)
-    return ((forehead + feet + 1.3 * fold) * (s["age"] * 1.15 - 0.12).clamp(min=0.0)).clamp(max=1.0)
+    fold = bump(ax - fold_x, 0.040) * smoothstep(-0.62, -0.50, y) * smoothstep(-0.16, -0.24, y)
+    return ((forehead + feet + 1.2 * fold) * (s["age"] * 1.2 - 0.1).clamp(min=0.0)).clamp(max=1.0)
 
 
 def _beard(s: Scene, colour: Colour, ax: T, y: T, front: T) -> Colour:
@@ -112,7 +109,7 @@ def _lips(s: Scene, colour: Colour, ax: T, y: T, front: T) -> Colour:
     centre = MOUTH_Y - 0.06 * s["mouth"]
     half = 0.245 - 0.045 * s["mouth"]
     across = (1.0 - (ax / half) ** 2).clamp(min=0.0)
-    droop = 0.07 * s["fatigue"] * (ax / half) ** 2
+    droop = 0.10 * s["fatigue"] * (ax / half) ** 2
     v = y - centre + droop
     gap = (0.010 + 0.165 * s["mouth"]) * across
     full = 0.062 * s["lip_full"] * torch.sqrt(across + 1e-6)
