@@ -125,11 +125,12 @@ class Annotator(nn.Module):
         self.register_buffer("low", torch.tensor([low for low, _ in ranges], dtype=torch.float32), persistent=False)
         self.register_buffer("high", torch.tensor([high for _, high in ranges], dtype=torch.float32), persistent=False)
 
-    def read(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def read(self, frames: Tensor, body: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """From frames float [B, C, H, W] in [-1, 1], as they are trained on: class logits [B, P]; numbers and the
         logarithm of their expected absolute errors, both [B, M], in units of half their range around its middle;
-        landmarks [B, L, 2]; features [B, F]."""
-        features = F.relu(self.dense(F.relu(self.squeeze(self.body(frames))).flatten(1)))
+        landmarks [B, L, 2]; features [B, F]. `body` is what the convolutions make of the frames, where known."""
+        body = self.body(frames) if body is None else body
+        features = F.relu(self.dense(F.relu(self.squeeze(body)).flatten(1)))
         both = self.numbers(features)
         points = self.points(features) * 0.5 + 0.5
         landmarks = torch.stack([points[:, 0::2], points[:, 1::2]], dim=2)  # a reshape can't export without landmarks

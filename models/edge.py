@@ -10,8 +10,9 @@ arXiv 1709.07871); ReLU follows the first convolution directly, where every engi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ EMBEDDING = 256
 
 FREQUENCIES = 64
 """Sines and as many cosines of the timestep, from 1 down to 1/10000 of a radian a step."""
+
+NORMALISATIONS = ("group", "none")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class EdgeConfig:
     blocks: int = 2
     """Residual blocks of each resolution, on the way down and again on the way up."""
 
+    normalisation: str = "group"
+    """`group`: each block normalises what it reads; `none`: it doesn't, and its FiLM does what is left of that."""
+
     arch: str = "edge"
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,6 +62,7 @@ class EdgeConfig:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> EdgeConfig:
         """Read a checked config; Refused where a key is unknown or missing or a number out of range."""
+        data = {"normalisation": "group"} | dict(data)  # which older checkpoints don't name
         expected = sorted(field.name for field in fields(EdgeConfig))
         if sorted(map(str, data)) != expected:
             raise Refused(
@@ -73,6 +80,10 @@ class EdgeConfig:
                 raise Refused(
                     f"edge network: {name} {str(data[name])[:40]!r}; expected a whole number from {low} to {high}"
                 )
+        if data["normalisation"] not in NORMALISATIONS:
+            raise Refused(
+                f"edge network: normalisation {str(data['normalisation'])[:40]!r}; expected {', '.join(NORMALISATIONS)}"
+            )
         widths = data["widths"]
         if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= 6:
             raise Refused("edge network: expected 1 to 6 widths")
@@ -87,10 +98,10 @@ class EdgeConfig:
 class Block(nn.Module):
     """x + conv(relu(conv(relu(film(normalise(x)))))): the second convolution starts at zero."""
 
-    def __init__(self, inner: int, outer: int) -> None:
+    def __init__(self, inner: int, outer: int, normalised: bool = True) -> None:
         super().__init__()
-        self.groups = inner // 16
-        self.film = nn.Linear(EMBEDDING, 2 * inner)
+        self.groups, self.normalised = inner // 16, normalised
+        self.film = nn.Linear(EMBEDDING, 2 * inner)  # applied by the network, for all blocks at once
         self.conv0 = nn.Conv2d(inner, outer, 3, padding=1)
         self.conv1 = nn.Conv2d(outer, outer, 3, padding=1)
         self.skip = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
@@ -99,10 +110,10 @@ class Block(nn.Module):
         nn.init.zeros_(self.conv1.weight)
         nn.init.zeros_(self.conv1.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """[B, inner, H, W] and the activated embedding [B, 256] to [B, outer, H, W]."""
-        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = F.relu(F.group_norm(x, self.groups) * (1.0 + scale) + shift)
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """[B, inner, H, W] with its scale and shift [B, inner, 1, 1] to [B, outer, H, W]."""
+        h = F.group_norm(x, self.groups) if self.normalised else x
+        h = F.relu(h * scale + shift)
         out: Tensor = self.skip(x) + self.conv1(F.relu(self.conv0(h)))
         return out
 
@@ -110,7 +121,10 @@ class Block(nn.Module):
 class EdgeUNet(Denoiser):
     """A U-Net over patches with FiLM from timestep and condition, and a learned null condition."""
 
+    config: EdgeConfig
     frequencies: Tensor
+    unmodulated: Tensor
+    """Scale 1 and shift 0 of every block: what FiLM adds to."""
 
     def __init__(self, config: EdgeConfig) -> None:
         super().__init__()
@@ -118,6 +132,7 @@ class EdgeUNet(Denoiser):
         self.patch = config.patch
         patches = config.channels * config.patch**2
         widths = config.widths
+        block = partial(Block, normalised=config.normalisation == "group")
         self.null_condition = nn.Parameter(torch.zeros(config.condition_width))
         self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
         self.condition = nn.Sequential(
@@ -126,22 +141,37 @@ class EdgeUNet(Denoiser):
         self.stem = nn.Conv2d(patches, widths[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
-            self.down.append(nn.ModuleList(Block(width, width) for _ in range(config.blocks)))
+            self.down.append(nn.ModuleList(block(width, width) for _ in range(config.blocks)))
             if level + 1 < len(widths):
                 self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-        self.middle = Block(widths[-1], widths[-1])
+        self.middle = block(widths[-1], widths[-1])
         self.grow, self.up = nn.ModuleList(), nn.ModuleList()
         for level in reversed(range(len(widths))):
             width = widths[level]
-            first = Block(2 * width, width)
-            self.up.append(nn.ModuleList([first, *(Block(width, width) for _ in range(config.blocks - 1))]))
+            first = block(2 * width, width)
+            self.up.append(nn.ModuleList([first, *(block(width, width) for _ in range(config.blocks - 1))]))
             if level:
                 self.grow.append(nn.Conv2d(width, widths[level - 1], 3, padding=1))
         self.out = nn.Conv2d(widths[0], patches, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        one = [torch.tensor([1.0, 0.0]).repeat_interleave(block.film.out_features // 2) for block in self.blocks()]
+        self.register_buffer("unmodulated", torch.cat(one), persistent=False)
         exponents = torch.arange(FREQUENCIES, dtype=torch.float32) / (FREQUENCIES - 1)
         self.register_buffer("frequencies", torch.exp(-exponents * 9.210340371976184), persistent=False)  # ln 10000
+
+    def blocks(self) -> list[Block]:
+        """Every block, in the order in which they run."""
+        return [module for module in self.modules() if isinstance(module, Block)]
+
+    def films(self, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Scale and shift [B, C, 1, 1] of every block from the activated embedding [B, 256], in one product."""
+        films = [block.film for block in self.blocks()]
+        weight, bias = torch.cat([film.weight for film in films]), torch.cat([film.bias for film in films])
+        whole = F.linear(embedding, weight, bias + self.unmodulated)[:, :, None, None]
+        halves = [film.out_features // 2 for film in films for _ in range(2)]
+        parts = iter(torch.split(whole, halves, dim=1))
+        return zip(parts, parts, strict=True)
 
     def embed_time(self, timesteps: Tensor) -> Tensor:
         """int64 [B] timesteps as float [B, 256]."""
@@ -151,20 +181,20 @@ class EdgeUNet(Denoiser):
 
     def denoise(self, x: Tensor, time_embedding: Tensor, condition: Tensor) -> Tensor:
         """The prediction [B, C, H, W] for x [B, C, H, W], embedding [B, 256] and condition [B, D]."""
-        embedding = F.silu(time_embedding + self.condition(condition))
+        films = self.films(F.silu(time_embedding + self.condition(condition)))
         h = self.stem(F.pixel_unshuffle(x, self.patch))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+                h = block(h, *next(films))
             skips.append(h)
             if level < len(self.shrink):
                 h = self.shrink[level](h)
-        h = self.middle(h, embedding)
+        h = self.middle(h, *next(films))
         for level, blocks in enumerate(self.up):
             h = torch.cat([h, skips.pop()], dim=1)
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+                h = block(h, *next(films))
             if level < len(self.grow):
                 h = F.interpolate(self.grow[level](h), scale_factor=2.0, mode="nearest")
         return F.pixel_shuffle(self.out(F.relu(h)), self.patch)

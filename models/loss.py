@@ -5,11 +5,16 @@ loss = denoising_loss(network, diffusion, images, condition, weight_map)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from contract.schedule import Diffusion
 from models.denoiser import Denoiser
+
+Judge = Callable[[Tensor, Tensor], Tensor]
+"""From a predicted x0 [B, C, H, W] and how much of it can be known, 0 to 1 [B], to a loss."""
 
 MAX_WEIGHT = 20.0
 """Cap of 1 / (1 - alpha_bar), the v loss in terms of x0 (arXiv 2202.00512, section 4), infinite without noise."""
@@ -38,20 +43,28 @@ def denoising_loss(
     condition: Tensor,  # [B, D]
     weight_map: Tensor | None = None,  # [B, 1, H, W], mean about 1
     dropout: float = 0.1,
+    judge: Judge | None = None,
 ) -> Tensor:
-    """Mean weighted squared error at uniform timesteps; `dropout` of the conditions become the null condition."""
+    """Mean weighted squared error at uniform timesteps; `dropout` of the conditions become the null condition.
+
+    `judge` adds a loss of its own where x0 is predicted: alpha_bar of an image is known, and nothing of one without
+    its condition, whose labels the network can't know.
+    """
     batch = images.shape[0]
     timesteps = torch.randint(diffusion.timesteps, (batch,), device=images.device)
     noise = torch.randn(images.shape, device=images.device)  # drawn in order: channels-last takes three times as long
     noisy, target, weight = targets(diffusion, images, noise, timesteps)
+    certainty = torch.from_numpy(diffusion.alpha_bar()).to(images.device, images.dtype)[timesteps]
     if network.null_condition is not None and dropout > 0.0:
         dropped = torch.rand(batch, 1, device=images.device) < dropout
         condition = torch.where(dropped, network.null_condition.to(condition.dtype), condition)
-    error = (network(noisy, timesteps, condition).float() - target) ** 2
+        certainty = certainty * ~dropped[:, 0]
+    predicted = network(noisy, timesteps, condition).float()
+    error = (predicted - target) ** 2
     if weight_map is not None:
         error = error * weight_map
     loss: Tensor = (error.mean(dim=(1, 2, 3)) * weight).mean()
-    return loss
+    return loss if judge is None else loss + judge(predicted, certainty)
 
 
 def face_weights(

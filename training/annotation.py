@@ -49,7 +49,7 @@ class Targets:
     numbers: Tensor
     """float32 [N, M]: -1 to 1 over each number's range"""
     visible: Tensor
-    """bool [N, fields]: what the frame shows, in the schema's order"""
+    """bool [N, fields]: what the frame shows, in the schema's order; float32 where frames are weighted"""
     landmarks: Tensor
     """float32 [N, L, 2]"""
     names: tuple[str, ...]
@@ -75,6 +75,15 @@ class Targets:
             names if source.landmarks is not None else (),
         )
 
+    def to(self, device: torch.device) -> Targets:
+        """The same on a device."""
+        parts = ("classes", "numbers", "visible", "landmarks")
+        return replace(self, **{name: getattr(self, name).to(device) for name in parts})
+
+    def weighted(self, weights: Tensor) -> Targets:
+        """The same with a weight for each frame [N]: `visible` becomes float32, 0 where a frame hides a field."""
+        return replace(self, visible=self.visible * weights[:, None])
+
     def rows(self, chosen: Any) -> Targets:
         """The labels of some frames."""
         return replace(
@@ -88,25 +97,25 @@ class Targets:
 
 def augment(images: Tensor, targets: Targets, generator: torch.Generator) -> tuple[Tensor, Targets]:
     """Images [B, C, H, W] in [-1, 1] mirrored, moved, brightened, blurred and made noisy, with the labels of that."""
-    batch, size = images.shape[0], images.shape[-1]
-    u = torch.rand(batch, 4, generator=generator)
+    batch, size, device = images.shape[0], images.shape[-1], images.device
+    u = torch.rand(batch, 4, generator=generator, device=device)
     mirrored = u[:, 0] < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     reach = max(1, SHIFT * size // 64)
-    dx, dy = (int(torch.randint(-reach, reach + 1, (1,), generator=generator)) for _ in range(2))
+    dx, dy = (int(torch.randint(-reach, reach + 1, (1,), generator=generator, device=device)) for _ in range(2))
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     images = padded[:, :, reach - dy : reach - dy + size, reach - dx : reach - dx + size]
     share = (BLUR * (2.0 * u[:, 1] - 1.0).clamp(min=0.0))[:, None, None, None]  # half of them stay sharp
     images = images + share * (F.avg_pool2d(images, 3, 1, 1, count_include_pad=False) - images)
     images = (images + 1.0) * (1.0 + GAIN * (2.0 * u[:, 2] - 1.0))[:, None, None, None] - 1.0
-    noise = torch.randn(images.shape, generator=generator)
+    noise = torch.randn(images.shape, generator=generator, device=device)
     images = (images + (NOISE * u[:, 3])[:, None, None, None] * noise).clamp(-1.0, 1.0)
     return images, _moved(_mirror(targets, mirrored), dx / size, dy / size)
 
 
 def _mirror(targets: Targets, mirrored: Tensor) -> Targets:
     columns = number_fields(targets.schema)
-    sign = torch.ones(len(columns))
+    sign = targets.numbers.new_ones(len(columns))
     for name in MIRRORED_NUMBERS:
         if name in columns:
             sign[columns[name]] = -1.0
@@ -122,13 +131,15 @@ def _other_side(name: str) -> str:
 
 
 def _moved(targets: Targets, dx: float, dy: float) -> Targets:
-    return replace(targets, landmarks=targets.landmarks + torch.tensor([dx, dy]))
+    return replace(targets, landmarks=targets.landmarks + targets.landmarks.new_tensor([dx, dy]))
 
 
-def annotation_loss(network: Annotator, images: Tensor, targets: Targets) -> Tensor:
+def annotation_loss(network: Annotator, images: Tensor, targets: Targets, body: Tensor | None = None) -> Tensor:
     """Cross entropy of each visible class, robust error of each visible number and landmark, and a Laplace
-    likelihood from which only the expected errors learn, so that doubt doesn't buy a smaller error."""
-    logits, numbers, log_errors, landmarks, _ = (array.float() for array in network.read(images))
+    likelihood from which only the expected errors learn, so that doubt doesn't buy a smaller error.
+
+    `body` is what the network's body made of the images, where that is known already."""
+    logits, numbers, log_errors, landmarks, _ = (array.float() for array in network.read(images, body))
     shown = dict(zip(targets.schema.names, targets.visible.unbind(1), strict=True))
     total = logits.new_zeros(())
     for column, (name, slots) in enumerate(class_fields(targets.schema).items()):
@@ -140,12 +151,14 @@ def annotation_loss(network: Annotator, images: Tensor, targets: Targets) -> Ten
         doubt = (found - asked).abs().detach() * (-log_errors[:, column]).exp() + log_errors[:, column]
         total = total + _mean(4.0 * each + 0.1 * doubt, shown[name])
     if targets.names:
-        total = total + 4.0 * F.smooth_l1_loss(landmarks, targets.landmarks, beta=SMOOTH)
+        each = F.smooth_l1_loss(landmarks, targets.landmarks, beta=SMOOTH, reduction="none").mean(dim=(1, 2))
+        total = total + 4.0 * _mean(each, targets.visible.amax(dim=1))
     return total
 
 
 def _mean(each: Tensor, shown: Tensor) -> Tensor:
-    return (each * shown).sum() / shown.sum().clamp(min=1)
+    weights = shown.to(each.dtype)
+    return (each * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
 def scores(annotation: Annotation, targets: Targets) -> dict[str, Any]:

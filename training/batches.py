@@ -17,6 +17,11 @@ from training.data.cabin import LANDMARKS
 from training.data.cache import Cached
 
 
+def as_images(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Frames uint8 [N, H, W, C] as images float32 [N, C, H, W] in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
 class Batches:
     """Every frame once an epoch; batch `number` depends on nothing else, so that a run goes on anywhere."""
 
@@ -49,8 +54,7 @@ class Batches:
     def at(self, number: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images in [-1, 1] [B, C, H, W], conditions [B, D], and the weight map of the loss where there is one."""
         rows = self.rows(number)
-        frames = torch.from_numpy(self.source.frames[rows]).to(self.device)
-        images = (frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+        images = as_images(self.source.frames[rows]).to(self.device).contiguous(memory_format=torch.channels_last)
         condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
         if self.source.landmarks is None or not self.weights.any():
             return images, condition, None

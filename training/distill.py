@@ -22,6 +22,8 @@ from contract.arguments import Parser, integer
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
 from contract.schedule import trailing
+from models.annotator import TrainedAnnotator
+from models.annotator_file import read_annotator
 from models.archive import load_archive
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
 from training.data.cache import Cached
@@ -73,10 +75,17 @@ def teacher_of(checkpoint: Checkpoint, steps: int, guidance: float | None) -> Te
     return Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, scale)
 
 
-def distil(checkpoint: Checkpoint, settings: Round, source: Cached, folder: Path, guidance: float | None) -> Checkpoint:
+def distil(
+    checkpoint: Checkpoint,
+    settings: Round,
+    source: Cached,
+    folder: Path,
+    guidance: float | None,
+    critic: TrainedAnnotator | None = None,
+) -> Checkpoint:
     """One round, gone on with where it stopped: the student, written to the folder."""
     teacher = teacher_of(checkpoint, 2 * settings.steps, guidance)
-    distiller = Distiller(teacher, settings, source)
+    distiller = Distiller(teacher, settings, source, critic=critic)
     about: dict[str, Any] = {"settings": asdict(settings), "data": source.fingerprint, "teacher": checkpoint.sha256}
     about |= {"guidance": teacher.guidance}
     state = folder / STATE
@@ -115,7 +124,8 @@ def _student(checkpoint: Checkpoint, distiller: Distiller, about: Mapping[str, A
     lineage = {**before, "distilled": [*before.get("distilled", []), taught]}
     stored = {name: weight.half() for name, weight in distiller.averaged.items()}
     sampler = SamplerDefaults(timesteps, len(timesteps), 1.0)
-    return replace(checkpoint, weights=stored, sampler=sampler, lineage=lineage, sha256="")
+    config = distiller.network.config
+    return replace(checkpoint, config=config, weights=stored, sampler=sampler, lineage=lineage, sha256="")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -138,18 +148,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate (0.0003)")
     parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
     parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
+    parser.add_argument("--normalised", action="store_true", help="keep the normalisation that students do without")
+    parser.add_argument("--critic", type=Path, metavar="ANNOTATOR", help="annotator.pt that judges what is predicted")
+    parser.add_argument("--label-weight", type=float, default=0.02, help="weight of the labels it reads (0.02)")
+    parser.add_argument("--detail-weight", type=float, default=0.05, help="weight of its features (0.05)")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-
-    for flag, weight in (("--face-weight", args.face_weight), ("--eye-weight", args.eye_weight)):
+    weights = {name: getattr(args, name) for name in ("face_weight", "eye_weight", "label_weight", "detail_weight")}
+    for name, weight in weights.items():
         if not 0.0 <= weight <= 1000.0:
-            raise UsageError(f"{flag} {weight:g}: expected 0 to 1000")
-    weights = {"face_weight": args.face_weight, "eye_weight": args.eye_weight}
-    shared = Round(1, 1, args.batch, args.lr, seed=args.seed, **weights)
+            raise UsageError(f"--{name.replace('_', '-')} {weight:g}: expected 0 to 1000")
+    critic, _, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
+    if critic is None:
+        weights |= {"label_weight": 0.0, "detail_weight": 0.0}
+    shared = Round(1, 1, args.batch, args.lr, critic=sha256, fold=not args.normalised, seed=args.seed, **weights)
     plan = list(rounds(args.start, args.end, args.samples, shared))
     checkpoint = read_checkpoint(args.teacher)
     _check(checkpoint, args)
@@ -166,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint = _finished(path, checkpoint, settings)
             print(f"{path}: there already")
             continue
-        checkpoint = distil(checkpoint, settings, source, args.output, args.guidance)
+        checkpoint = distil(checkpoint, settings, source, args.output, args.guidance, critic)
         print(f"{path}: {settings.samples} images; export it with python -m export {path}")
     return 0
 

@@ -13,15 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from contract.errors import Refused
 from contract.schedule import Diffusion
+from models.annotator import TrainedAnnotator
 from models.denoiser import Denoiser
+from models.edge import EdgeUNet
 from models.networks import build
-from training.batches import Batches
+from training.batches import Batches, as_images
+from training.critic import Critic, Weights
 from training.data.cache import Cached
+from training.folding import fold
+
+FOLDED = 4096
+"""Frames that the folding of a normalisation is fitted to."""
 
 MAX_WEIGHT = 20.0
 """Cap of the loss weight 1 / (1 - alpha_bar), as in training."""
@@ -47,6 +55,14 @@ class Round:
     """Extra weight of the loss around the landmarks of the face."""
     eye_weight: float = 4.0
     """The same around the corners of the eyes."""
+    label_weight: float = 0.0
+    """Weight of the labels that a critic reads from the prediction."""
+    detail_weight: float = 0.0
+    """Weight of the distance in the critic's features."""
+    critic: str | None = None
+    """sha256 of the critic's file, where there is one."""
+    fold: bool = True
+    """Whether a student leaves the normalisation of an edge network out (`training.folding`)."""
     seed: int = 0
 
 
@@ -112,18 +128,37 @@ def _scales(alpha_bar: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 class Distiller:
     """Trains the student of one round; it begins with its teacher's weights."""
 
-    def __init__(self, teacher: Teacher, settings: Round, source: Cached, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        settings: Round,
+        source: Cached,
+        device: str = "cpu",
+        critic: TrainedAnnotator | None = None,
+    ) -> None:
         torch.manual_seed(settings.seed + settings.steps)
         self.settings, self.teacher = settings, teacher
         self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, settings.eye_weight, device)
+        self.network = self._begin(source)
         teacher.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = build(teacher.network.config)
-        self.network.load_state_dict(teacher.network.state_dict())
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = dict(self.network.named_parameters())
         self.averaged = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), settings.lr, (0.9, 0.99), fused=True)
+        weights = Weights(settings.label_weight, settings.detail_weight)
+        self.critic = Critic(critic, source, weights, device) if critic else None
         self.seen = 0
+
+    def _begin(self, source: Cached) -> Denoiser:
+        """The student before its first batch: its teacher, without normalisation where that is to be left out."""
+        network = self.teacher.network
+        if self.settings.fold and isinstance(network, EdgeUNet) and network.config.normalisation != "none":
+            rows = np.random.default_rng(self.settings.seed).permutation(len(source.frames))[:FOLDED]
+            images, condition = as_images(source.frames[rows]), torch.from_numpy(source.conditions[rows])
+            return fold(network, images, condition, self.teacher.diffusion, self.teacher.student_timesteps)
+        student = build(network.config)
+        student.load_state_dict(network.state_dict())
+        return student
 
     @property
     def total(self) -> int:
@@ -144,7 +179,8 @@ class Distiller:
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        images, condition, weight_map = self.batches.at(self.seen // s.batch)
+        number = self.seen // s.batch
+        images, condition, weight_map = self.batches.at(number)
         steps = self.teacher.student_timesteps
         index = torch.randint(len(steps), (len(images),))
         timesteps = torch.tensor(steps)[index]
@@ -159,13 +195,16 @@ class Distiller:
             error = error * weight_map
         weight = (1.0 / (1.0 - alpha_bar)).clamp(max=MAX_WEIGHT).to(images.device, images.dtype)
         loss = (error.mean(dim=(1, 2, 3)) * weight).mean()
+        if self.critic:  # the last prediction is the frame; what an earlier one leaves open the later ones decide
+            certainty = ((index + 1) / len(steps)).to(images.device)
+            loss = loss + self.critic(found.float(), target, self.batches.rows(number), certainty)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.seen += s.batch
-        number = self.seen / s.batch
-        decay = min(s.ema, (1.0 + number) / (10.0 + number))
+        done = self.seen / s.batch
+        decay = min(s.ema, (1.0 + done) / (10.0 + done))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.values()), list(self.weights.values()), 1.0 - decay)
         return float(loss.detach())

@@ -26,6 +26,7 @@ from contract.arguments import Parser
 from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
 from contract.schedule import trailing
+from models.annotator_file import read_annotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
 from training.data.source import read_source
@@ -94,6 +95,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--patch", type=int, default=default.patch, help="edge of the stem's patches (4)")
     parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
     parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
+    parser.add_argument("--critic", type=Path, metavar="ANNOTATOR", help="annotator.pt that judges what is predicted")
+    parser.add_argument("--label-weight", type=float, default=0.02, help="weight of the labels it reads (0.02)")
+    parser.add_argument("--detail-weight", type=float, default=0.05, help="weight of its features (0.05)")
     parser.add_argument("--init-from", type=Path, metavar="CKPT", help="begin with this checkpoint's EMA weights")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--save-every", type=int, default=50_000, help="images between two saves (50000)")
@@ -113,7 +117,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace, critic: str | None) -> Settings:
     checks = {
         "--samples": (args.samples, 1, 10**10),
         "--batch": (args.batch, 1, 65_536),
@@ -122,23 +126,27 @@ def _settings(args: argparse.Namespace) -> Settings:
         "--cooldown": (args.cooldown, 0.0, 1.0),
         "--face-weight": (args.face_weight, 0.0, 1000.0),
         "--eye-weight": (args.eye_weight, 0.0, 1000.0),
+        "--label-weight": (args.label_weight, 0.0, 1000.0),
+        "--detail-weight": (args.detail_weight, 0.0, 1000.0),
         "--save-every": (args.save_every, 1, 10**10),
         "--seed": (args.seed, 0, 2**63 - 1),
     }
     for flag, (value, low, high) in checks.items():
         if not low <= value <= high:
             raise UsageError(f"{flag} {value}: expected {low:g} to {high:g}")
+    judged = {"label_weight": args.label_weight, "detail_weight": args.detail_weight, "critic": critic}
     return Settings(
         tuple(args.widths), args.patch, args.samples, args.batch, args.lr, args.warmup, args.cooldown,
-        face_weight=args.face_weight, eye_weight=args.eye_weight, seed=args.seed,
+        face_weight=args.face_weight, eye_weight=args.eye_weight, seed=args.seed, **(judged if critic else {}),
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = _settings(args)
+    critic, _, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
+    settings = _settings(args, sha256)
     source = read_source(args.data, args.schema)
     try:
-        trainer = Trainer(settings, source, _device(args.device))
+        trainer = Trainer(settings, source, _device(args.device), critic)
     except Refused as error:
         raise UsageError(str(error)) from error
     state = args.output / STATE

@@ -19,22 +19,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from contract.arguments import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, run_command
 from contract.files import write_whole
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
+from models.annotator_file import write_annotator
 from models.archive import load_archive
 from models.checkpoint import read_checkpoint, write_checkpoint
 from training.annotation import Targets, annotation_loss, augment, calibrate, scores
+from training.batches import as_images
 from training.data.cabin import LANDMARKS
 from training.data.cache import Cached
 from training.data.source import read_source
 from training.loop import learn
 
-FORMAT = "dms-edge/annotator@1"
 RESULT, STATE, LOG = "annotator.pt", "state.pt", "log.jsonl"
 SAVE_EVERY = 40_960
 """Images between two saves of the state."""
@@ -53,18 +53,24 @@ class Settings:
     widths: tuple[int, ...] = (32, 64, 96)
     blocks: int = 2
     seed: int = 0
+    begun: str | None = None
+    """sha256 of the file whose annotator the run begins with, where it doesn't begin anew."""
 
 
 class AnnotatorTrainer:
     """Draws batches from a source in memory and improves an annotator on them."""
 
-    def __init__(self, settings: Settings, source: Cached) -> None:
+    def __init__(self, settings: Settings, source: Cached, begun: TrainedAnnotator | None = None) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.source = settings, source
         self.targets = Targets.of(source, LANDMARKS)
         size, channels = source.frames.shape[1], source.frames.shape[3]
         config = AnnotatorConfig(channels, size, settings.widths, settings.blocks, landmarks=self.targets.names)
         self.network = Annotator(AnnotatorConfig.from_dict(config.to_dict()), source.schema)
+        if begun:
+            if begun.config != self.network.config:
+                raise Refused(f"--init-from: an annotator {begun.config.to_dict()}; this run trains {config.to_dict()}")
+            self.network.load_state_dict(begun.network(source.schema).state_dict())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = {name: value.clone() for name, value in self.network.state_dict().items()}
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
@@ -151,29 +157,6 @@ class AnnotatorTrainer:
         self.seen = content["seen"]
 
 
-def as_images(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Frames uint8 [N, H, W, C] as images float32 [N, C, H, W] in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def write_annotator(path: Path, annotator: TrainedAnnotator, schema: Schema) -> None:
-    """Write an annotator by itself, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "schema": schema.to_dict(), "annotator": annotator.to_dict()}, buffer)
-    write_whole(path, buffer.getvalue())
-
-
-def read_annotator(path: Path) -> tuple[TrainedAnnotator, Schema]:
-    """Read what `write_annotator` wrote; Refused for anything else."""
-    content, _ = load_archive(path)
-    if not isinstance(content, dict) or set(content) != {"format", "schema", "annotator"}:
-        raise Refused(f"{path}: no annotator; train one with python -m training.train_annotator")
-    if content["format"] != FORMAT:
-        raise Refused(f"{path}: format {str(content['format'])[:60]!r}, this software reads {FORMAT}")
-    schema = Schema.from_dict(content["schema"])
-    return TrainedAnnotator.from_dict(content["annotator"], schema), schema
-
-
 def give(annotator: TrainedAnnotator, schema: Schema, path: Path) -> None:
     """Write a checkpoint again with this annotator; Refused where its schema is another."""
     checkpoint = read_checkpoint(path)
@@ -198,6 +181,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=integer(2, 4096), default=default.batch)
     parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate (0.002)")
     parser.add_argument("--widths", type=int, nargs="+", default=list(default.widths), help="channels, finest first")
+    parser.add_argument("--init-from", type=Path, metavar="CKPT", help="begin with the annotator that this one carries")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed)
     parser.add_argument("--json", action="store_true", help="report for machines")
@@ -207,9 +191,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     for path in args.into:
         read_checkpoint(path)  # refused before an hour of training, not after
+    begun = read_checkpoint(args.init_from) if args.init_from else None
+    if begun and not begun.annotator:
+        raise Refused(f"{args.init_from}: carries no annotator; leave --init-from out to begin anew")
     settings = Settings(args.samples, args.batch, args.lr, widths=tuple(args.widths), seed=args.seed)
+    if begun:
+        settings = replace(settings, begun=begun.sha256)
     held_out = read_source(args.held_out, args.schema)
-    trainer = AnnotatorTrainer(settings, read_source(args.data, args.schema))
+    trainer = AnnotatorTrainer(settings, read_source(args.data, args.schema), begun.annotator if begun else None)
     if held_out.schema != trainer.source.schema or held_out.frames.shape[1:] != trainer.source.frames.shape[1:]:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
     args.output.mkdir(parents=True, exist_ok=True)

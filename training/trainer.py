@@ -23,11 +23,13 @@ from torch import Tensor
 from contract.errors import Refused
 from contract.files import write_whole
 from contract.schedule import Diffusion
+from models.annotator import TrainedAnnotator
 from models.checkpoint import Checkpoint, SamplerDefaults
 from models.edge import EdgeConfig
-from models.loss import denoising_loss
+from models.loss import Judge, denoising_loss
 from models.networks import build
 from training.batches import Batches
+from training.critic import Critic, Weights
 from training.data.cache import Cached
 
 
@@ -50,6 +52,12 @@ class Settings:
     """Extra weight of the loss around the landmarks of the face; 0 weighs all pixels alike."""
     eye_weight: float = 4.0
     """The same around the corners of the eyes: gaze and lids are a few pixels that carry half of the labels."""
+    label_weight: float = 0.0
+    """Weight of the labels that a critic reads from the prediction."""
+    detail_weight: float = 0.0
+    """Weight of the distance in the critic's features."""
+    critic: str | None = None
+    """sha256 of the critic's file, where there is one."""
     ema: float = 0.9995
     """Decay of the averaged weights a step, reached gradually."""
     guidance: float = 2.0
@@ -62,7 +70,9 @@ class Settings:
 class Trainer:
     """Draws batches from a source in memory and improves a network on them."""
 
-    def __init__(self, settings: Settings, source: Cached, device: str = "cpu") -> None:
+    def __init__(
+        self, settings: Settings, source: Cached, device: str = "cpu", critic: TrainedAnnotator | None = None
+    ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.source, self.device = settings, source, torch.device(device)
         self.diffusion = Diffusion(1000, "cosine-zero", "x0")
@@ -77,6 +87,8 @@ class Trainer:
             self.network.parameters(), settings.lr, (0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, settings.eye_weight, device)
+        weights = Weights(settings.label_weight, settings.detail_weight)
+        self.critic = Critic(critic, source, weights, device) if critic else None
         self.seen = 0
         self.history: Mapping[str, Any] = {}
 
@@ -114,9 +126,14 @@ class Trainer:
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        images, condition, weight_map = self.batches.at(self.seen // s.batch)
+        number = self.seen // s.batch
+        images, condition, weight_map = self.batches.at(number)
+        judge: Judge | None = None
+        if self.critic:
+            critic, rows = self.critic, self.batches.rows(number)
+            judge = lambda predicted, certainty: critic(predicted, images, rows, certainty)  # noqa: E731
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = denoising_loss(self.network, self.diffusion, images, condition, weight_map, s.dropout)
+            loss = denoising_loss(self.network, self.diffusion, images, condition, weight_map, s.dropout, judge)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()

@@ -11,14 +11,16 @@ import torch
 from contract.annotation import class_fields, number_fields
 from contract.schemas import CABIN
 from models.annotator import Annotator, AnnotatorConfig
+from models.annotator_file import read_annotator
 from models.checkpoint import read_checkpoint, write_checkpoint
 from tests.tiny_checkpoint import tiny_edge_checkpoint
 from tests.training.sources import grey_source
 from training import train_annotator
 from training.annotation import Targets, augment, calibrate
+from training.batches import as_images
 from training.data.cabin import LANDMARKS
 from training.data.cache import Cached
-from training.train_annotator import AnnotatorTrainer, Settings, as_images, read_annotator
+from training.train_annotator import AnnotatorTrainer, Settings
 
 TINY = Settings(samples=128 * 60, batch=64, widths=(32,), seed=1)
 
@@ -102,7 +104,7 @@ def test_the_command_trains_goes_on_and_gives(
     command = ["data", "--held-out", "other", "-o", str(out), "--samples", "64", "--batch", "16", "--widths", "32"]
     assert train_annotator.main([*command, "--into", str(tmp_path / "ckpt.pt")]) == 0
     assert "held-out frames" in capsys.readouterr().out
-    annotator, schema = read_annotator(out / "annotator.pt")
+    annotator, schema, _ = read_annotator(out / "annotator.pt")
     assert schema == CABIN and annotator.held_out["samples"] == 64
     inside = read_checkpoint(tmp_path / "ckpt.pt").annotator
     assert inside is not None and inside.held_out == annotator.held_out
