@@ -61,10 +61,18 @@ def scaled(count: int, manifest: Manifest) -> int:
 
 
 def calibrate(model: onnx.ModelProto, manifest: Manifest) -> dict[str, Range]:
-    """Range of every convolution's input and output by its name, over full trajectories."""
+    """Range of every convolution's input and output by its name, over full trajectories.
+
+    Where the last one writes the predicted image as it is, it may saturate at what the sampler clips anyway: its
+    levels are then those of a frame.
+    """
     trajectories = starts(manifest, scaled(CONDITIONS, manifest))
     with progress("calibrate", len(trajectories.noise)) as advance:
-        return ranges(model, lambda watched: (values for _, _, values in walk(watched, trajectories, advance)))
+        found = ranges(model, lambda watched: (values for _, _, values in walk(watched, trajectories, advance)))
+    sampler, last = manifest.sampler, convolutions(model.graph)[-1].name
+    if sampler.clip and sampler.prediction == "x0" and sampler.guidance == 1.0:
+        found[last] = found[last]._replace(output=(-1.0, 1.0))
+    return found
 
 
 def ranges(model: onnx.ModelProto, run: Callable[[onnx.ModelProto], Iterable[Sequence[Any]]]) -> dict[str, Range]:

@@ -80,12 +80,17 @@ def _int8(model: Any, manifest: Manifest) -> list[StepGraph]:
             " too few for it to be faster; leave int8 out of --precision; nothing was written"
         )
     count = calibration.scaled(calibration.CONDITIONS, manifest)
-    extra = {
-        "calibration": {"conditions": count, "seed": calibration.SEED},
-        "sensitivity": found,
-        "float_convolutions": [c.name for c in surgery.convolutions(model.graph) if c.name not in set(names)],
-    }
+    inner = [name for name in names if name in sensitivity.body(model)]  # in fp16 the two at the image cost nothing
     own = surgery.save(quantize(model, ranges, names, ONNXRUNTIME))
-    trt = surgery.save(quantize(half(model), ranges, names, TENSORRT))
+    trt = surgery.save(quantize(half(model), ranges, inner, TENSORRT))
+
+    def extra(quantized: list[str]) -> dict[str, Any]:
+        floats = [c.name for c in surgery.convolutions(model.graph) if c.name not in quantized]
+        calibrated = {"conditions": count, "seed": calibration.SEED}
+        return {"calibration": calibrated, "sensitivity": found, "float_convolutions": floats}
+
     first, last = NAMES["int8"]
-    return [StepGraph(first, own, "int8", extra), StepGraph(last, trt, "int8", {"for": "tensorrt", **extra})]
+    return [
+        StepGraph(first, own, "int8", extra(names)),
+        StepGraph(last, trt, "int8", {"for": "tensorrt", **extra(inner)}),
+    ]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from export.surgery import add_constant, constants, convolutions, copy_of, replace_nodes
+from export.surgery import add_constant, constants, copy_of, image_path, replace_nodes
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -29,7 +29,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     typed = copy_of(model)
     graph = typed.graph
     floats = _tensors_of(graph, FLOAT)
-    path = _image_path(graph)
+    path = [node for node in image_path(graph) if node.op_type not in EXACT]
     halves = {name for node in path for name in node.output if name in floats}
     casts = _Casts(graph)
     inside = {id(node) for node in path}
@@ -64,22 +64,6 @@ class _Casts:
             else:
                 nodes.append(helper.make_node("Cast", [name], [cast], name=cast, to=kind))
         return cast
-
-
-def _image_path(graph: onnx.GraphProto) -> list[NodeProto]:
-    """The nodes between the first and the last convolution, both included, but for the exact ones."""
-    every = convolutions(graph)
-    behind, reached = [], {every[0].output[0]}
-    for node in graph.node:
-        if node is every[0] or reached.intersection(node.input):
-            reached.update(node.output)
-            behind.append(node)
-    path, needed = [], {every[-1].output[0]}
-    for node in reversed(behind):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            path.append(node)
-    return [node for node in path if node.op_type not in EXACT]
 
 
 def _tensors_of(graph: onnx.GraphProto, kind: int) -> set[str]:

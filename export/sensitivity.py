@@ -39,14 +39,14 @@ EQUAL_DB = 100.0
 
 
 def body(model: onnx.ModelProto) -> list[str]:
-    """The convolutions that may be quantized: all but the first and the last, at the image."""
+    """All convolutions but the first and the last, at the image."""
     return [convolution.name for convolution in convolutions(model.graph)][1:-1]
 
 
 def sweep(model: onnx.ModelProto, ranges: Mapping[str, Range], manifest: Manifest) -> dict[str, float]:
-    """PSNR in dB of the final images with this one convolution of the body in int8, by its name."""
+    """PSNR in dB of the final images with this one convolution in int8, by its name."""
     trajectories = starts(manifest, scaled(CONDITIONS, manifest))
-    names, found = body(model), {}
+    names, found = [convolution.name for convolution in convolutions(model.graph)], {}
     with progress("sensitivity", len(trajectories.noise) * (1 + len(names))) as advance:
         expected = final_images(model, trajectories, advance)
         for name in names:

@@ -8,6 +8,7 @@ A graph has its nodes in topological order before and after every move.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def convolutions(graph: onnx.GraphProto) -> list[NodeProto]:
     return [node for node in graph.node if node.op_type == "Conv"]
 
 
+def image_path(graph: onnx.GraphProto) -> list[NodeProto]:
+    """The nodes between the first and the last convolution, both included, in their order."""
+    every = convolutions(graph)
+    behind, reached = [], {every[0].output[0]}
+    for node in graph.node:
+        if node is every[0] or reached.intersection(node.input):
+            reached.update(node.output)
+            behind.append(node)
+    return needed(behind, {every[-1].output[0]})
+
+
 def activated(graph: onnx.GraphProto, convolution: NodeProto) -> str:
     """The tensor that a convolution ends in: behind its ReLU where that alone reads it, else its own output."""
     readers = [node for node in graph.node if convolution.output[0] in node.input]
@@ -71,6 +83,16 @@ def replace_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
     """Give the graph these nodes instead of its own."""
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def needed(nodes: Sequence[NodeProto], outputs: Collection[str]) -> list[NodeProto]:
+    """The nodes that the outputs depend on, in their order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def prune(graph: onnx.GraphProto) -> None:

@@ -22,7 +22,7 @@ from contract.errors import ParityError, Unavailable
 from runtime.annotator import Annotator
 from runtime.backend import Backend, Request, open_backend
 from runtime.noise import initial_noises, open_fields
-from runtime.onnx_backend import open_cpu
+from runtime.onnx_cpu import open_cpu
 from runtime.replay import GATES, METRICS, Reference, read_reference
 
 __all__ = [

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from runtime import engines, onnx_backend, onnx_cuda, trt_backend
+from runtime import engines, onnx_backend, onnx_cpu, onnx_cuda, trt_backend
 
 AUTO = "auto"
 
@@ -100,7 +100,7 @@ def _open_cuda(folder: Path, manifest: Manifest, files: Sequence[str], request: 
 
 
 def _open_cpu(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
-    return onnx_backend.open_cpu(folder, manifest, files[0]), files[0]
+    return onnx_cpu.open_cpu(folder, manifest, files[0]), files[0]
 
 
 EXPORT, EXPORT_TRT = "python -m export CHECKPOINT.pt", "python -m export.trt BUNDLE"
@@ -108,7 +108,7 @@ EXPORT, EXPORT_TRT = "python -m export CHECKPOINT.pt", "python -m export.trt BUN
 BACKENDS = {
     "trt": Row(trt_backend.check_ready, engines.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT),
     "cuda": Row(onnx_cuda.check_cuda, onnx_backend.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
-    "cpu": Row(onnx_backend.check_cpu, onnx_backend.find, _open_cpu, ("fp32", "int8", "fp16"), 8, EXPORT),
+    "cpu": Row(onnx_cpu.check_cpu, onnx_backend.find, _open_cpu, ("fp32", "int8", "fp16"), 8, EXPORT),
 }
 """Every backend, in the order in which `auto` tries them. On a CPU `auto` prefers fp32: fp16 is emulated there,
 and int8 is for those who ask for it."""

@@ -1,6 +1,6 @@
-"""The step graph in ONNX Runtime on the CPU, and what its CUDA provider shares with it.
+"""The step graph in ONNX Runtime: what its CPU and its CUDA provider share.
 
-    backend = open_cpu(Path("bundle"), manifest, "step.fp32.onnx")
+    backend = OnnxBackend(onnxruntime, Path("bundle"), manifest, "step.fp32.onnx", CPU, "cpu")
     frames = backend.sample(noise, condition)          # uint8 [B, H, W, C]
 
 onnxruntime is imported when a backend is opened, since it may not be there.
@@ -41,16 +41,6 @@ def find(manifest: Manifest, precision: str) -> list[str]:
         if own and entry.precision == precision:
             found.append(name)
     return found
-
-
-def check_cpu() -> None:
-    """Unavailable without onnxruntime."""
-    import_onnxruntime("cpu")
-
-
-def open_cpu(folder: Path, manifest: Manifest, file: str) -> OnnxBackend:
-    """Open a step graph on the CPU; Unavailable without onnxruntime, Refused where the file isn't what it should be."""
-    return OnnxBackend(import_onnxruntime("cpu"), folder, manifest, file, CPU, "cpu")
 
 
 class OnnxBackend:
@@ -97,6 +87,9 @@ class OnnxBackend:
         return new_session(self._ort, content, provider)
 
     def _sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
+        return self._loop(self._session, x, condition)
+
+    def _loop(self, session: Any, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
         value, device, image = self._ort.OrtValue, self._where, self._image
         # Two buffers take turns as x and x_next, so that no step allocates or leaves the device.
         current = value.ortvalue_from_numpy(x, device, 0)
@@ -104,14 +97,14 @@ class OnnxBackend:
         frame = value.ortvalue_from_shape_and_type(
             [len(x), image.height, image.width, image.channels], np.uint8, device, 0
         )
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         binding.bind_ortvalue_input("condition", value.ortvalue_from_numpy(condition, device, 0))
         binding.bind_ortvalue_output("frame", frame)
         for step in self._step_values:
             binding.bind_ortvalue_input("step", step)
             binding.bind_ortvalue_input("x", current)
             binding.bind_ortvalue_output("x_next", following)
-            self._session.run_with_iobinding(binding, self._run_options)
+            session.run_with_iobinding(binding, self._run_options)
             current, following = following, current
         return frame.numpy()
 
@@ -175,9 +168,14 @@ def new_session(
     provider: str,
     options: dict[str, str] | None = None,
     config: Mapping[str, str] | None = None,
+    threads: int = 0,
 ) -> Any:
-    """A session on one provider; the provider's options and the session's config as ONNX Runtime names them."""
+    """A session on one provider; the provider's options and the session's config as ONNX Runtime names them.
+
+    `threads` work on one call of it; 0 leaves their number to ONNX Runtime.
+    """
     settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads
     settings.log_severity_level = FATAL
     for key, value in (config or {}).items():
         settings.add_session_config_entry(key, value)

@@ -167,9 +167,11 @@ def test_a_quantized_convolution_is_what_the_formula_says(scheme: object, biased
 def test_int8_for_onnxruntime_is_fused(calm_bundle: Path, tmp_path: Path) -> None:
     entry = read_manifest(calm_bundle).files["step.int8.onnx"]
     kinds = _kinds(_model(calm_bundle, "step.int8.onnx"), tmp_path / "optimized.onnx")
-    assert len(entry.extra["sensitivity"]) == 14 and entry.extra["float_convolutions"] == ["stem", "out"]
-    assert sum(kind == "QLinearConv" for kind in kinds) == 14
-    assert sum(kind in ("Conv", "FusedConv") for kind in kinds) == 2
+    assert len(entry.extra["sensitivity"]) == 16 and not entry.extra["float_convolutions"]
+    assert sum(kind == "QLinearConv" for kind in kinds) == 16
+    assert not any(kind in ("Conv", "FusedConv") for kind in kinds)
+    ends = read_manifest(calm_bundle).files["step.int8-trt.onnx"].extra["float_convolutions"]
+    assert ends == ["stem", "out"], "which TensorRT keeps in fp16"
     plain = [node.op_type for node in _model(calm_bundle, "step.fp32.onnx").graph.node]
     assert kinds.count("Relu") < plain.count("Relu") / 2, "a ReLU in front of int8 is its zero point"
 
@@ -273,7 +275,7 @@ def test_a_network_that_int8_ruins_gets_none(tmp_path: Path, capsys: pytest.Capt
     write_checkpoint(tmp_path / "wild.pt", tiny_edge_checkpoint())
     assert main([str(tmp_path / "wild.pt"), "-o", str(tmp_path / "b"), "--precision", "fp32", "int8"]) == 1
     error = capsys.readouterr().err
-    assert "int8: only 0 of 14 convolutions" in error and error.count("\n") == 1
+    assert "int8: only 0 of 16 convolutions" in error and error.count("\n") == 1
     assert os.listdir(tmp_path) == ["wild.pt"]
 
 

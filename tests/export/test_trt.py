@@ -182,7 +182,7 @@ def test_a_refused_graph_is_told_by_its_node(
     calm_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = _copy(calm_bundle, tmp_path / "b")
-    content = (folder / "step.int8.onnx").read_bytes()  # ONNX Runtime's form: its biases are int32
+    content = (folder / "step.int8.onnx").read_bytes()  # ONNX Runtime's form: uint8 with a zero point, int32 biases
     (folder / "step.int8-trt.onnx").write_bytes(content)
     manifest = read_manifest(folder)
     entry = FileEntry(hashlib.sha256(content).hexdigest(), "int8", {"for": "tensorrt"})
@@ -190,8 +190,8 @@ def test_a_refused_graph_is_told_by_its_node(
     before = _content(folder)
     assert main([str(folder), *RTX, "--precision", "fp16", "int8", "--target", "sm86"]) == 1
     error = capsys.readouterr().err
-    assert "parser refuses node network.down.0.0.conv0.bias.dequantized (DequantizeLinear)" in error
-    assert "Int32" in error and error.count("\n") == 1
+    assert "parser refuses node pixel_unshuffle.quantized (QuantizeLinear)" in error
+    assert "asymmetric" in error and error.count("\n") == 1
     assert _content(folder) == before and os.listdir(tmp_path) == ["b"]
 
 
