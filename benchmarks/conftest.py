@@ -1,32 +1,190 @@
-"""One bundle of the shipped checkpoint for all benchmarks, and the machine in the header."""
+"""One measured run for all checks, and the machine in the header."""
 
 from __future__ import annotations
 
+import json
 import os
-import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from export.__main__ import main as export
+from benchmarks.document import document_seconds
+from benchmarks.exports import prepare
+from benchmarks.layers import operator_seconds, read_layers
+from benchmarks.machine import energy_meter, machine
+from benchmarks.page import write_page
+from benchmarks.peak import matrix_product_rates
+from benchmarks.setting import ROOT, Setting
+from benchmarks.summary import ASKED, ratios, regressions, speed, table
+from benchmarks.to_disk import draw_only, to_disk
+from contract.bundle import read_manifest
+from contract.files import write_whole
+from runtime import Generator
 
-ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build/benchmarks"
+BASELINE = ROOT / "benchmarks/baseline.json"
+
+PROCESSES = 3
+COLD = ("ours fp32", "ours int8", "torch eager", "diffusers plain ONNX", "openvino int8")
+
+DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 256, 16, 3
+DOCUMENT_BATCH = 8
+SHARE_BATCH = 32
+"""Frames of a batch at which the network's share of the machine's peak is told."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-baseline", action="store_true", help="take this run's ratios as the ones to hold")
 
 
 def pytest_report_header() -> str:
-    """What the figures were measured on."""
-    names = [line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.machine()}"
+    """What the figures are measured on."""
+    about = machine()
+    return f"{about['cpu']}, {about['cores']} cores, {about['architecture']}"
 
 
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long runs are left out unless they are asked for."""
+    if "soak" not in config.getoption("-m"):
+        long = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`checkpoints/cabin64.pt` exported in fp32 and int8."""
-    folder = tmp_path_factory.mktemp("bench") / "bundle"
-    assert export([str(ROOT / "checkpoints/cabin64.pt"), "-o", str(folder), "--precision", "fp32", "int8"]) == 0
-    return folder
+def setting() -> Setting:
+    """The shipped student and its teacher, exported anew."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    return prepare(FOLDER)
+
+
+@pytest.fixture(scope="session")
+def bundle(setting: Setting) -> Path:
+    return Path(setting.bundle)
+
+
+@pytest.fixture(scope="session")
+def summary(setting: Setting, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Everything that is measured; written to `summary.json` and `index.html` also where a check fails."""
+    found = measure(setting)
+    write_whole(FOLDER / "summary.json", json.dumps(found, indent=1).encode() + b"\n")
+    page = write_page(FOLDER, found)
+    if request.config.getoption("--renew-baseline"):
+        kept = {name: round(ratio["value"], 4) for name, ratio in found["ratios"].items()}
+        write_whole(BASELINE, json.dumps({"cpu": found["machine"]["cpu"], "ratios": kept}, indent=1).encode() + b"\n")
+    yield found
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        for name, ratio in found["ratios"].items():
+            asked = "" if ratio["asked"] is None else f" (asked: {ratio['asked']:g})"
+            reporter.write_line(f"{name}: {ratio['value']:.3g}{asked}")
+        reporter.write_line(f"look at {page}")
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """The table of contenders, and what is measured beside it."""
+    manifest = read_manifest(setting.bundle)
+    about, (_, energy) = machine(), energy_meter()
+    rates = [matrix_product_rates()]
+    cold = {name: _child("cold", name) for name in COLD}
+    rows = table([_interleaved(number) for number in range(PROCESSES)], cold, manifest.sampler.steps)
+    rates.append(matrix_product_rates())
+    peak = {name: max(rate[name] for rate in rates) for name in rates[0]}
+    found = ratios(rows) | _disk(Path(setting.bundle)) | _document(setting, rows) | _share(setting, rows, peak)
+    return {
+        "machine": about | {"energy": energy},
+        "rows": rows,
+        "ratios": {name: found[name] | {"asked": ASKED[name]} for name in ASKED if name in found},
+        "not_measured": {name: f"needs what this machine lacks ({about['gpu_reason']})" for name in ("cuda", "trt")},
+        "matrix_product_flops": peak,
+        "cold": cold,
+        "steps": _steps(setting),
+        "operators": {
+            precision: operator_seconds(Path(setting.bundle) / f"step.{precision}.onnx", manifest, 8)
+            for precision in ("fp32", "int8")
+        },
+        "soak": None,
+    }
+
+
+def regressed(found: dict[str, Any]) -> list[str]:
+    """What falls behind the baseline that is kept."""
+    baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    return regressions(found["ratios"], baseline, found["machine"]["cpu"])
+
+
+def _interleaved(number: int) -> list[dict[str, Any]]:
+    output = FOLDER / f"process-{number}.json"
+    command = [sys.executable, "-m", "benchmarks.interleaved", str(FOLDER / "setting.json"), str(output)]
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(FOLDER / "inductor"), "TORCHINDUCTOR_FX_GRAPH_CACHE": "1"}
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | cache, stdout=subprocess.DEVNULL)
+    return list(json.loads(output.read_text()))
+
+
+def _child(module: str, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(FOLDER / "setting.json"), *arguments]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return dict(json.loads(said.strip().splitlines()[-1]))
+
+
+def _disk(bundle: Path) -> dict[str, dict[str, Any]]:
+    """Rounds take turns; the medians' ratio."""
+    seconds: dict[str, list[float]] = {"network": [], "off": [], "fp32": []}
+    for number in range(DISK_ROUNDS):
+        seconds["network"].append(draw_only(bundle, DISK_FRAMES, DISK_BATCH, "fp32"))
+        for annotator in ("off", "fp32"):
+            folder = FOLDER / f"frames-{annotator}-{number}"
+            seconds[annotator].append(to_disk(bundle, folder, DISK_FRAMES, DISK_BATCH, "fp32", annotator))
+            shutil.rmtree(folder)
+    alone, off, annotated = (sorted(taken)[DISK_ROUNDS // 2] for taken in seconds.values())
+    about = {"batch": DISK_BATCH, "frames": DISK_FRAMES, "precision": "fp32"}
+    return {
+        "generate_to_disk_over_network_only": {"value": alone / off, **about},
+        "generate_to_disk_annotated_over_network_only": {"value": alone / annotated, **about},
+    }
+
+
+def _document(setting: Setting, rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The student at the runtime's default precision on a CPU, fp32, over the document's loop, extrapolated."""
+    ours = speed(rows, "ours fp32")[DOCUMENT_BATCH]
+    found = {}
+    for suffix, guided in (("", True), ("_unguided", False)):
+        theirs = DOCUMENT_BATCH / document_seconds(setting, DOCUMENT_BATCH, guided)
+        about = {"batch": DOCUMENT_BATCH, "extrapolated": True, "document_frames_per_second": theirs}
+        found[f"default_over_document_ddpm1000{suffix}"] = {"value": ours / theirs, **about}
+    return found
+
+
+def _share(setting: Setting, rows: list[dict[str, Any]], peak: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """FLOP/s of the convolutions and matrix products over the time of whole frames, noise included."""
+    layers = read_layers(Path(setting.bundle) / "step.fp32.onnx", SHARE_BATCH)
+    operations = sum(layer.operations for layer in layers if layer.kind in ("Conv", "Gemm")) / SHARE_BATCH
+    steps = read_manifest(setting.bundle).sampler.steps
+    reached = speed(rows, "ours fp32")[SHARE_BATCH] * steps * operations
+    best = max(peak, key=lambda name: peak[name])
+    about = {"flops": reached, "peak_flops": peak[best], "peak_library": best, "batch": SHARE_BATCH}
+    return {"fp32_share_of_peak": {"value": reached / peak[best], **about}}
+
+
+def _steps(setting: Setting) -> list[dict[str, Any]]:
+    """Frames a second of the teacher, unguided and in fp32, by number of steps, and of the student."""
+    bundles = [("teacher", count, path) for count, path in setting.steps.items()]
+    bundles.append(("student", read_manifest(setting.bundle).sampler.steps, setting.bundle))
+    frames, found = 32, []
+    for name, count, path in bundles:
+        seconds = draw_only(Path(path), frames, 8, "fp32")
+        found.append({"name": name, "steps": count, "frames_per_second": frames / seconds})
+    return found
+
+
+@pytest.fixture(scope="session")
+def fast(bundle: Path) -> Iterator[Generator]:
+    """The runtime, opened for batches of 8 in fp32."""
+    with Generator.open(bundle, backend="cpu", precision="fp32", batch=8, annotator="off") as generator:
+        yield generator

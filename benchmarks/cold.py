@@ -1,0 +1,60 @@
+"""A contender in a process of its own: what it takes to begin, and how much memory it holds.
+
+python -m benchmarks.cold SETTING.json "ours int8"         # one line of JSON
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+STARTED = time.perf_counter()
+
+
+def resident() -> int:
+    """Bytes of physical memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    source, name = sys.argv[1:] if argv is None else argv
+    empty = resident()
+    import numpy as np
+
+    from benchmarks.contenders import CONTENDERS
+    from benchmarks.setting import Setting
+
+    setting = Setting.from_dict(json.loads(Path(source).read_text()))
+    contender, batch = CONTENDERS[name], 8
+    opening = time.perf_counter()
+    with contender.open(setting, batch) as draw:
+        opened = time.perf_counter()
+        held = resident()
+        draw(np.zeros((batch, _width(setting)), np.float32), 0)
+        drawn = time.perf_counter()
+        found: dict[str, Any] = {
+            "name": name,
+            "import_s": opening - STARTED,
+            "load_s": opened - opening,
+            "first_batch_s": drawn - opened,
+            "opened_mib": (held - empty) / 2**20,
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+    print(json.dumps(found))
+    return 0
+
+
+def _width(setting: Any) -> int:
+    from contract.bundle import read_manifest
+
+    return read_manifest(setting.bundle).schema.width
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,51 @@
+"""The source document's own way of drawing: every one of 1000 ancestral steps, in eager PyTorch.
+
+seconds = document_seconds(setting, batch=8, guided=True)      # extrapolated from TIMED steps
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from benchmarks.setting import Setting
+from contract.schedule import ddim_coefficients
+from models.checkpoint import read_checkpoint
+from models.diffusion import predict, to_frames
+
+TIMED, WARM = 20, 3
+"""Of the steps, which all take the same time."""
+
+
+def document_seconds(setting: Setting, batch: int, guided: bool) -> float:
+    """Seconds of a batch over all timesteps of the teacher: the time of TIMED steps, extrapolated.
+
+    Its loop lacks `no_grad`; it gets `inference_mode` here, and the teacher in place of its own far larger network.
+    """
+    checkpoint = read_checkpoint(setting.teacher)
+    network, diffusion, config = checkpoint.network(), checkpoint.diffusion, checkpoint.config
+    guidance = checkpoint.sampler.guidance if guided else 1.0
+    alpha_bar = diffusion.alpha_bar()
+    clean = ddim_coefficients(alpha_bar[::-1], diffusion.prediction)[::-1, :2]
+    before = np.append(1.0, alpha_bar[:-1])
+    beta = 1.0 - alpha_bar / before
+    mean_of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
+    mean_of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
+    x = torch.randn(batch, config.channels, config.size, config.size, generator=torch.Generator().manual_seed(0))
+    condition = torch.zeros(batch, config.condition_width)
+    started = 0.0
+    with torch.inference_mode():
+        for number, t in enumerate(reversed(range(diffusion.timesteps - TIMED - WARM, diffusion.timesteps))):
+            if number == WARM:
+                started = time.perf_counter()
+            a, b = clean[t].tolist()
+            x0 = a * x + b * predict(network, x, t, condition, guidance)
+            x = float(mean_of_x0[t]) * x0 + float(mean_of_x[t]) * x
+            x = x + float(beta[t] ** 0.5) * torch.randn(x.shape)
+        taken = time.perf_counter() - started
+        finishing = time.perf_counter()
+        to_frames(x)
+        finishing = time.perf_counter() - finishing
+    return taken / TIMED * diffusion.timesteps + finishing

@@ -1,0 +1,121 @@
+"""What the figures were measured on, and the energy that it says it took.
+
+about = machine()                                  # {"cpu": ..., "cores": 2, "versions": {...}, ...}
+meter, reason = energy_meter()                     # None and why, where the machine can't tell
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from runtime.cuda import driver_problem
+from runtime.onnx_cpu import cores
+
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "openvino", "diffusers")
+
+POWERCAP, HWMON = Path("/sys/class/powercap"), Path("/sys/class/hwmon")
+
+EVERY = 0.05
+"""Seconds between two readings of a sensor that tells power, not energy."""
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, system, versions, GPU."""
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "architecture": platform.machine(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "gpu": None,
+        "gpu_reason": driver_problem() or "not measured by this suite",
+    }
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    extensions = next((line for line in lines if line.startswith("flags")), "").split()
+    told = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if name in extensions]
+    return f"{names[0] if names else platform.processor() or 'unknown'} ({', '.join(told) or 'no known extensions'})"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def energy_meter(powercap: Path = POWERCAP, hwmon: Path = HWMON) -> tuple[Callable[[], float] | None, str]:
+    """A function that tells the joules taken so far, or None, and where they are read or why they can't be.
+
+    RAPL counts energy of the processor packages; the INA3221 of a Jetson tells power, which is summed up over time.
+    """
+    counters = sorted(powercap.glob("intel-rapl:[0-9]*/energy_uj"))
+    counters = [path for path in counters if path.parent.name.count(":") == 1 and os.access(path, os.R_OK)]
+    if counters:
+        return _Counters(counters).joules, "RAPL packages"
+    rails = [folder for folder in sorted(hwmon.glob("hwmon*")) if _read_text(folder / "name") == "ina3221"]
+    pairs = [
+        (volts, volts.with_name(volts.name.replace("in", "curr", 1)))
+        for folder in rails
+        for volts in sorted(folder.glob("in[0-9]_input"))
+    ]
+    pairs = [pair for pair in pairs if pair[1].exists()]
+    if pairs:
+        return _Integral(lambda: sum(int(v.read_text()) * int(a.read_text()) for v, a in pairs) / 1e6).joules, "INA3221"
+    return None, "no RAPL counter that may be read, no INA3221"
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
+class _Counters:
+    """Energy counters in microjoules that begin anew at their `max_energy_range_uj`."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._ranges = [int(_read_text(path.with_name("max_energy_range_uj")) or 2**32) for path in paths]
+        self._last, self._total = self._values(), 0
+
+    def _values(self) -> list[int]:
+        return [int(path.read_text()) for path in self._paths]
+
+    def joules(self) -> float:
+        now = self._values()
+        self._total += sum((b - a) % r for a, b, r in zip(self._last, now, self._ranges, strict=True))
+        self._last = now
+        return self._total / 1e6
+
+
+class _Integral:
+    """Watts, read again and again on a thread of its own."""
+
+    def __init__(self, watts: Callable[[], float]) -> None:
+        self._watts, self._total, self._at = watts, 0.0, time.monotonic()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._go, daemon=True).start()
+
+    def _go(self) -> None:
+        while True:
+            time.sleep(EVERY)
+            self.joules()
+
+    def joules(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            self._total += self._watts() * (now - self._at)
+            self._at = now
+            return self._total

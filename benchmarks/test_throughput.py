@@ -1,0 +1,66 @@
+"""Is every contender drawing the same frames, and does the runtime hold its ratios?
+
+One generator is open at a time outside of the table: the threads of an idle session spin for a while.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.conftest import regressed
+from benchmarks.contenders import CONTENDERS
+from benchmarks.setting import BATCHES
+from runtime import Generator
+
+OWN_SHARE = 0.03
+"""What the runtime may spend outside the engine, of the time inside it."""
+
+IMPORT_AND_LOAD_MIB = 120.0
+"""What the runtime's import and load may take beside the model."""
+
+
+def test_every_contender_draws_the_same_frames(summary: dict[str, Any]) -> None:
+    differing = [f"{r['name']} batch {r['batch']}: {r['difference']}" for r in summary["rows"] if not r["same_frames"]]
+    assert not differing
+
+
+def test_every_peer_was_measured(summary: dict[str, Any]) -> None:
+    """Nobody is left out silently: a package that is missing would make a ratio look better."""
+    measured = {row["name"] for row in summary["rows"]}
+    assert {name for name in CONTENDERS if not name.startswith(("ours cuda", "ours trt"))} <= measured
+    assert {row["batch"] for row in summary["rows"] if row["name"] == "ours int8"} == set(BATCHES)
+
+
+def test_ratios_hold(summary: dict[str, Any]) -> None:
+    assert not regressed(summary)
+
+
+def test_import_and_load_take_little_memory_beside_the_model(summary: dict[str, Any], bundle: Path) -> None:
+    model = (bundle / "step.fp32.onnx").stat().st_size / 2**20
+    assert summary["cold"]["ours fp32"]["opened_mib"] - model < IMPORT_AND_LOAD_MIB
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_frames(bundle: Path, benchmark: Any, precision: str, batch: int) -> None:
+    benchmark.extra_info |= {"frames": batch}
+    with Generator.open(bundle, backend="cpu", precision=precision, batch=batch, annotator="off") as generator:
+        conditions = generator.encode([{}] * batch)
+        frames = benchmark.pedantic(generator.generate, (conditions,), rounds=8, warmup_rounds=2)
+    assert frames.std() > 10
+
+
+def test_the_runtime_itself_costs_next_to_nothing(fast: Generator) -> None:
+    """A 64-frame run, conditions and noise included, without PNG encoding and disk."""
+    shares = []
+    for number in range(3):
+        before, started = fast.engine_seconds, time.perf_counter()
+        fast.generate([{}] * 64, seed=number)
+        inside = fast.engine_seconds - before
+        shares.append((time.perf_counter() - started - inside) / inside)
+    print(f"outside the engine: {min(shares):.2%} of the time inside")
+    assert min(shares) < OWN_SHARE
