@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnx.reference
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,9 @@ OPSET = 18
 
 EXAMPLE_BATCH = 2
 """A batch of 1 would be taken for a constant."""
+
+FOLDED = frozenset({"Concat", "Add"})
+"""Operators that the exporter leaves between constants."""
 
 CHATTER = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 """Loggers that report an export's inner progress; what goes wrong arrives as an exception."""
@@ -102,6 +106,7 @@ def export_graph(
     with silent():
         model = _export(module, inputs, outputs)
     _fix_reshapes(model.graph)
+    _fold_constants(model)
     _strip(model)
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
@@ -144,6 +149,22 @@ def _fix_reshapes(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for node in [node for node in graph.node if node.op_type == "Shape" and node.output[0] not in used]:
         graph.node.remove(node)
+
+
+def _fold_constants(model: onnx.ModelProto) -> None:
+    """Write out what only constants decide, such as the FiLM weights of all blocks side by side."""
+    graph = model.graph
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type in FOLDED]:
+        if all(name in known for name in node.input):
+            inputs = {name: onnx.numpy_helper.to_array(known[name]) for name in node.input}
+            (value,) = onnx.reference.ReferenceEvaluator(node).run(None, inputs)
+            known[node.output[0]] = onnx.numpy_helper.from_array(np.asarray(value), node.output[0])
+            graph.initializer.append(known[node.output[0]])
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def _is_whole_shape(node: onnx.NodeProto) -> bool:

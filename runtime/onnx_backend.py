@@ -65,7 +65,8 @@ class OnnxBackend:
         ]
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
+        """Run all K steps from noise [B, C, H, W], which they may write over, under condition [B, D]; frames uint8
+        [B, H, W, C]."""
         started = time.perf_counter()
         frames: npt.NDArray[np.uint8] = self._guarded(lambda: self._sample(x, condition))
         self.seconds += time.perf_counter() - started

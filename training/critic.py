@@ -1,6 +1,6 @@
 """A frozen annotator that tells a denoiser which labels its prediction fails to show, and which details it blurs.
 
-    critic = Critic(trained, source, Weights(labels=0.02, detail=0.05))
+    critic = Critic(trained, source, Weights(labels=0.001, detail=0.1))
     loss = critic(predicted, images, rows, certainty)
 
 Mean squared error hardly sees an iris or a wrinkle, which are what a label is read from. The critic is another

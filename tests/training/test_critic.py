@@ -1,0 +1,115 @@
+"""The critic sees which labels a prediction fails to show, and leaves alone what nobody can know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contract.errors import Refused
+from models.annotator import TrainedAnnotator
+from models.annotator_file import write_annotator
+from models.checkpoint import read_checkpoint, write_checkpoint
+from tests.tiny_checkpoint import tiny_edge_checkpoint
+from tests.training.sources import grey_source
+from training import distill, train
+from training.batches import as_images
+from training.critic import Critic, Weights, features
+from training.data.cache import Cached
+from training.train_annotator import AnnotatorTrainer
+from training.train_annotator import Settings as AnnotatorSettings
+from training.trainer import Settings, Trainer
+
+ROWS = np.arange(32)
+
+
+@pytest.fixture(scope="module")
+def source() -> Cached:
+    return grey_source()
+
+
+@pytest.fixture(scope="module")
+def trained(source: Cached) -> TrainedAnnotator:
+    trainer = AnnotatorTrainer(AnnotatorSettings(samples=3200, batch=32, widths=(32, 32)), source)
+    while trainer.seen < trainer.total:
+        trainer.step()
+    return trainer.finished(source)
+
+
+def _judged(critic: Critic, source: Cached, images: torch.Tensor) -> float:
+    torch.manual_seed(1)
+    return float(critic(images, as_images(source.frames[ROWS]), ROWS, torch.ones(len(ROWS))))
+
+
+@pytest.mark.parametrize("weights", [Weights(labels=1.0), Weights(detail=1.0)])
+def test_frames_of_other_labels_are_worse_than_the_right_ones(
+    source: Cached, trained: TrainedAnnotator, weights: Weights
+) -> None:
+    critic = Critic(trained, source, weights)
+    right = as_images(source.frames[ROWS])
+    assert _judged(critic, source, right) < 0.8 * _judged(critic, source, right.flip(0))
+
+
+def test_detail_is_nothing_where_nothing_differs(source: Cached, trained: TrainedAnnotator) -> None:
+    critic = Critic(trained, source, Weights(detail=1.0))
+    assert _judged(critic, source, as_images(source.frames[ROWS])) == 0.0
+
+
+def test_what_nobody_can_know_teaches_nothing(source: Cached, trained: TrainedAnnotator) -> None:
+    """Certainty 0 for half of the frames: no gradient reaches them, and the others get one."""
+    critic = Critic(trained, source, Weights(1.0, 1.0))
+    images = as_images(source.frames[ROWS]).flip(0).requires_grad_()
+    certainty = (torch.arange(len(ROWS)) % 2).float()
+    critic(images, as_images(source.frames[ROWS]), ROWS, certainty).backward()
+    assert images.grad is not None
+    reached = images.grad.abs().amax(dim=(1, 2, 3)) > 0
+    assert not reached[0::2].any() and reached[1::2].all()
+    assert all(weight.grad is None for weight in critic.network.parameters())
+
+
+def test_features_are_there_at_every_resolution(source: Cached, trained: TrainedAnnotator) -> None:
+    stages = features(trained.network(source.schema), as_images(source.frames[:2]))
+    assert [tuple(stage.shape[1:]) for stage in stages] == [(32, 8, 8), (32, 4, 4)]
+
+
+def test_another_size_is_refused(source: Cached, trained: TrainedAnnotator) -> None:
+    with pytest.raises(Refused, match="16 pixels"):
+        Critic(trained, grey_source(size=32), Weights(1.0))
+
+
+def test_training_with_a_critic_gives_other_weights_and_says_so(source: Cached, trained: TrainedAnnotator) -> None:
+    plain = Settings(widths=(32,), samples=64, batch=16, warmup=0, cooldown=0.0)
+    runs = [Trainer(plain, source), Trainer(replace(plain, label_weight=1.0, critic="a" * 64), source, critic=trained)]
+    for trainer in runs:
+        for _ in range(4):
+            trainer.step()
+    first, second = (trainer.checkpoint() for trainer in runs)
+    assert second.lineage["settings"]["critic"] == "a" * 64
+    assert any(not torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+def test_the_commands_take_a_critic(
+    source: Cached, trained: TrainedAnnotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_annotator(tmp_path / "annotator.pt", trained, source.schema)
+    for command in (train, distill):
+        monkeypatch.setattr(command, "read_source", lambda folder, schema: source)
+    critic = ["--critic", str(tmp_path / "annotator.pt"), "--batch", "16"]
+    run = [str(tmp_path / "cache"), "-o", str(tmp_path / "run"), "--samples", "32", "--patch", "2", "--widths", "32"]
+    assert train.main([*run, *critic]) == 0
+    assert read_checkpoint(tmp_path / "run/checkpoint.pt").lineage["settings"]["label_weight"] == 0.001
+    write_checkpoint(tmp_path / "teacher.pt", tiny_edge_checkpoint())
+    students = ["-o", str(tmp_path / "students"), "--start", "2", "--samples", "32"]
+    assert distill.main([str(tmp_path / "teacher.pt"), str(tmp_path / "cache"), *students, *critic]) == 0
+    (taught,) = read_checkpoint(tmp_path / "students/student-1.pt").lineage["distilled"]
+    assert taught["settings"]["critic"] and taught["settings"]["detail_weight"] == 0.1
+
+
+def test_what_is_no_annotator_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(tmp_path / "teacher.pt", tiny_edge_checkpoint())
+    assert train.main([str(tmp_path / "cache"), "-o", str(tmp_path / "run"), "--critic", str(tmp_path / "teacher.pt")])
+    assert "train_annotator" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
