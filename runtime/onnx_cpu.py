@@ -10,15 +10,20 @@ shared out; a batch smaller than the number of cores is drawn by all cores toget
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import Manifest, open_checked
-from runtime.onnx_backend import CPU, OnnxBackend, import_onnxruntime, new_session
+from runtime.onnx_backend import CPU, Batches, OnnxBackend, import_onnxruntime, new_session
+
+_Batch: TypeAlias = "list[Future[tuple[npt.NDArray[np.uint8], float]]]"
 
 
 def check_cpu() -> None:
@@ -49,16 +54,47 @@ class CpuOnnxBackend(OnnxBackend):
     def close(self) -> None:
         """Free the sessions and their memory."""
         if self._workers:
-            self._workers.shutdown()
+            self._workers.shutdown(cancel_futures=True)
         self._alone, self._workers = None, None
         super().close()
 
-    def _sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
+    def sample_all(self, batches: Batches) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames of each batch in order; the next one is under way while a batch is taken care of."""
+        ahead: deque[_Batch] = deque()
+        for x, condition in batches:
+            if self._cores == 1 or len(x) < self._cores:
+                yield from (self._joined(ahead.popleft()) for _ in range(len(ahead)))
+                yield self.sample(x, condition)
+                continue
+            ahead.append(self._share_out(x, condition))
+            if len(ahead) > 1:
+                yield self._joined(ahead.popleft())
+        yield from (self._joined(ahead.popleft()) for _ in range(len(ahead)))
+
+    def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Run all K steps from noise [B, C, H, W], which they may write over, under condition [B, D]."""
         if self._cores == 1 or len(x) < self._cores:
-            return super()._sample(x, condition)
+            return super().sample(x, condition)
+        return self._joined(self._share_out(x, condition))
+
+    def _share_out(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> _Batch:
+        """Give each core its share of a batch."""
         if self._workers is None:
-            self._alone = new_session(self._ort, open_checked(*self._opened), CPU, threads=1)
+            content = open_checked(*self._opened)
+            self._alone = self._guarded(lambda: new_session(self._ort, content, CPU, threads=1))
             self._workers = ThreadPoolExecutor(self._cores, "core")
         shares = zip(np.array_split(x, self._cores), np.array_split(condition, self._cores), strict=True)
-        parts = [self._workers.submit(self._loop, self._alone, *share) for share in shares]
-        return np.concatenate([part.result() for part in parts])
+        return [self._workers.submit(self._timed, *share) for share in shares]
+
+    def _timed(
+        self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.uint8], float]:
+        started = time.perf_counter()
+        frames = self._guarded(lambda: self._loop(self._alone, x, condition))
+        return frames, time.perf_counter() - started
+
+    def _joined(self, batch: _Batch) -> npt.NDArray[np.uint8]:
+        """Wait for the frames of a batch; its time is that of the core that took longest."""
+        parts = [part.result() for part in batch]
+        self.seconds += max(seconds for _, seconds in parts)
+        return np.concatenate([frames for frames, _ in parts])
