@@ -23,7 +23,7 @@ MAX_GUIDANCE = 100.0
 
 
 class CheckpointSource:
-    """Draws with the reference samplers, in float32."""
+    """Draws with the reference samplers, in float32 or with the network in bfloat16."""
 
     def __init__(self, path: Path, seed: int = 0, batch: int = 32, device: str = "cpu") -> None:
         if device == "cuda" and not torch.cuda.is_available():
@@ -42,14 +42,15 @@ class CheckpointSource:
             mend = f"export it and audit the bundle: python -m export {self.path} --precision {asked.precisions[0]}"
             raise UsageError(f"--precision: {self.path} is drawn in fp32; {mend}")
         if own.timesteps is not None:
-            return [self._run("ddim", len(own.timesteps), own.guidance)] if "ddim" in asked.samplers else []
+            student = self._run("ddim", len(own.timesteps), own.guidance, asked.torch)
+            return [student] if "ddim" in asked.samplers else []
         runs = []
         for guidance in asked.guidance or (own.guidance,):
             self._check_guidance(guidance)
             for sampler in asked.samplers:
                 total = self.checkpoint.diffusion.timesteps
                 steps = (asked.steps or DEFAULT_STEPS) if sampler == "ddim" else (total,)
-                runs += [self._run(sampler, count, guidance) for count in steps]
+                runs += [self._run(sampler, count, guidance, asked.torch) for count in steps]
         for run in runs:
             if run.sampler == "ddim":
                 self._timesteps(run.steps)
@@ -59,8 +60,15 @@ class CheckpointSource:
     def drawer(self, run: Run) -> Iterator[Draw]:
         """The network on its device."""
         network = self.checkpoint.network().to(self._device)
+        if run.precision != "fp32":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sample = self._ddpm if run.sampler == "ddpm" else self._ddim
-        yield lambda vectors, indices: sample(network, run, vectors, indices)
+
+        def draw(vectors: Array, indices: range) -> Frames:
+            with torch.autocast(self._device, torch.bfloat16, enabled=run.precision == "bf16"):
+                return sample(network, run, vectors, indices)
+
+        yield draw
 
     def annotator(self) -> Annotate | None:
         """The checkpoint's annotator, fp32."""
@@ -107,5 +115,5 @@ class CheckpointSource:
         if guidance != 1.0 and not self.checkpoint.guided:
             raise UsageError(f"--guidance {guidance:g}: {self.path} has no null condition; leave --guidance out")
 
-    def _run(self, sampler: str, steps: int, guidance: float) -> Run:
-        return Run(self.name, self.checkpoint.sha256, sampler, steps, "fp32", float(guidance), self._seed)
+    def _run(self, sampler: str, steps: int, guidance: float, precision: str) -> Run:
+        return Run(self.name, self.checkpoint.sha256, sampler, steps, precision, float(guidance), self._seed)

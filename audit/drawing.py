@@ -41,6 +41,7 @@ SHARD = 32
 
 BATCH = 32
 SAMPLERS = ("ddim", "ddpm")
+TORCH = ("fp32", "bf16")
 DEFAULT_STEPS = (50, 10, 4)
 TRAIN = "train one: python -m training.train_annotator CACHE --held-out CACHE --into CHECKPOINT.pt"
 
@@ -53,6 +54,8 @@ class Asked:
     samplers: tuple[str, ...] = ("ddim",)
     precisions: tuple[str, ...] | None = None
     guidance: tuple[float, ...] | None = None
+    torch: str = "fp32"
+    """In which torch runs the network of a checkpoint; the sampler is in float32 always."""
 
 
 @dataclass(frozen=True)

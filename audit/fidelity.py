@@ -24,7 +24,7 @@ from audit.bootstrap import resamples
 from audit.chart import write_chart
 from audit.distances import FEWEST, distances
 from audit.diversity import CONDITIONS, GROUP, diversity, spread
-from audit.drawing import SAMPLERS, TRAIN, Annotate, Asked, Draw, Run, Source, keep, open_source
+from audit.drawing import SAMPLERS, TORCH, TRAIN, Annotate, Asked, Draw, Run, Source, keep, open_source
 from audit.held_out import KIN, HeldOut, read_held_out
 from audit.nearest import Nearest, find_nearest, most_suspicious
 from audit.page import draw_page, write_image
@@ -64,7 +64,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--against", type=Path, nargs="+", default=[], metavar="INPUT", help="more of them, for the same table")
     add("--steps", type=integer(1, 100_000), nargs="+", metavar="K", help="step counts of a checkpoint (50 10 4)")
     add("--sampler", choices=SAMPLERS, nargs="+", default=["ddim"], help="ddpm takes every timestep (ddim)")
-    add("--precision", nargs="+", metavar="P", help="step graphs of a bundle (all); a checkpoint is drawn in fp32")
+    add("--precision", nargs="+", metavar="P", help="step graphs of a bundle (all)")
+    add(
+        "--torch", choices=TORCH, default="fp32", help="of the network of a checkpoint; bf16 takes half the time (fp32)"
+    )
     add("--guidance", type=float, nargs="+", metavar="G", help="scales of a checkpoint (its own)")
     add("--frames", type=integer(LEAST, MOST), default=2000, metavar="N", help="frames of each run (2000)")
     add("--ddpm-frames", type=integer(LEAST, MOST), default=256, metavar="N", help="frames of a ddpm run (256)")
@@ -137,7 +140,7 @@ def choose_runs(sources: Sequence[Source], args: argparse.Namespace) -> list[tup
             raise Refused(f"{source.path}: another schema or image size than {sources[0].path}; audit it by itself")
     free = [source for source in sources if source.path.is_file()]
     steps, precisions, scales = (tuple(v) if v else None for v in (args.steps, args.precision, args.guidance))
-    wanted = Asked(steps, tuple(args.sampler), precisions, scales)
+    wanted = Asked(steps, tuple(args.sampler), precisions, scales, args.torch)
     baked = Asked(precisions=wanted.precisions) if free else wanted  # what is asked of the checkpoints beside it
     runs = [(source, found) for source in sources for found in source.runs(wanted if source in free else baked)]
     if not runs:

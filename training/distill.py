@@ -148,6 +148,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate (0.0003)")
     parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
     parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
+    parser.add_argument(
+        "--consistent", action="store_true", help="learn where the teacher ends, not where its next two steps lead"
+    )
     parser.add_argument("--normalised", action="store_true", help="keep the normalisation that students do without")
     parser.add_argument("--critic", type=Path, metavar="ANNOTATOR", help="annotator.pt that judges what is predicted")
     parser.add_argument("--label-weight", type=float, default=0.001, help="weight of the labels it reads (0.001)")
@@ -165,7 +168,17 @@ def run(args: argparse.Namespace) -> int:
     critic, _, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
     if critic is None:
         weights |= {"label_weight": 0.0, "detail_weight": 0.0}
-    shared = Round(1, 1, args.batch, args.lr, critic=sha256, fold=not args.normalised, seed=args.seed, **weights)
+    shared = Round(
+        1,
+        1,
+        args.batch,
+        args.lr,
+        critic=sha256,
+        consistent=args.consistent,
+        fold=not args.normalised,
+        seed=args.seed,
+        **weights,
+    )
     plan = list(rounds(args.start, args.end, args.samples, shared))
     checkpoint = read_checkpoint(args.teacher)
     _check(checkpoint, args)

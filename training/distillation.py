@@ -61,6 +61,8 @@ class Round:
     """Weight of the distance in the critic's features."""
     critic: str | None = None
     """sha256 of the critic's file, where there is one."""
+    consistent: bool = False
+    """Whether a student learns where its teacher's trajectory ends, not where the next two steps lead."""
     fold: bool = True
     """Whether a student leaves the normalisation of an edge network out (`training.folding`)."""
     seed: int = 0
@@ -84,13 +86,31 @@ class Teacher:
         return self.timesteps[::2]
 
     @torch.no_grad()
+    def ends(self, x: Tensor, condition: Tensor, index: Tensor) -> Tensor:
+        """The image [B, C, H, W] in which the teacher's own trajectory from x ends.
+
+        x is at the student's timestep `index` [B]. What a consistency model learns (arXiv 2303.01469, section 4),
+        with the teacher's whole trajectory in place of its next step.
+        """
+        stops, timesteps = self._stops(), torch.tensor(self.timesteps, device=x.device)
+        for step in range(len(self.timesteps)):
+            begun = (2 * index <= step).to(x.device)[:, None, None, None]
+            here, there = (stops[k].expand(len(x)) for k in (step, step + 1))
+            x = torch.where(begun, self._step(x, condition, timesteps[step].expand(len(x)), here, there), x)
+        return x.clamp(-1.0, 1.0)
+
+    def _stops(self) -> Tensor:
+        """alpha_bar at each timestep and behind the last, float64 [K + 1]."""
+        table = self.diffusion.alpha_bar()
+        return torch.tensor([*(float(table[t]) for t in self.timesteps), 1.0], dtype=torch.float64)
+
+    @torch.no_grad()
     def targets(self, x: Tensor, condition: Tensor, index: Tensor) -> Tensor:
         """The x0 [B, C, H, W] that takes x, in one DDIM step, where two steps of the teacher take it.
 
         x is at the student's timestep `index` [B]. arXiv 2202.00512, appendix G.
         """
-        table = self.diffusion.alpha_bar()
-        stops = torch.tensor([*(float(table[t]) for t in self.timesteps), 1.0], dtype=torch.float64)
+        stops = self._stops()
         timesteps = torch.tensor(self.timesteps, device=x.device)
         first, second = index * 2, index * 2 + 1
         middle = self._step(x, condition, timesteps[first], stops[first], stops[second])
@@ -187,7 +207,8 @@ class Distiller:
         alpha_bar = torch.from_numpy(self.teacher.diffusion.alpha_bar())[timesteps]
         alpha, sigma = _scales(alpha_bar, images)
         x = alpha * images + sigma * torch.randn(images.shape, device=images.device)
-        target = self.teacher.targets(x, condition, index)
+        teach = self.teacher.ends if s.consistent else self.teacher.targets
+        target = teach(x, condition, index)
         with torch.autocast(images.device.type, torch.bfloat16):
             found = self.network(x, timesteps.to(images.device), condition)
         error = (found.float() - target) ** 2

@@ -84,6 +84,16 @@ def test_a_table_of_samplers_and_steps(tiny: Path, folder: Path, capsys: pytest.
             assert min(image.size) > 200
 
 
+def test_bfloat16_draws_about_the_same(tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = []
+    for kind in ("fp32", "bf16"):
+        found = audit(capsys, tiny, "--steps", 2, "--torch", kind, "-o", folder / "out")
+        (run,) = found["runs"]
+        assert run["precision"] == kind
+        drawn.append(run["fd_dms"])
+    assert drawn[0] != drawn[1] and drawn[1] == pytest.approx(drawn[0], rel=0.05)
+
+
 def test_frames_are_drawn_once(tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "out"
     before = audit(capsys, tiny, "--steps", 2, "-o", out)

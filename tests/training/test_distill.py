@@ -59,6 +59,20 @@ def test_the_target_lands_where_two_steps_of_the_teacher_land(
     assert (landed - expected)[unclipped].abs().max() < ROUNDING
 
 
+def test_a_consistent_target_is_where_the_teacher_ends(checkpoint: Checkpoint) -> None:
+    """From every timestep of the student, those of one batch side by side."""
+    network, diffusion = checkpoint.network(), checkpoint.diffusion
+    timesteps = trailing(diffusion.timesteps, 4)
+    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), 2.5, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 16, 16, generator=generator)
+    condition = torch.randn(2, checkpoint.schema.width, generator=generator)
+    found = teacher.ends(x, condition, torch.tensor([0, 1]))
+    for row, first in ((0, 0), (1, 2)):
+        expected, _ = ddim(network, diffusion, x[row : row + 1], condition[row : row + 1], timesteps[first:], 2.5)
+        assert (found[row] - expected[0].clamp(-1, 1)).abs().max() < ROUNDING
+
+
 def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
     """Two DDIM steps in float32, from the equation of arXiv 2010.02502."""
     bar = [*(teacher.diffusion.alpha_bar()[t] for t in teacher.timesteps), 1.0]
