@@ -124,9 +124,8 @@ def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
     backend = open_cpu(bundle, manifest, "step.fp32.onnx")
     rows = []
     for batch in batches:
-        found = bound(
-            read_layers(bundle / "step.fp32.onnx", batch), peak / 1e12, bandwidth / 1e9, 4.0, _ends(manifest, batch)
-        )
+        layers = read_layers(bundle / "step.fp32.onnx", batch)
+        found = bound(layers, peak / 1e12, bandwidth / 1e9, 4.0, _ends(manifest, batch))
         x = np.zeros((batch, *manifest.image), np.float32)
         condition = np.zeros((batch, manifest.schema.width), np.float32)
         taken = []
@@ -140,6 +139,7 @@ def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
                 "device": "this machine",
                 "precision": "fp32",
                 "batch": batch,
+                "gigaflop": sum(layer.operations for layer in layers) / 1e9,
                 "step_ms": found.fused * 1e3,
                 "step_ms_moved": found.moved * 1e3,
                 "measured_step_ms": measured * 1e3,

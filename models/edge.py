@@ -10,7 +10,7 @@ arXiv 1709.07871); ReLU follows the first convolution directly, where every engi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ FREQUENCIES = 64
 """Sines and as many cosines of the timestep, from 1 down to 1/10000 of a radian a step."""
 
 NORMALISATIONS = ("group", "none")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class EdgeConfig:
     normalisation: str = "group"
     """`group`: each block normalises what it reads; `none`: it doesn't, and its FiLM does what is left of that."""
 
+    activation: str = "relu"
+    """`relu`, which every engine fuses into a convolution, or `silu`."""
+
     arch: str = "edge"
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,7 +66,7 @@ class EdgeConfig:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> EdgeConfig:
         """Read a checked config; Refused where a key is unknown or missing or a number out of range."""
-        data = {"normalisation": "group"} | dict(data)  # which older checkpoints don't name
+        data = {"normalisation": "group", "activation": "relu"} | dict(data)  # which older checkpoints don't name
         expected = sorted(field.name for field in fields(EdgeConfig))
         if sorted(map(str, data)) != expected:
             raise Refused(
@@ -80,10 +84,9 @@ class EdgeConfig:
                 raise Refused(
                     f"edge network: {name} {str(data[name])[:40]!r}; expected a whole number from {low} to {high}"
                 )
-        if data["normalisation"] not in NORMALISATIONS:
-            raise Refused(
-                f"edge network: normalisation {str(data['normalisation'])[:40]!r}; expected {', '.join(NORMALISATIONS)}"
-            )
+        for name, known in (("normalisation", NORMALISATIONS), ("activation", tuple(ACTIVATIONS))):
+            if data[name] not in known:
+                raise Refused(f"edge network: {name} {str(data[name])[:40]!r}; expected {' or '.join(known)}")
         widths = data["widths"]
         if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= 6:
             raise Refused("edge network: expected 1 to 6 widths")
@@ -96,11 +99,11 @@ class EdgeConfig:
 
 
 class Block(nn.Module):
-    """x + conv(relu(conv(relu(film(normalise(x)))))): the second convolution starts at zero."""
+    """x + conv(activate(conv(activate(film(normalise(x)))))): the second convolution starts at zero."""
 
-    def __init__(self, inner: int, outer: int, normalised: bool = True) -> None:
+    def __init__(self, inner: int, outer: int, normalised: bool = True, activation: str = "relu") -> None:
         super().__init__()
-        self.groups, self.normalised = inner // 16, normalised
+        self.groups, self.normalised, self.activate = inner // 16, normalised, ACTIVATIONS[activation]
         self.film = nn.Linear(EMBEDDING, 2 * inner)  # applied by the network, for all blocks at once
         self.conv0 = nn.Conv2d(inner, outer, 3, padding=1)
         self.conv1 = nn.Conv2d(outer, outer, 3, padding=1)
@@ -113,8 +116,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """[B, inner, H, W] with its scale and shift [B, inner, 1, 1] to [B, outer, H, W]."""
         h = F.group_norm(x, self.groups) if self.normalised else x
-        h = F.relu(h * scale + shift)
-        out: Tensor = self.skip(x) + self.conv1(F.relu(self.conv0(h)))
+        h = self.activate(h * scale + shift)
+        out: Tensor = self.skip(x) + self.conv1(self.activate(self.conv0(h)))
         return out
 
 
@@ -132,7 +135,7 @@ class EdgeUNet(Denoiser):
         self.patch = config.patch
         patches = config.channels * config.patch**2
         widths = config.widths
-        block = partial(Block, normalised=config.normalisation == "group")
+        block = partial(Block, normalised=config.normalisation == "group", activation=config.activation)
         self.null_condition = nn.Parameter(torch.zeros(config.condition_width))
         self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
         self.condition = nn.Sequential(
@@ -197,4 +200,4 @@ class EdgeUNet(Denoiser):
                 h = block(h, *next(films))
             if level < len(self.grow):
                 h = F.interpolate(self.grow[level](h), scale_factor=2.0, mode="nearest")
-        return F.pixel_shuffle(self.out(F.relu(h)), self.patch)
+        return F.pixel_shuffle(self.out(ACTIVATIONS[self.config.activation](h)), self.patch)

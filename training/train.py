@@ -29,6 +29,7 @@ from contract.schedule import trailing
 from models.annotator_file import read_annotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
+from models.edge import ACTIVATIONS, NORMALISATIONS
 from training.data.source import read_source
 from training.loop import learn
 from training.trainer import Settings, Trainer
@@ -93,6 +94,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--widths", type=int, nargs="+", default=list(default.widths), help="channels, finest first")
     parser.add_argument("--patch", type=int, default=default.patch, help="edge of the stem's patches (4)")
+    parser.add_argument("--blocks", type=int, default=default.blocks, help="residual blocks of each resolution (2)")
+    parser.add_argument("--normalisation", choices=NORMALISATIONS, default=default.normalisation, help="(group)")
+    parser.add_argument("--activation", choices=tuple(ACTIVATIONS), default=default.activation, help="(relu)")
     parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
     parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
     parser.add_argument("--critic", type=Path, metavar="ANNOTATOR", help="annotator.pt that judges what is predicted")
@@ -135,10 +139,9 @@ def _settings(args: argparse.Namespace, critic: str | None) -> Settings:
         if not low <= value <= high:
             raise UsageError(f"{flag} {value}: expected {low:g} to {high:g}")
     judged = {"label_weight": args.label_weight, "detail_weight": args.detail_weight, "critic": critic}
-    return Settings(
-        tuple(args.widths), args.patch, args.samples, args.batch, args.lr, args.warmup, args.cooldown,
-        face_weight=args.face_weight, eye_weight=args.eye_weight, seed=args.seed, **(judged if critic else {}),
-    )  # fmt: skip
+    named = ("patch", "blocks", "normalisation", "activation", "samples", "batch", "lr", "warmup", "cooldown")
+    asked = {name: getattr(args, name) for name in (*named, "face_weight", "eye_weight", "seed")}
+    return Settings(tuple(args.widths), **asked, **(judged if critic else {}))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -39,6 +39,9 @@ class Settings:
 
     widths: tuple[int, ...] = (64, 128, 160)
     patch: int = 4
+    blocks: int = 2
+    normalisation: str = "group"
+    activation: str = "relu"
     samples: int = 1_000_000
     """Images seen in all; the learning rate falls to zero over the last `cooldown` share of them."""
     batch: int = 64
@@ -77,7 +80,10 @@ class Trainer:
         self.settings, self.source, self.device = settings, source, torch.device(device)
         self.diffusion = Diffusion(1000, "cosine-zero", "x0")
         size, channels = source.frames.shape[1], source.frames.shape[3]
-        config = {"widths": settings.widths, "patch": settings.patch, "size": size, "channels": channels}
+        config = {
+            name: getattr(settings, name) for name in ("widths", "patch", "blocks", "normalisation", "activation")
+        }
+        config |= {"size": size, "channels": channels}
         self.config = EdgeConfig.from_dict(EdgeConfig(source.schema.width).to_dict() | config)
         self.network = build(self.config).to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -183,7 +189,8 @@ class Trainer:
         """Go on from `save`, perhaps to another number of samples; Refused where other settings or the data differ."""
         content = _read_state(path, self.device)
         asked = asdict(self.settings) | {"widths": list(self.settings.widths)}
-        other = [name for name in asked if name != "samples" and content["settings"][name] != asked[name]]
+        begun = asdict(Settings()) | content["settings"]  # what an older run's state doesn't name was the default
+        other = [name for name in asked if name != "samples" and begun[name] != asked[name]]
         if other:
             raise Refused(
                 f"{path}: an unfinished run with other {', '.join(other)}; give the same, or another folder with -o"

