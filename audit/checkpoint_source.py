@@ -64,11 +64,8 @@ class CheckpointSource:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sample = self._ddpm if run.sampler == "ddpm" else self._ddim
 
-        def draw(vectors: Array, indices: range) -> Frames:
-            with torch.autocast(self._device, torch.bfloat16, enabled=run.precision == "bf16"):
-                return sample(network, run, vectors, indices)
-
-        yield draw
+        model = _Half(network, self._device) if run.precision == "bf16" else network
+        yield lambda vectors, indices: sample(model, run, vectors, indices)
 
     def annotator(self) -> Annotate | None:
         """The checkpoint's annotator, fp32."""
@@ -117,3 +114,18 @@ class CheckpointSource:
 
     def _run(self, sampler: str, steps: int, guidance: float, precision: str) -> Run:
         return Run(self.name, self.checkpoint.sha256, sampler, steps, precision, float(guidance), self._seed)
+
+
+class _Half(Denoiser):
+    """A network in bfloat16 whose predictions are float32, as the sampler computes with them."""
+
+    def __init__(self, network: Denoiser, device: str) -> None:
+        super().__init__()
+        self.config, self.null_condition = network.config, network.null_condition
+        self._network, self._device = network, device
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """As the network's own."""
+        with torch.autocast(self._device, torch.bfloat16):
+            prediction: torch.Tensor = self._network(x, timesteps, condition)
+        return prediction.float()

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+BATCH = 8
+
 STARTED = time.perf_counter()
 
 
@@ -37,12 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmarks.setting import Setting
 
     setting = Setting.from_dict(json.loads(Path(source).read_text()))
-    contender, batch = CONTENDERS[name], 8
+    contender = CONTENDERS[name]
     opening = time.perf_counter()
-    with contender.open(setting, batch) as draw:
+    with contender.open(setting, BATCH) as draw:
         opened = time.perf_counter()
         held = resident()
-        draw(np.zeros((batch, _width(setting)), np.float32), 0)
+        draw(np.zeros((BATCH, _width(setting)), np.float32), 0)
         drawn = time.perf_counter()
         found: dict[str, Any] = {
             "name": name,

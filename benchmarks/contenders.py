@@ -21,14 +21,14 @@ import numpy.typing as npt
 from benchmarks.setting import BATCHES, COMPARED, Setting
 from runtime import Generator
 from runtime.noise import initial_noises
+from runtime.onnx_cpu import cores
 
 Frames = npt.NDArray[np.uint8]
 Draw = Callable[[npt.NDArray[np.float32], int], Frames]
 """From encoded conditions [B, D] and a seed to frames uint8 [B, H, W, C]."""
 
 EXACT, CLOSE_DB = 1, 30.0
-"""In fp32 frames differ by at most one level anywhere (two, where rounding falls on either side of an int8 level);
-lower precisions keep this PSNR."""
+"""In fp32 frames differ by at most one level anywhere; lower precisions keep this PSNR."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,18 @@ def _noise(vectors: npt.NDArray[np.float32], seed: int, size: tuple[int, int, in
 
 @contextmanager
 def _torch(
-    setting: Setting, batch: int, compiled: bool, channels_last: bool, scheduler: bool = False, half: bool = False
+    setting: Setting,
+    batch: int,
+    compiled: bool,
+    channels_last: bool,
+    frozen: bool = False,
+    scheduler: bool = False,
+    half: bool = False,
 ) -> Iterator[Draw]:
-    """PyTorch: the project's reference sampler, or diffusers' DDIM scheduler, around the network."""
+    """PyTorch: the project's reference sampler, or diffusers' DDIM scheduler, around the network.
+
+    `frozen` lets inductor fold constants and pack weights ahead, as a network for inference alone allows.
+    """
     import torch
 
     from models.checkpoint import read_checkpoint
@@ -72,8 +81,9 @@ def _torch(
     assert timesteps is not None
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network: Any = checkpoint.network().to(memory_format=layout)
-    network = torch.compile(network, dynamic=False) if compiled else network
-    null = checkpoint.network().null_condition
+    null = network.null_condition
+    if compiled:
+        network = torch.compile(network, dynamic=False, options={"freezing": True} if frozen else None)
 
     def predict(x: Any, times: Any, condition: Any) -> Any:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -170,6 +180,37 @@ def _openvino(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Dr
     yield draw
 
 
+@contextmanager
+def _openvino_streams(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Draw]:
+    """The same, with a stream for each core, each of which draws its own share of the batch."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import openvino
+
+    from contract.bundle import read_manifest
+
+    manifest, count = read_manifest(setting.bundle), min(cores(), batch)
+    core = openvino.Core()
+    options = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": str(count)}
+    compiled = core.compile_model(core.read_model(f"{setting.bundle}/{file}"), "CPU", options)
+    requests = [compiled.create_infer_request() for _ in range(count)]
+
+    def share(request: Any, x: Any, vectors: Any) -> Any:
+        for step in range(manifest.sampler.steps):
+            found = request.infer({"x": x, "condition": vectors, "step": np.array(step)}, share_inputs=True)
+            x = found["x_next"].copy()
+        return np.asarray(found["frame"]).copy()
+
+    with ThreadPoolExecutor(count) as pool:
+
+        def draw(vectors: npt.NDArray[np.float32], seed: int) -> Frames:
+            x = _noise(vectors, seed, tuple(manifest.image))
+            shares = (np.array_split(array, count) for array in (x, vectors))
+            return np.concatenate(list(pool.map(share, requests, *shares)))
+
+        yield draw
+
+
 def _all() -> Iterator[Contender]:
     for backend in ("cpu", "cuda", "trt"):
         for precision in ("fp32", "int8") if backend == "cpu" else ("fp16", "fp32"):
@@ -179,6 +220,7 @@ def _all() -> Iterator[Contender]:
     for layout, last in (("", False), (" channels-last", True)):
         yield Contender(f"torch eager{layout}", partial(_torch, compiled=False, channels_last=last))
         yield Contender(f"torch compile{layout}", partial(_torch, compiled=True, channels_last=last))
+    yield Contender("torch compile frozen", partial(_torch, compiled=True, channels_last=True, frozen=True))
     for half in (False, True):
         kind = "bf16" if half else "fp32"
         for name, compiled in (("eager", False), ("compile", True)):
@@ -191,6 +233,8 @@ def _all() -> Iterator[Contender]:
         ("int8", "step.int8.onnx", "f32"),
     ):
         yield Contender(f"openvino {precision}", partial(_openvino, file=file, hint=hint), precision)
+        streams = partial(_openvino_streams, file=file, hint=hint)
+        yield Contender(f"openvino {precision} streams", streams, precision)
 
 
 CONTENDERS = {contender.name: contender for contender in _all()}

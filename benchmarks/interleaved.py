@@ -2,8 +2,8 @@
 
     python -m benchmarks.interleaved SETTING.json OUT.json
 
-The output holds, for each contender and batch, the seconds of every draw behind warm-up, how far its frames are from
-the runtime's own in fp32, and for the runtime what part of its time went into the engine.
+The output holds, for each contender and batch, the seconds of every draw behind warm-up, and how far its frames are
+from the runtime's own in fp32.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def measure(
     meter, _ = energy_meter()
     with ExitStack() as stack:
         drawers = _open(stack, setting, contenders, batch)
-        expected = drawers[REFERENCE](vectors, 1) if REFERENCE in drawers else None
+        expected = drawers[REFERENCE](vectors, 1)
         rows, turns = {}, {}
         for name, draw in drawers.items():
             frames = draw(vectors, 1)
-            apart = None if expected is None else difference(frames, expected)
+            apart = difference(frames, expected)
             rows[name] = {"name": name, "batch": batch, "seconds": [], "difference": apart, "joules": None}
             turns[name] = min(MOST, max(1, round(seconds / rounds / _settled(draw, vectors))))
         for turn in range(rounds):
@@ -80,7 +80,7 @@ def _open(stack: ExitStack, setting: Setting, contenders: Sequence[Contender], b
         if batch in contender.batches:
             try:
                 opened[contender.name] = stack.enter_context(contender.open(setting, batch))
-            except (Unavailable, ImportError):  # a backend or package that isn't there; the summary tells which
+            except (Unavailable, ImportError):  # a backend or package that isn't there; `not_measured` tells which
                 continue
     return opened
 

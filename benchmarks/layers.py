@@ -68,10 +68,14 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, list[int]], weights: dict[str
 
 
 def operator_seconds(path: Path, manifest: Manifest, batch: int) -> dict[str, float]:
-    """Seconds of one step by the kind of operator, from ONNX Runtime's own profile; the largest first."""
+    """Seconds of one step by the kind of operator, from ONNX Runtime's own profile; the largest first.
+
+    Of a session of one thread, as every core runs one on its own share of a batch.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
     options.enable_profiling, options.log_severity_level = True, 4
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")

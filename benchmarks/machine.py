@@ -22,6 +22,9 @@ PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "ope
 
 POWERCAP, HWMON = Path("/sys/class/powercap"), Path("/sys/class/hwmon")
 
+WHOLE = ("VDD_IN", "VIN")
+"""What a Jetson calls the channel that holds all others."""
+
 EVERY = 0.05
 """Seconds between two readings of a sensor that tells power, not energy."""
 
@@ -67,15 +70,18 @@ def energy_meter(powercap: Path = POWERCAP, hwmon: Path = HWMON) -> tuple[Callab
     if counters:
         return _Counters(counters).joules, "RAPL packages"
     rails = [folder for folder in sorted(hwmon.glob("hwmon*")) if _read_text(folder / "name") == "ina3221"]
-    pairs = [
-        (volts, volts.with_name(volts.name.replace("in", "curr", 1)))
-        for folder in rails
-        for volts in sorted(folder.glob("in[0-9]_input"))
-    ]
-    pairs = [pair for pair in pairs if pair[1].exists()]
+    pairs = [pair for folder in rails for pair in _channels(folder)]
     if pairs:
         return _Integral(lambda: sum(int(v.read_text()) * int(a.read_text()) for v, a in pairs) / 1e6).joules, "INA3221"
     return None, "no RAPL counter that may be read, no INA3221"
+
+
+def _channels(folder: Path) -> list[tuple[Path, Path]]:
+    """Voltage and current of a sensor's three channels, or of the one alone that measures the whole input."""
+    found = [(folder / f"in{number}_input", folder / f"curr{number}_input", number) for number in (1, 2, 3)]
+    found = [row for row in found if row[0].exists() and row[1].exists()]
+    whole = [row for row in found if _read_text(folder / f"in{row[2]}_label").upper().startswith(WHOLE)]
+    return [(volts, amperes) for volts, amperes, _ in whole or found]
 
 
 def _read_text(path: Path) -> str:

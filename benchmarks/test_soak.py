@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.conftest import FOLDER
+from benchmarks.conftest import SOAK
 from benchmarks.machine import machine
 from benchmarks.to_disk import watch
 from contract.files import write_whole
@@ -32,7 +32,7 @@ def test_a_long_run_neither_grows_nor_slows(bundle: Path, tmp_path: Path) -> Non
         "last_over_first_rate": last / first,
         "windows": [asdict(window) for window in windows],
     }
-    write_whole(FOLDER / "soak.json", json.dumps(found, indent=1).encode() + b"\n")
+    write_whole(SOAK, json.dumps(found, indent=1).encode() + b"\n")
     print(f"memory grew by {growth:.1%}; {first:.1f} frames a second at first, {last:.1f} in the end")
     assert len(windows) >= FRAMES // WINDOW - 1
     assert growth < GROWTH

@@ -30,6 +30,9 @@ CONDITIONS, PIXELS, FEWEST = 32, 64 * 64, 2
 
 BATCH = 8
 
+IMAGE = (-1.0, 255.0 / 127.0 - 1.0)
+"""Range of a predicted image of which -1, 0 and 1 are levels of uint8: 255 steps of 1 / 127."""
+
 
 class Range(NamedTuple):
     """Smallest and largest value that a convolution read, and that it (behind its ReLU) wrote."""
@@ -63,15 +66,15 @@ def scaled(count: int, manifest: Manifest) -> int:
 def calibrate(model: onnx.ModelProto, manifest: Manifest) -> dict[str, Range]:
     """Range of every convolution's input and output by its name, over full trajectories.
 
-    Where the last one writes the predicted image as it is, it may saturate at what the sampler clips anyway: its
-    levels are then those of a frame.
+    Where the last one writes the predicted image as it is, it may saturate at what the sampler clips anyway, and no
+    level is spent on what lies beyond.
     """
     trajectories = starts(manifest, scaled(CONDITIONS, manifest))
     with progress("calibrate", len(trajectories.noise)) as advance:
         found = ranges(model, lambda watched: (values for _, _, values in walk(watched, trajectories, advance)))
     sampler, last = manifest.sampler, convolutions(model.graph)[-1].name
     if sampler.clip and sampler.prediction == "x0" and sampler.guidance == 1.0:
-        found[last] = found[last]._replace(output=(-1.0, 1.0))
+        found[last] = found[last]._replace(output=IMAGE)
     return found
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from contract.bundle import Sampler
 from contract.schedule import ddim_coefficients
+from export.surgery import prune
 from models.denoiser import Denoiser
 
 OPSET = 18
@@ -162,9 +163,7 @@ def _fold_constants(model: onnx.ModelProto) -> None:
             known[node.output[0]] = onnx.numpy_helper.from_array(np.asarray(value), node.output[0])
             graph.initializer.append(known[node.output[0]])
             graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
+    prune(graph)
 
 
 def _is_whole_shape(node: onnx.NodeProto) -> bool:

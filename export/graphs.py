@@ -29,7 +29,7 @@ BASE = "step.fp32.onnx"
 """What the others are made of."""
 
 FEWEST = 0.5
-"""Share of the body's convolutions that int8 has to be good enough for: with fewer it costs more than it gains."""
+"""Share of the convolutions that int8 has to be good enough for: with fewer it costs more than it gains."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def derive(precision: str, base: bytes, manifest: Manifest) -> list[StepGraph]:
 
 
 def _int8(model: Any, manifest: Manifest) -> list[StepGraph]:
-    """One graph for each engine, with the same convolutions in int8."""
+    """One graph for each engine; TensorRT's keeps the convolutions at the image in fp16."""
     from export import calibration, sensitivity, surgery
     from export.precision import half
     from export.quantization import ONNXRUNTIME, TENSORRT, quantize
@@ -80,7 +80,7 @@ def _int8(model: Any, manifest: Manifest) -> list[StepGraph]:
             " too few for it to be faster; leave int8 out of --precision; nothing was written"
         )
     count = calibration.scaled(calibration.CONDITIONS, manifest)
-    inner = [name for name in names if name in sensitivity.body(model)]  # in fp16 the two at the image cost nothing
+    inner = sensitivity.choose({name: found[name] for name in sensitivity.body(model)})  # the ends are cheap in fp16
     own = surgery.save(quantize(model, ranges, names, ONNXRUNTIME))
     trt = surgery.save(quantize(half(model), ranges, inner, TENSORRT))
 

@@ -54,6 +54,8 @@ def denoising_loss(
     timesteps = torch.randint(diffusion.timesteps, (batch,), device=images.device)
     noise = torch.randn(images.shape, device=images.device)  # drawn in order: channels-last takes three times as long
     noisy, target, weight = targets(diffusion, images, noise, timesteps)
+    if judge is not None and diffusion.prediction != "x0":
+        raise ValueError(f"a judge of images, and a network that predicts {diffusion.prediction}")
     certainty = torch.from_numpy(diffusion.alpha_bar()).to(images.device, images.dtype)[timesteps]
     if network.null_condition is not None and dropout > 0.0:
         dropped = torch.rand(batch, 1, device=images.device) < dropout

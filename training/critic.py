@@ -4,9 +4,9 @@
     loss = critic(predicted, images, rows, certainty)
 
 Mean squared error hardly sees an iris or a wrinkle, which are what a label is read from. The critic is another
-network than the annotator that frames are measured with: trained from another start, and never shipped, so that a
-frame that only pleased the critic would gain nothing. What is compared is moved, brightened, blurred and made noisy
-as in the critic's own training (arXiv 2401.00110 is about such a loss in features).
+network than the annotator that frames are measured with, trained from another start, so that a frame that only
+pleased the critic would gain nothing; an annotator's figures say what it was begun with. What is compared is moved,
+brightened, blurred and made noisy as in the critic's own training (arXiv 2401.00110 is about such a loss).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from contract.errors import Refused
+from contract.errors import Refused, UsageError
 from models.annotator import Annotator, TrainedAnnotator
 from training.annotation import Targets, annotation_loss, augment
 from training.data.cabin import LANDMARKS
@@ -35,14 +35,28 @@ class Weights:
     """Of the distance in the critic's features, at every resolution, as a share of the features' own size."""
 
 
+LABELS, DETAIL = 0.001, 0.1
+"""Weights where none are asked for: gradients of about the size of the squared error's (measured on the teacher)."""
+
+
+def judged(labels: float | None, detail: float | None, critic: str | None) -> tuple[float, float]:
+    """The weights that apply; UsageError for weights of a critic that isn't there."""
+    if critic is None:
+        if labels is not None or detail is not None:
+            raise UsageError("--label-weight, --detail-weight: of a critic; give its annotator.pt with --critic")
+        return 0.0, 0.0
+    return LABELS if labels is None else labels, DETAIL if detail is None else detail
+
+
 class Critic:
     """Judges predicted images against the labels and features of what they should be."""
 
     def __init__(self, trained: TrainedAnnotator, source: Cached, weights: Weights, device: str | torch.device = "cpu"):
         size, channels = source.frames.shape[1], source.frames.shape[3]
         if (trained.config.size, trained.config.channels) != (size, channels):
+            own = f"{trained.config.size} pixels and {trained.config.channels} channels"
             raise Refused(
-                f"critic for frames of {trained.config.size} pixels, the data has {size};"
+                f"critic for frames of {own}, the data has {size} and {channels};"
                 " train one with python -m training.train_annotator"
             )
         self.weights, self.device = weights, torch.device(device)

@@ -26,6 +26,7 @@ from models.annotator import TrainedAnnotator
 from models.annotator_file import read_annotator
 from models.archive import load_archive
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
+from training.critic import judged
 from training.data.cache import Cached
 from training.data.source import read_source
 from training.distillation import Distiller, Round, Teacher
@@ -66,13 +67,8 @@ def rounds(start: int, end: int, samples: list[int], shared: Round) -> Iterator[
 
 def teacher_of(checkpoint: Checkpoint, steps: int, guidance: float | None) -> Teacher:
     """How a checkpoint teaches: a student at its own timesteps, any other network at `steps` trailing ones, guided."""
-    own = checkpoint.sampler.timesteps
-    if own is None:
-        timesteps = tuple(trailing(checkpoint.diffusion.timesteps, steps).tolist())
-        scale = checkpoint.sampler.guidance if guidance is None else guidance
-    else:
-        timesteps, scale = own, 1.0
-    return Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, scale)
+    timesteps = checkpoint.sampler.timesteps or tuple(trailing(checkpoint.diffusion.timesteps, steps).tolist())
+    return Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, _scale(checkpoint, guidance))
 
 
 def distil(
@@ -119,6 +115,7 @@ def _student(checkpoint: Checkpoint, distiller: Distiller, about: Mapping[str, A
         "samples": distiller.seen,
         "guidance": about["guidance"],
         "teacher": about["teacher"],
+        "data": about["data"],
         "settings": about["settings"],
     }
     lineage = {**before, "distilled": [*before.get("distilled", []), taught]}
@@ -153,21 +150,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--normalised", action="store_true", help="keep the normalisation that students do without")
     parser.add_argument("--critic", type=Path, metavar="ANNOTATOR", help="annotator.pt that judges what is predicted")
-    parser.add_argument("--label-weight", type=float, default=0.001, help="weight of the labels it reads (0.001)")
-    parser.add_argument("--detail-weight", type=float, default=0.1, help="weight of its features (0.1)")
+    parser.add_argument("--label-weight", type=float, help="weight of the labels it reads (0.001)")
+    parser.add_argument("--detail-weight", type=float, help="weight of its features (0.1)")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    weights = {name: getattr(args, name) for name in ("face_weight", "eye_weight", "label_weight", "detail_weight")}
+    critic, schema, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
+    label, detail = judged(args.label_weight, args.detail_weight, sha256)
+    weights = {"face_weight": args.face_weight, "eye_weight": args.eye_weight}
+    weights |= {"label_weight": label, "detail_weight": detail}
     for name, weight in weights.items():
         if not 0.0 <= weight <= 1000.0:
             raise UsageError(f"--{name.replace('_', '-')} {weight:g}: expected 0 to 1000")
-    critic, _, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
-    if critic is None:
-        weights |= {"label_weight": 0.0, "detail_weight": 0.0}
     shared = Round(
         1,
         1,
@@ -185,6 +182,8 @@ def run(args: argparse.Namespace) -> int:
     source = read_source(args.data, args.schema)
     if source.schema != checkpoint.schema or source.frames.shape[1] != checkpoint.config.size:
         raise Refused(f"{args.data}: frames of another schema or size than {args.teacher} draws")
+    if schema not in (None, source.schema):
+        raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
     args.output.mkdir(parents=True, exist_ok=True)
     foreign = [p.name for p in args.output.iterdir() if not re.fullmatch(OWN, p.name.removesuffix(".tmp"))]
     if foreign:
@@ -192,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
     for settings in plan:
         path = student_path(args.output, settings.steps)
         if path.is_file():
-            checkpoint = _finished(path, checkpoint, settings)
+            checkpoint = _finished(path, checkpoint, settings, source, args.guidance)
             print(f"{path}: there already")
             continue
         checkpoint = distil(checkpoint, settings, source, args.output, args.guidance, critic)
@@ -212,11 +211,19 @@ def _check(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
         raise UsageError(f"--guidance {args.guidance:g}: the checkpoint has no null condition; leave it out")
 
 
-def _finished(path: Path, teacher: Checkpoint, settings: Round) -> Checkpoint:
+def _scale(checkpoint: Checkpoint, guidance: float | None) -> float:
+    """The guidance scale that a student takes over: none from another student."""
+    own = checkpoint.sampler
+    return 1.0 if own.timesteps is not None else own.guidance if guidance is None else guidance
+
+
+def _finished(path: Path, teacher: Checkpoint, settings: Round, source: Cached, guidance: float | None) -> Checkpoint:
     """A student of an earlier run; Refused where another command made it."""
     student = read_checkpoint(path)
     taught = (student.lineage.get("distilled") or [{}])[-1]
-    if taught.get("teacher") != teacher.sha256 or taught.get("settings") != asdict(settings):
+    wanted: dict[str, Any] = {"teacher": teacher.sha256, "settings": asdict(settings), "data": source.fingerprint}
+    wanted |= {"guidance": _scale(teacher, guidance)}
+    if any(taught.get(key) != value for key, value in wanted.items()):
         raise Refused(f"{path}: made with other settings or of another teacher; choose another folder with -o")
     return student
 

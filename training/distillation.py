@@ -159,14 +159,14 @@ class Distiller:
         torch.manual_seed(settings.seed + settings.steps)
         self.settings, self.teacher = settings, teacher
         self.batches = Batches(source, settings.batch, settings.seed, settings.face_weight, settings.eye_weight, device)
+        weights = Weights(settings.label_weight, settings.detail_weight)
+        self.critic = Critic(critic, source, weights, device) if critic else None
         self.network = self._begin(source)
         teacher.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = dict(self.network.named_parameters())
         self.averaged = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), settings.lr, (0.9, 0.99), fused=True)
-        weights = Weights(settings.label_weight, settings.detail_weight)
-        self.critic = Critic(critic, source, weights, device) if critic else None
         self.seen = 0
 
     def _begin(self, source: Cached) -> Denoiser:

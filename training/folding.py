@@ -21,7 +21,7 @@ from contract.schedule import Diffusion
 from models.edge import Block, EdgeUNet
 
 RIDGE = 1e-3
-"""Of the regression, as a share of the embedding's mean square."""
+"""Of the regression, as a share of the embedding's variance."""
 
 BATCH = 64
 

@@ -30,6 +30,7 @@ from models.annotator_file import read_annotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
 from models.edge import ACTIVATIONS, NORMALISATIONS
+from training.critic import judged
 from training.data.source import read_source
 from training.loop import learn
 from training.trainer import Settings, Trainer
@@ -100,8 +101,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--face-weight", type=float, default=default.face_weight, help="extra loss at landmarks (4)")
     parser.add_argument("--eye-weight", type=float, default=default.eye_weight, help="the same at the eyes (4)")
     parser.add_argument("--critic", type=Path, metavar="ANNOTATOR", help="annotator.pt that judges what is predicted")
-    parser.add_argument("--label-weight", type=float, default=0.001, help="weight of the labels it reads (0.001)")
-    parser.add_argument("--detail-weight", type=float, default=0.1, help="weight of its features (0.1)")
+    parser.add_argument("--label-weight", type=float, help="weight of the labels it reads (0.001)")
+    parser.add_argument("--detail-weight", type=float, help="weight of its features (0.1)")
     parser.add_argument("--init-from", type=Path, metavar="CKPT", help="begin with this checkpoint's EMA weights")
     parser.add_argument("--schema", default="cabin", help="schema of an imagefolder that doesn't name its own (cabin)")
     parser.add_argument("--save-every", type=int, default=50_000, help="images between two saves (50000)")
@@ -122,6 +123,7 @@ def _device(name: str) -> str:
 
 
 def _settings(args: argparse.Namespace, critic: str | None) -> Settings:
+    label, detail = judged(args.label_weight, args.detail_weight, critic)
     checks = {
         "--samples": (args.samples, 1, 10**10),
         "--batch": (args.batch, 1, 65_536),
@@ -130,24 +132,25 @@ def _settings(args: argparse.Namespace, critic: str | None) -> Settings:
         "--cooldown": (args.cooldown, 0.0, 1.0),
         "--face-weight": (args.face_weight, 0.0, 1000.0),
         "--eye-weight": (args.eye_weight, 0.0, 1000.0),
-        "--label-weight": (args.label_weight, 0.0, 1000.0),
-        "--detail-weight": (args.detail_weight, 0.0, 1000.0),
+        "--label-weight": (label, 0.0, 1000.0),
+        "--detail-weight": (detail, 0.0, 1000.0),
         "--save-every": (args.save_every, 1, 10**10),
         "--seed": (args.seed, 0, 2**63 - 1),
     }
     for flag, (value, low, high) in checks.items():
         if not low <= value <= high:
             raise UsageError(f"{flag} {value}: expected {low:g} to {high:g}")
-    judged = {"label_weight": args.label_weight, "detail_weight": args.detail_weight, "critic": critic}
     named = ("patch", "blocks", "normalisation", "activation", "samples", "batch", "lr", "warmup", "cooldown")
     asked = {name: getattr(args, name) for name in (*named, "face_weight", "eye_weight", "seed")}
-    return Settings(tuple(args.widths), **asked, **(judged if critic else {}))
+    return Settings(tuple(args.widths), **asked, label_weight=label, detail_weight=detail, critic=critic)
 
 
 def run(args: argparse.Namespace) -> int:
-    critic, _, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
+    critic, schema, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
     settings = _settings(args, sha256)
     source = read_source(args.data, args.schema)
+    if schema not in (None, source.schema):
+        raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
     try:
         trainer = Trainer(settings, source, _device(args.device), critic)
     except Refused as error:

@@ -125,7 +125,13 @@ class AnnotatorTrainer:
         calibrate(network, as_images(held_out.frames[even]), targets.rows(even))
         stored = TrainedAnnotator.of(network, {})
         figures = scores(stored.network(self.source.schema).annotate(held_out.frames[odd]), targets.rows(odd))
-        figures |= {"samples": self.seen, "data": self.source.fingerprint, "held_out_data": held_out.fingerprint}
+        figures |= {
+            "begun": self.settings.begun,
+            "seed": self.settings.seed,
+            "samples": self.seen,
+            "data": self.source.fingerprint,
+            "held_out_data": held_out.fingerprint,
+        }
         return replace(stored, held_out=figures)
 
     def save(self, path: Path) -> None:
@@ -198,6 +204,8 @@ def run(args: argparse.Namespace) -> int:
     if begun:
         settings = replace(settings, begun=begun.sha256)
     held_out = read_source(args.held_out, args.schema)
+    if begun and begun.schema != held_out.schema:
+        raise Refused(f"{args.init_from}: its annotator reads another schema than {args.held_out} is labelled with")
     trainer = AnnotatorTrainer(settings, read_source(args.data, args.schema), begun.annotator if begun else None)
     if held_out.schema != trainer.source.schema or held_out.frames.shape[1:] != trainer.source.frames.shape[1:]:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
