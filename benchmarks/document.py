@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 
 from benchmarks.setting import Setting
-from contract.schedule import ddim_coefficients
 from models.checkpoint import read_checkpoint
-from models.diffusion import predict, to_frames
+from models.diffusion import ddpm_coefficients, predict, to_frames
 
 TIMED, WARM = 20, 3
 """Of the steps, which all take the same time."""
@@ -27,12 +25,7 @@ def document_seconds(setting: Setting, batch: int, guided: bool) -> float:
     checkpoint = read_checkpoint(setting.teacher)
     network, diffusion, config = checkpoint.network(), checkpoint.diffusion, checkpoint.config
     guidance = checkpoint.sampler.guidance if guided else 1.0
-    alpha_bar = diffusion.alpha_bar()
-    clean = ddim_coefficients(alpha_bar[::-1], diffusion.prediction)[::-1, :2]
-    before = np.append(1.0, alpha_bar[:-1])
-    beta = 1.0 - alpha_bar / before
-    mean_of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
-    mean_of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
+    table = ddpm_coefficients(diffusion).tolist()
     x = torch.randn(batch, config.channels, config.size, config.size, generator=torch.Generator().manual_seed(0))
     condition = torch.zeros(batch, config.condition_width)
     started = 0.0
@@ -40,10 +33,9 @@ def document_seconds(setting: Setting, batch: int, guided: bool) -> float:
         for number, t in enumerate(reversed(range(diffusion.timesteps - TIMED - WARM, diffusion.timesteps))):
             if number == WARM:
                 started = time.perf_counter()
-            a, b = clean[t].tolist()
+            a, b, of_x0, of_x, deviation = table[t]
             x0 = a * x + b * predict(network, x, t, condition, guidance)
-            x = float(mean_of_x0[t]) * x0 + float(mean_of_x[t]) * x
-            x = x + float(beta[t] ** 0.5) * torch.randn(x.shape)
+            x = of_x0 * x0 + of_x * x + deviation * torch.randn(x.shape)
         taken = time.perf_counter() - started
         finishing = time.perf_counter()
         to_frames(x)

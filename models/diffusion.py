@@ -62,22 +62,29 @@ def ddpm(
     arXiv 2006.11239, equations 6 and 7. Fresh noise is drawn from `generator` after every timestep but the last.
     Raises UsageError as `ddim` does.
     """
+    x = noise
+    for t, (a, b, of_x0, of_x, deviation) in reversed(list(enumerate(ddpm_coefficients(diffusion).tolist()))):
+        x0 = a * x + b * predict(model, x, t, condition, guidance_scale)
+        x0 = x0.clamp(-1.0, 1.0) if clip else x0
+        x = of_x0 * x0 + of_x * x
+        if t > 0:
+            fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+            x = x + deviation * fresh
+    return x, to_frames(x)
+
+
+def ddpm_coefficients(diffusion: Diffusion) -> npt.NDArray[np.float64]:
+    """One row (a, b, c, d, s) for each timestep, from 0 on: float64 [T, 5].
+
+    x0 = a x + b prediction, then x_before = c x0 + d x + s noise (arXiv 2006.11239, equation 7, variance beta_t).
+    """
     alpha_bar = diffusion.alpha_bar()
     clean = ddim_coefficients(alpha_bar[::-1], diffusion.prediction)[::-1, :2]
     before = np.append(1.0, alpha_bar[:-1])
     beta = 1.0 - alpha_bar / before
-    mean_of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
-    mean_of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
-    x = noise
-    for t in reversed(range(diffusion.timesteps)):
-        a, b = clean[t].tolist()
-        x0 = a * x + b * predict(model, x, t, condition, guidance_scale)
-        x0 = x0.clamp(-1.0, 1.0) if clip else x0
-        x = float(mean_of_x0[t]) * x0 + float(mean_of_x[t]) * x
-        if t > 0:
-            fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-            x = x + float(beta[t] ** 0.5) * fresh
-    return x, to_frames(x)
+    of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
+    of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
+    return np.column_stack([clean, of_x0, of_x, np.sqrt(beta)])
 
 
 def predict(model: Denoiser, x: Tensor, t: int, condition: Tensor, guidance_scale: float = 1.0) -> Tensor:
