@@ -51,7 +51,9 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> Path:
     machine += ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     content = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>dms-edge benchmarks</title>
 <style>{STYLE}</style><h1>How fast it draws</h1><p class="about">{html.escape(machine)}</p>
-<h2>Ratios within this run</h2>{_ratios(summary["ratios"])}{figures}
+<h2>Ratios within this run</h2>{_ratios(summary["ratios"])}
+<p class="about">Outside the engine, of the time inside it: {_shares(summary["host_share"])}. Not measured here:
+{html.escape(", ".join(summary["not_measured"]) or "nothing")}. Energy: {html.escape(about["energy"])}.</p>{figures}
 <h2>Every row</h2>{_rows(summary["rows"])}</html>"""
     write_whole(folder / "index.html", content.encode())
     return folder / "index.html"
@@ -66,6 +68,10 @@ def _ratios(ratios: Mapping[str, Mapping[str, Any]]) -> str:
         value = f'<td class="short">{ratio["value"]:.3g}</td>' if short else f"<td>{ratio['value']:.3g}</td>"
         lines.append(f"<tr><td>{name}</td>{value}<td>{asked}</td><td>{each}</td></tr>")
     return "".join([*lines, "</table>"])
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{precision} {share:.1%}" for precision, share in shares.items())
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
