@@ -38,6 +38,20 @@ def test_power_is_summed_over_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 5.0 * seconds < spent < 20.0 * seconds
 
 
+def test_a_channel_that_holds_all_others_is_read_alone(tmp_path: Path) -> None:
+    """As on a Jetson: VDD_IN is the whole module, and the fourth pair of files isn't a channel."""
+    rail = tmp_path / "hwmon1"
+    rail.mkdir()
+    files = {"name": "ina3221", "in1_label": "VDD_IN", "in2_label": "VDD_CPU_GPU_CV", "in3_label": "VDD_SOC"}
+    for number, (volts, amperes) in enumerate([(5000, 2000), (5000, 900), (5000, 400), (80, 3300)], start=1):
+        files |= {f"in{number}_input": str(volts), f"curr{number}_input": str(amperes)}
+    for name, value in files.items():
+        (rail / name).write_text(f"{value}\n")
+    assert [volts.name for volts, _ in module._channels(rail)] == ["in1_input"]
+    (rail / "in1_label").write_text("VDD_GPU\n")
+    assert [volts.name for volts, _ in module._channels(rail)] == ["in1_input", "in2_input", "in3_input"]
+
+
 def test_without_a_sensor_there_is_a_reason(tmp_path: Path) -> None:
     joules, reason = energy_meter(tmp_path, tmp_path)
     assert joules is None and "RAPL" in reason

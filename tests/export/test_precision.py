@@ -17,10 +17,10 @@ from contract.bundle import FileEntry, Manifest, open_checked, read_manifest
 from contract.errors import ParityError
 from export import sensitivity, surgery, verify
 from export.__main__ import main
-from export.calibration import CONDITIONS, SEED, Range, calibrate, scaled, starts
+from export.calibration import CONDITIONS, IMAGE, SEED, Range, calibrate, scaled, starts
 from export.graphs import derive
 from export.precision import FLOAT, HALF, half
-from export.quantization import ONNXRUNTIME, TENSORRT, quantize
+from export.quantization import ONNXRUNTIME, TENSORRT, _activation_scale, quantize
 from export.verify import QUICK, measure, read_reference
 from models.checkpoint import write_checkpoint
 from tests.export.calm_checkpoint import calm_checkpoint
@@ -174,6 +174,15 @@ def test_int8_for_onnxruntime_is_fused(calm_bundle: Path, tmp_path: Path) -> Non
     assert ends == ["stem", "out"], "which TensorRT keeps in fp16"
     plain = [node.op_type for node in _model(calm_bundle, "step.fp32.onnx").graph.node]
     assert kinds.count("Relu") < plain.count("Relu") / 2, "a ReLU in front of int8 is its zero point"
+
+
+def test_the_image_s_own_range_is_all_that_its_levels_cover() -> None:
+    """-1, 0 and 1 are levels, and nothing beyond 1 takes more than one of them."""
+    scale, zero = _activation_scale(IMAGE, np.uint8, np.dtype(np.float32))
+    levels = (np.arange(256) - float(zero)) * float(scale)
+    for value in (-1.0, 0.0, 1.0):
+        assert np.abs(levels - value).min() < 1e-6
+    assert levels[0] == pytest.approx(-1.0) and (levels > 1.0 + 1e-6).sum() == 1
 
 
 def test_int8_for_tensorrt_has_no_integer_bias(calm_bundle: Path) -> None:

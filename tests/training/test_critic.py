@@ -113,3 +113,27 @@ def test_what_is_no_annotator_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert train.main([str(tmp_path / "cache"), "-o", str(tmp_path / "run"), "--critic", str(tmp_path / "teacher.pt")])
     assert "train_annotator" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_no_critic_are_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(tmp_path / "teacher.pt", tiny_edge_checkpoint())
+    for command in (
+        [train.main, str(tmp_path / "cache"), "-o", str(tmp_path / "run"), "--label-weight", "0.5"],
+        [distill.main, str(tmp_path / "teacher.pt"), str(tmp_path / "cache"), "--detail-weight", "0.5"],
+    ):
+        assert command[0](command[1:]) == 2
+        assert "--critic" in capsys.readouterr().err
+
+
+def test_a_critic_of_another_schema_is_refused(
+    source: Cached,
+    trained: TrainedAnnotator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_annotator(tmp_path / "annotator.pt", trained, replace(source.schema, name="another"))
+    monkeypatch.setattr(train, "read_source", lambda folder, schema: source)
+    run = [str(tmp_path / "cache"), "-o", str(tmp_path / "run"), "--critic", str(tmp_path / "annotator.pt")]
+    assert train.main(run) == 1
+    assert "another schema" in capsys.readouterr().err and not (tmp_path / "run").exists()
