@@ -38,7 +38,7 @@ BASELINE = ROOT / "benchmarks/baseline.json"
 PROCESSES = 3
 COLD = ("ours fp32", "ours int8", "torch eager", "diffusers plain ONNX", "openvino int8")
 
-DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 512, 16, 3
+DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 1024, 16, 3
 DOCUMENT_BATCH = 8
 SHARE_BATCH = 32
 """Frames of a batch at which the network's share of the machine's peak is told."""

@@ -233,8 +233,8 @@ def _all() -> Iterator[Contender]:
         ("int8", "step.int8.onnx", "f32"),
     ):
         yield Contender(f"openvino {precision}", partial(_openvino, file=file, hint=hint), precision)
-        streams = partial(_openvino_streams, file=file, hint=hint)
-        yield Contender(f"openvino {precision} streams", streams, precision)
+    streams = partial(_openvino_streams, file="step.int8.onnx", hint="f32")
+    yield Contender("openvino int8 streams", streams, "int8")
 
 
 CONTENDERS = {contender.name: contender for contender in _all()}

@@ -109,7 +109,7 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         "int8_over_openvino_int8": over(rows, "ours int8", ["openvino int8", "openvino int8 streams"]),
         "int8_over_openvino_int8_latency_hint": over(rows, "ours int8", ["openvino int8"]),
         "int8_over_fp32": over(rows, "ours int8", ["ours fp32"]),
-        "fp32_over_openvino_fp32": over(rows, "ours fp32", ["openvino fp32", "openvino fp32 streams"]),
+        "fp32_over_openvino_fp32": over(rows, "ours fp32", ["openvino fp32"]),
         "fp32_over_diffusers_plain_onnx": over(rows, "ours fp32", ["diffusers plain ONNX"]),
     }
     return {name: ratio for name, ratio in found.items() if ratio is not None}
