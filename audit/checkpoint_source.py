@@ -63,7 +63,6 @@ class CheckpointSource:
         if run.precision != "fp32":
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sample = self._ddpm if run.sampler == "ddpm" else self._ddim
-
         model = _Half(network, self._device) if run.precision == "bf16" else network
         yield lambda vectors, indices: sample(model, run, vectors, indices)
 

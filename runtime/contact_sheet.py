@@ -27,7 +27,7 @@ from contract.files import write_whole
 FRAMES = 64
 COLUMNS = 8
 COMPRESS_LEVEL = 1
-"""zlib level of the sheet: the default one takes five times as long for a tenth less."""
+"""zlib level of the sheet: the default one takes five times as long."""
 
 MIN_TILE = 160
 """Frames are enlarged by a whole factor to at least this many pixels, so that one can see an eyelid."""

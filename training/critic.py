@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from contract.errors import Refused, UsageError
 from models.annotator import Annotator, TrainedAnnotator
+from models.loss import Judge
 from training.annotation import Targets, annotation_loss, augment
 from training.data.cabin import LANDMARKS
 from training.data.cache import Cached
@@ -86,6 +87,10 @@ class Critic:
             apart = ((found.float() - asked.float()) ** 2).mean(dim=(1, 2, 3)) / (asked.float() ** 2).mean()
             loss = loss + self.weights.detail / len(stages) * (apart * share).sum()
         return loss
+
+    def judge(self, images: Tensor, rows: Any) -> Judge:
+        """The same for one batch: what is left to give is `predicted` [B, C, H, W] and `certainty` [B]."""
+        return lambda predicted, certainty: self(predicted, images, rows, certainty)
 
 
 def features(network: Annotator, images: Tensor) -> list[Tensor]:

@@ -26,7 +26,7 @@ from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
 from models.checkpoint import Checkpoint, SamplerDefaults
 from models.edge import EdgeConfig
-from models.loss import Judge, denoising_loss
+from models.loss import denoising_loss
 from models.networks import build
 from training.batches import Batches
 from training.critic import Critic, Weights
@@ -134,10 +134,7 @@ class Trainer:
             group["lr"] = self.learning_rate()
         number = self.seen // s.batch
         images, condition, weight_map = self.batches.at(number)
-        judge: Judge | None = None
-        if self.critic:
-            critic, rows = self.critic, self.batches.rows(number)
-            judge = lambda predicted, certainty: critic(predicted, images, rows, certainty)  # noqa: E731
+        judge = self.critic.judge(images, self.batches.rows(number)) if self.critic else None
         with torch.autocast(self.device.type, torch.bfloat16):
             loss = denoising_loss(self.network, self.diffusion, images, condition, weight_map, s.dropout, judge)
         loss.backward()  # type: ignore[no-untyped-call]
