@@ -22,7 +22,7 @@ from benchmarks.layers import operator_seconds, read_layers
 from benchmarks.machine import energy_meter, machine
 from benchmarks.page import write_page
 from benchmarks.peak import matrix_product_rates
-from benchmarks.setting import ROOT, Setting
+from benchmarks.setting import ROOT, Setting, cpu_backend
 from benchmarks.summary import ASKED, ratios, regressions, speed, table
 from benchmarks.to_disk import draw_only, to_disk
 from contract.bundle import read_manifest
@@ -36,7 +36,10 @@ SOAK = FOLDER / "soak.json"
 BASELINE = ROOT / "benchmarks/baseline.json"
 
 PROCESSES = 3
-COLD = ("ours fp32", "ours int8", "torch eager", "diffusers plain ONNX", "openvino int8")
+COLD = (
+    *("ours fp32", "ours int8", "ours onnxruntime fp32", "ours onnxruntime int8"),
+    *("torch eager", "diffusers plain ONNX", "openvino int8"),
+)
 
 DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 1024, 16, 3
 DOCUMENT_BATCH = 8
@@ -194,7 +197,7 @@ def _steps(setting: Setting) -> list[dict[str, Any]]:
 def _host_share(bundle: Path, precision: str) -> float:
     """What the runtime spends outside the engine, of the time inside it: conditions, noise, batches."""
     shares = []
-    with Generator.open(bundle, backend="cpu", precision=precision, batch=8, annotator="off") as generator:
+    with Generator.open(bundle, backend=cpu_backend(), precision=precision, batch=8, annotator="off") as generator:
         for number in range(3):
             before, started = generator.engine_seconds, time.perf_counter()
             generator.generate([{}] * 64, seed=number)

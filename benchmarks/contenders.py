@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.setting import BATCHES, COMPARED, Setting
+from benchmarks.setting import BATCHES, COMPARED, Setting, cpu_backend
 from runtime import Generator
 from runtime.noise import initial_noises
-from runtime.onnx_cpu import cores
+from runtime.openvino_backend import import_openvino
+from runtime.shares import cores
 
 Frames = npt.NDArray[np.uint8]
 Draw = Callable[[npt.NDArray[np.float32], int], Frames]
@@ -158,12 +159,10 @@ def _plain_onnx(setting: Setting, batch: int) -> Iterator[Draw]:
 @contextmanager
 def _openvino(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Draw]:
     """OpenVINO on the very step graph that the runtime loops over, for this batch size alone."""
-    import openvino
-
     from contract.bundle import read_manifest
 
     manifest = read_manifest(setting.bundle)
-    core = openvino.Core()
+    core = import_openvino().Core()
     model = core.read_model(f"{setting.bundle}/{file}")
     shape = tuple(manifest.image)
     model.reshape({"x": [batch, *shape], "condition": [batch, manifest.schema.width], "step": []})
@@ -182,17 +181,17 @@ def _openvino(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Dr
 
 @contextmanager
 def _openvino_streams(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Draw]:
-    """The same, with a stream for each core, each of which draws its own share of the batch."""
+    """The same, with a stream for each core, each of which draws its own share of the batch, of a fixed size."""
     from concurrent.futures import ThreadPoolExecutor
-
-    import openvino
 
     from contract.bundle import read_manifest
 
-    manifest, count = read_manifest(setting.bundle), min(cores(), batch)
-    core = openvino.Core()
+    manifest, count = read_manifest(setting.bundle), cores()
+    core = import_openvino().Core()
+    model, shape = core.read_model(f"{setting.bundle}/{file}"), tuple(manifest.image)
+    model.reshape({"x": [batch // count, *shape], "condition": [batch // count, manifest.schema.width], "step": []})
     options = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": str(count)}
-    compiled = core.compile_model(core.read_model(f"{setting.bundle}/{file}"), "CPU", options)
+    compiled = core.compile_model(model, "CPU", options)
     requests = [compiled.create_infer_request() for _ in range(count)]
 
     def share(request: Any, x: Any, vectors: Any) -> Any:
@@ -204,7 +203,7 @@ def _openvino_streams(setting: Setting, batch: int, file: str, hint: str) -> Ite
     with ThreadPoolExecutor(count) as pool:
 
         def draw(vectors: npt.NDArray[np.float32], seed: int) -> Frames:
-            x = _noise(vectors, seed, tuple(manifest.image))
+            x = _noise(vectors, seed, shape)
             shares = (np.array_split(array, count) for array in (x, vectors))
             return np.concatenate(list(pool.map(share, requests, *shares)))
 
@@ -212,11 +211,15 @@ def _openvino_streams(setting: Setting, batch: int, file: str, hint: str) -> Ite
 
 
 def _all() -> Iterator[Contender]:
-    for backend in ("cpu", "cuda", "trt"):
-        for precision in ("fp32", "int8") if backend == "cpu" else ("fp16", "fp32"):
-            label = precision if backend == "cpu" else f"{backend} {precision}"
+    for label, backend, batches in (("", cpu_backend(), BATCHES), (" onnxruntime", "cpu", COMPARED)):
+        for precision in ("fp32", "int8"):
+            yield Contender(
+                f"ours{label} {precision}", partial(_ours, backend=backend, precision=precision), precision, batches
+            )
+    for backend in ("cuda", "trt"):
+        for precision in ("fp16", "fp32"):
             made = partial(_ours, backend=backend, precision=precision)
-            yield Contender(f"ours {label}", made, precision, BATCHES)
+            yield Contender(f"ours {backend} {precision}", made, precision, BATCHES)
     for layout, last in (("", False), (" channels-last", True)):
         yield Contender(f"torch eager{layout}", partial(_torch, compiled=False, channels_last=last))
         yield Contender(f"torch compile{layout}", partial(_torch, compiled=True, channels_last=last))
@@ -233,8 +236,10 @@ def _all() -> Iterator[Contender]:
         ("int8", "step.int8.onnx", "f32"),
     ):
         yield Contender(f"openvino {precision}", partial(_openvino, file=file, hint=hint), precision)
-    streams = partial(_openvino_streams, file="step.int8.onnx", hint="f32")
-    yield Contender("openvino int8 streams", streams, "int8")
+    for precision in ("fp32", "int8"):
+        streams = partial(_openvino_streams, file=f"step.{precision}.onnx", hint="f32")
+        shared = tuple(batch for batch in COMPARED if batch % cores() == 0)
+        yield Contender(f"openvino {precision} streams", streams, precision, shared)
 
 
 CONTENDERS = {contender.name: contender for contender in _all()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.cuda import driver_problem
-from runtime.onnx_cpu import cores
+from runtime.shares import cores
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "openvino", "diffusers")
 

@@ -6,10 +6,14 @@ bytes_per_second()
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 import numpy as np
+
+from contract.errors import Unavailable
+from runtime.openvino_backend import import_openvino
 
 SIDE = 2048
 REPEATS = 8
@@ -33,13 +37,9 @@ def matrix_product_rates(side: int = SIDE, repeats: int = REPEATS) -> dict[str, 
         "torch": lambda: torch.mm(left, right),
         "onnxruntime": lambda: session.run(None, {"a": a, "b": b}),
     }
-    try:
-        import openvino
-    except ImportError:
-        pass
-    else:
+    with contextlib.suppress(Unavailable):
         hint = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        core = openvino.Core()
+        core = import_openvino().Core()
         request = core.compile_model(core.read_model(model.SerializeToString()), "CPU", hint).create_infer_request()
         products["openvino"] = lambda: request.infer({"a": a, "b": b}, share_inputs=True)
     seconds = {name: [_timed(product) for _ in range(repeats)] for name, product in products.items()}

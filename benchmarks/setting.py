@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.errors import Unavailable
+from runtime.backend import BACKENDS
+
 ROOT = Path(__file__).parents[1]
 STUDENT, TEACHER = ROOT / "checkpoints/cabin64.pt", ROOT / "checkpoints/cabin64-teacher.pt"
 
@@ -19,6 +22,15 @@ COMPARED = (1, 8, 32)
 
 STEPS = (2, 4, 10, 20)
 """Of the teacher, unguided, for throughput against steps."""
+
+
+def cpu_backend() -> str:
+    """What the runtime takes on this machine's CPU where nobody says: OpenVINO where it is installed."""
+    try:
+        BACKENDS["openvino"].check()
+    except Unavailable:
+        return "cpu"
+    return "openvino"
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ ASKED = {
     "fp32_over_best_torch_fp32": 1.1,
     "int8_over_torch_compile_fp32": 3.0,
     "int8_over_openvino_int8": 1.05,
-    "int8_over_openvino_int8_latency_hint": None,
     "int8_over_fp32": None,
     "fp32_over_openvino_fp32": None,
+    "fp32_over_onnxruntime_backend_fp32": None,
+    "int8_over_onnxruntime_backend_int8": None,
     "fp32_over_diffusers_plain_onnx": None,
     "default_over_document_ddpm1000": 600.0,
     "default_over_document_ddpm1000_unguided": None,
@@ -89,14 +90,14 @@ def speed(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
 
 
 def over(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]) -> dict[str, Any] | None:
-    """How much faster one is than the best of others at each batch that all have, and the geometric mean of that."""
+    """How much faster one is than the best of others at each batch that both sides have, and the geometric mean."""
     own, best = speed(rows, name), [found for other in others if (found := speed(rows, other))]
     if not own or not best:
         return None
-    batches = sorted(set(own).intersection(*best))
+    batches = sorted(set(own).intersection(set().union(*best)))
     if not batches:
         return None
-    by_batch = {batch: own[batch] / max(found[batch] for found in best) for batch in batches}
+    by_batch = {batch: own[batch] / max(found.get(batch, 0.0) for found in best) for batch in batches}
     return {"value": math.exp(statistics.fmean(math.log(r) for r in by_batch.values())), "by_batch": by_batch}
 
 
@@ -107,9 +108,10 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         "fp32_over_best_torch_fp32": over(rows, "ours fp32", [*compiled, "torch eager", "torch eager channels-last"]),
         "int8_over_torch_compile_fp32": over(rows, "ours int8", compiled),
         "int8_over_openvino_int8": over(rows, "ours int8", ["openvino int8", "openvino int8 streams"]),
-        "int8_over_openvino_int8_latency_hint": over(rows, "ours int8", ["openvino int8"]),
         "int8_over_fp32": over(rows, "ours int8", ["ours fp32"]),
-        "fp32_over_openvino_fp32": over(rows, "ours fp32", ["openvino fp32"]),
+        "fp32_over_openvino_fp32": over(rows, "ours fp32", ["openvino fp32", "openvino fp32 streams"]),
+        "fp32_over_onnxruntime_backend_fp32": over(rows, "ours fp32", ["ours onnxruntime fp32"]),
+        "int8_over_onnxruntime_backend_int8": over(rows, "ours int8", ["ours onnxruntime int8"]),
         "fp32_over_diffusers_plain_onnx": over(rows, "ours fp32", ["diffusers plain ONNX"]),
     }
     return {name: ratio for name, ratio in found.items() if ratio is not None}

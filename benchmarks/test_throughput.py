@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.conftest import regressed
 from benchmarks.contenders import CONTENDERS
-from benchmarks.setting import BATCHES
+from benchmarks.setting import BATCHES, cpu_backend
 from runtime import Generator
 
 OWN_SHARE = 0.03
@@ -47,7 +47,7 @@ def test_import_and_load_take_little_memory_beside_the_model(summary: dict[str, 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_frames(bundle: Path, benchmark: Any, precision: str, batch: int) -> None:
     benchmark.extra_info |= {"frames": batch}
-    with Generator.open(bundle, backend="cpu", precision=precision, batch=batch, annotator="off") as generator:
+    with Generator.open(bundle, backend=cpu_backend(), precision=precision, batch=batch, annotator="off") as generator:
         conditions = generator.encode([{}] * batch)
         frames = benchmark.pedantic(generator.generate, (conditions,), rounds=8, warmup_rounds=2)
     assert frames.std() > 10

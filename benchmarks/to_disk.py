@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.setting import ROOT
+from benchmarks.setting import ROOT, cpu_backend
 from runtime import Generator
 from runtime.generate import main as generate
 
@@ -35,7 +35,7 @@ class Window:
 
 def draw_only(bundle: Path, frames: int, batch: int, precision: str) -> float:
     """Seconds of drawing frames from complete conditions, and nothing else."""
-    with Generator.open(bundle, backend="cpu", precision=precision, batch=batch, annotator="off") as generator:
+    with Generator.open(bundle, backend=cpu_backend(), precision=precision, batch=batch, annotator="off") as generator:
         vectors = generator.encode([{}] * frames, 1)
         generator.generate(vectors[: 2 * batch], 0)
         started = time.perf_counter()
@@ -45,7 +45,7 @@ def draw_only(bundle: Path, frames: int, batch: int, precision: str) -> float:
 
 def to_disk(bundle: Path, folder: Path, frames: int, batch: int, precision: str, annotator: str) -> float:
     """Seconds of `runtime.generate` from its opened engine to the last record and the contact sheet."""
-    options = ["--backend", "cpu", "--precision", precision, "--batch", str(batch), "--annotator", annotator]
+    options = ["--backend", cpu_backend(), "--precision", precision, "--batch", str(batch), "--annotator", annotator]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         status = generate([str(bundle), "-o", str(folder), "-n", str(frames), "--seed", "1", *options, "--json"])
@@ -57,7 +57,7 @@ def to_disk(bundle: Path, folder: Path, frames: int, batch: int, precision: str,
 def watch(bundle: Path, folder: Path, frames: int, size: int, precision: str) -> list[Window]:
     """`python -m runtime.generate` in a process of its own, seen from outside in windows of `size` frames."""
     command = [sys.executable, "-m", "runtime.generate", str(bundle), "-o", str(folder), "-n", str(frames)]
-    command += ["--backend", "cpu", "--precision", precision, "--batch", "16"]
+    command += ["--backend", cpu_backend(), "--precision", precision, "--batch", "16"]
     found: list[Window] = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         last, before, lines, place = time.perf_counter(), 0, 0, 0

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.bundle import ANNOTATORS, MEND, Manifest, open_checked
 from contract.errors import Refused, Unavailable, UsageError
-from runtime.onnx_backend import CPU, Guard, import_onnxruntime, new_session
+from runtime.onnx_backend import CPU, import_onnxruntime, new_session
+from runtime.step_graph import Guard
 
 AUTO, OFF = "auto", "off"
 ASKED = (AUTO, *ANNOTATORS, OFF)

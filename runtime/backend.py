@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from runtime import engines, onnx_backend, onnx_cpu, onnx_cuda, trt_backend
+from runtime import engines, onnx_cpu, onnx_cuda, openvino_backend, step_graph, trt_backend
 
 AUTO = "auto"
 
@@ -99,19 +99,27 @@ def _open_cuda(folder: Path, manifest: Manifest, files: Sequence[str], request: 
     return onnx_cuda.open_cuda(folder, manifest, files[0]), files[0]
 
 
+def _open_openvino(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
+    batch = request.batch or default_batch("openvino", manifest.image.height, manifest.image.width)
+    return openvino_backend.open_openvino(folder, manifest, files[0], batch), files[0]
+
+
 def _open_cpu(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
     return onnx_cpu.open_cpu(folder, manifest, files[0]), files[0]
 
 
 EXPORT, EXPORT_TRT = "python -m export CHECKPOINT.pt", "python -m export.trt BUNDLE"
 
+ON_CPU = ("fp32", "int8", "fp16")
+"""fp16 is emulated on a CPU, and int8 is for those who ask for it."""
+
 BACKENDS = {
     "trt": Row(trt_backend.check_ready, engines.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT),
-    "cuda": Row(onnx_cuda.check_cuda, onnx_backend.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
-    "cpu": Row(onnx_cpu.check_cpu, onnx_backend.find, _open_cpu, ("fp32", "int8", "fp16"), 8, EXPORT),
+    "cuda": Row(onnx_cuda.check_cuda, step_graph.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
+    "openvino": Row(openvino_backend.check_openvino, step_graph.find, _open_openvino, ON_CPU, 16, EXPORT),
+    "cpu": Row(onnx_cpu.check_cpu, step_graph.find, _open_cpu, ON_CPU, 8, EXPORT),
 }
-"""Every backend, in the order in which `auto` tries them. On a CPU `auto` prefers fp32: fp16 is emulated there,
-and int8 is for those who ask for it."""
+"""Every backend, in the order in which `auto` tries them."""
 
 
 @dataclass(frozen=True)

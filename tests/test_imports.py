@@ -29,11 +29,11 @@ EXCEPTIONS = {"export/verify.py": {"runtime"}}
 
 LIBRARIES = {
     "contract": {"numpy"},
-    "runtime": {"numpy", "PIL", "tqdm", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"},
+    "runtime": {"numpy", "PIL", "tqdm", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"},
 }
 """What the folders that go onto a vehicle may import beside the standard library."""
 
-LAZY = {"onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"}
+LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"}
 """Engines and drivers, which may be absent: imported inside a function only."""
 
 

@@ -8,6 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.fake_bundle import write_fake_bundle
+from tests.runtime.host_cpu import openvino_problem
+
+
+@pytest.fixture(params=["cpu", "openvino"])
+def on_cpu(request: pytest.FixtureRequest) -> str:
+    """Each backend that needs no GPU."""
+    if request.param == "openvino" and (problem := openvino_problem()):
+        pytest.skip(problem)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from contract.errors import Refused, Unavailable
 from runtime.backend import BACKENDS
 from runtime.engines import Engine, Machine, Profile, choose_engine, engine_files, misfit, read_engines
 from runtime.graph_choice import GRAPH, PLAIN, TRIALS, WARM_UP, GraphChoice
-from runtime.onnx_backend import find
+from runtime.step_graph import find
 
 ORIN = Machine("sm87", {"tensorrt": "10.3.0"})
 ENTRY = {

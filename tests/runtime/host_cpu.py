@@ -1,0 +1,23 @@
+"""What this machine's CPU can be asked to draw with."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.errors import Unavailable
+from runtime.openvino_backend import check_openvino
+
+
+def openvino_problem() -> str:
+    """Why OpenVINO can't be tried here, empty where it can."""
+    try:
+        check_openvino()
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
+needs_openvino = pytest.mark.skipif(bool(openvino_problem()), reason=openvino_problem())
+
+AUTO_TAKES = "cpu" if openvino_problem() else "openvino"
+"""Of the backends that need no GPU."""
