@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audit.drawing import Annotate, Asked, Draw, Run
-from contract.bundle import ANNOTATORS, read_manifest
+from contract.bundle import ANNOTATORS, digest_of, read_manifest
 from contract.errors import UsageError
 from runtime.annotator import Annotator
 from runtime.backend import BACKENDS
@@ -61,5 +61,6 @@ class BundleSource:
         return {precision: files[0] for precision, files in found.items() if files}
 
     def _run(self, precision: str, file: str) -> Run:
-        sampler, content = self.manifest.sampler, self.manifest.frames_digest(file)
+        sampler = self.manifest.sampler
+        content = digest_of({"frames": self.manifest.frames_digest(file), "backend": self._backend})
         return Run(self.name, content, sampler.kind, sampler.steps, precision, sampler.guidance, self._seed)

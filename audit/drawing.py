@@ -65,7 +65,7 @@ class Run:
     model: str
     """Name of the file or bundle that it comes from."""
     content: str
-    """sha256 over what decides the frames: the checkpoint, or a bundle's step graph with its sampler."""
+    """sha256 over what decides the frames: the checkpoint, or a bundle's step graph with its sampler and backend."""
     sampler: str
     steps: int
     precision: str
@@ -124,7 +124,7 @@ def open_source(path: Path, seed: int = 0, batch: int | None = None, backend: st
         raise Unavailable(
             f"{error.name or 'torch'} isn't installed, which checkpoints need; run: pip install '.[train]'"
         ) from error
-    return CheckpointSource(path, seed, batch or BATCH, "cpu" if backend == "cpu" else "cuda")
+    return CheckpointSource(path, seed, batch or BATCH, "cpu" if backend in ("cpu", "openvino") else "cuda")
 
 
 def keep(folder: Path, draw: Draw, vectors: Array, start: int = 0, title: str = "") -> Frames:

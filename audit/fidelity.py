@@ -79,7 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch", type=integer(1, 4096), metavar="B", help="frames drawn at once (32, or the engine's)")
     add(
         "--backend",
-        choices=("cpu", "cuda", "trt"),
+        choices=("cpu", "openvino", "cuda", "trt"),
         default="cpu",
         help="what draws; without cpu checkpoints take torch on the GPU (cpu)",
     )

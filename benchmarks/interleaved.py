@@ -3,7 +3,7 @@
     python -m benchmarks.interleaved SETTING.json OUT.json
 
 The output holds, for each contender and batch, the seconds of every draw behind warm-up, and how far its frames are
-from those of the runtime with ONNX Runtime in fp32.
+from the runtime's own in fp32.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST = 25
 REST = 0.03
 """Seconds before each turn: the threads of the one before spin for a while in wait of more work."""
 
-REFERENCE = "ours onnxruntime fp32"
+REFERENCE = "ours fp32"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ the last step alone. Each core draws its share of a batch, of a fixed size; shor
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +35,17 @@ TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)", "u8": "tensor(uint8)"}
 """ONNX Runtime's names of OpenVINO's types."""
 
 
+MISSING = "openvino isn't installed; run: pip install '.[openvino]'"
+
+
 def check_openvino() -> None:
-    """Unavailable without openvino."""
-    import_openvino()
+    """Unavailable without openvino, which isn't imported for that."""
+    try:
+        found = importlib.util.find_spec("openvino")
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise Unavailable(MISSING)
 
 
 def import_openvino() -> Any:
@@ -45,7 +54,7 @@ def import_openvino() -> Any:
         with _without_converter():
             import openvino
     except ImportError:
-        raise Unavailable("openvino isn't installed; run: pip install '.[openvino]'") from None
+        raise Unavailable(MISSING) from None
     return openvino
 
 
