@@ -39,8 +39,9 @@ def test_ratios_hold(summary: dict[str, Any]) -> None:
 
 
 def test_import_and_load_take_little_memory_beside_the_model(summary: dict[str, Any], bundle: Path) -> None:
+    """The runtime as `.[cpu]` installs it; OpenVINO, which is faster, takes more, and the table says how much."""
     model = (bundle / "step.fp32.onnx").stat().st_size / 2**20
-    assert summary["cold"]["ours fp32"]["opened_mib"] - model < IMPORT_AND_LOAD_MIB
+    assert summary["cold"]["ours onnxruntime fp32"]["opened_mib"] - model < IMPORT_AND_LOAD_MIB
 
 
 @pytest.mark.parametrize("batch", [1, 8])

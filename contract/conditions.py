@@ -10,10 +10,12 @@ Checkpoints and bundles carry their schema as JSON; code that reads one never na
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,13 @@ class Field:
     def slots(self) -> slice:
         return slice(self.offset, self.offset + self.width)
 
+    @cached_property
+    def _edges(self) -> list[float]:
+        """Where the share of one value ends and that of the next begins; kept, since every frame asks for it."""
+        weights = np.asarray(self.weights or [1.0] * len(self.values))
+        edges: list[float] = np.cumsum(weights / weights.sum()).tolist()
+        return edges
+
     def expects(self) -> str:
         """What a value must be, for error messages."""
         if self.is_class:
@@ -130,9 +139,7 @@ class Field:
     def draw(self, condition: Mapping[str, Value], uniform: float, parents: Mapping[str, Field]) -> Value:
         """A value from the prior; `uniform` in [0, 1) is the only randomness."""
         if self.is_class:
-            weights = np.asarray(self.weights or [1.0] * len(self.values))
-            edges = np.cumsum(weights / weights.sum())
-            return self.values[min(int(np.searchsorted(edges, uniform, side="right")), len(self.values) - 1)]
+            return self.values[min(bisect.bisect_right(self._edges, uniform), len(self.values) - 1)]
         row = parents[self.given].values.index(str(condition[self.given])) if self.given else 0
         low, high = self.prior[row] if self.prior else (self.low, self.high)
         return low + uniform * (high - low)
@@ -146,19 +153,22 @@ class Schema:
     width: int
     fields: tuple[Field, ...]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.fields)
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Field]:
         return {field.name: field for field in self.fields}
 
+    @cached_property
+    def _parents_first(self) -> list[Field]:
+        return sorted(self.fields, key=lambda field: field.given is not None)
+
     def field(self, name: str) -> Field:
         """The field of that name, or UsageError listing the ones there are."""
-        for field in self.fields:
-            if field.name == name:
-                return field
+        if name in self.by_name:
+            return self.by_name[name]
         raise UsageError(f"{name}: no field of the schema {self.name!r}; it has {', '.join(self.names)}")
 
     def check(self, condition: Mapping[str, object]) -> Condition:
@@ -204,11 +214,10 @@ class Schema:
         """
         given = self.check(condition)
         uniforms = dict(zip(self.names, generator.random(len(self.fields)).tolist(), strict=True))
-        parents = self.by_name
         drawn: Condition = dict(given)
-        for field in sorted(self.fields, key=lambda field: field.given is not None):
+        for field in self._parents_first:
             if field.name not in drawn:
-                drawn[field.name] = field.draw(drawn, uniforms[field.name], parents)
+                drawn[field.name] = field.draw(drawn, uniforms[field.name], self.by_name)
         return {name: drawn[name] for name in self.names}
 
     def hidden(self, condition: Mapping[str, Value]) -> tuple[str, ...]:

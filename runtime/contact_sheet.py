@@ -133,7 +133,7 @@ def _tile_size(size: tuple[int, int]) -> tuple[int, int]:
 def _spread(dataset: Dataset) -> list[Record]:
     count = dataset.description.count
     wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int).tolist())
-    return [record for record in dataset.records() if record["index"] in wanted]
+    return list(dataset.records(wanted))
 
 
 def _frame(dataset: Dataset, record: Record) -> Image.Image:
