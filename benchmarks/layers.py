@@ -27,7 +27,7 @@ class Layer:
     name: str
     kind: str
     operations: float
-    """Multiplications and additions."""
+    """Multiplications and additions; of a convolution those whose tap lies inside the frame, since padding needs none."""
     weights: int
     """Numbers that are read once, whatever the batch."""
     activations: int
@@ -58,13 +58,25 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, list[int]], weights: dict[str
     written = sum(sizes[name] for name in node.output if name in sizes)
     operations = float(written)
     if node.op_type == "Conv":
-        kernel = shapes[node.input[1]]
-        operations = 2.0 * written * float(np.prod(kernel[1:]))
+        rows, channels = shapes[node.input[0]][0], shapes[node.input[1]][:2]
+        operations = 2.0 * rows * float(np.prod(channels)) * _taps(node, shapes)
     elif node.op_type == "Gemm":
         operations = 2.0 * written * shapes[node.input[0]][-1]
     read = sum(sizes[name] for name in set(node.input) if name in sizes and name not in weights)
     constant = sum(weights[name] for name in set(node.input) if name in weights)
     return Layer(node.name or node.output[0], node.op_type, operations, constant, read + written)
+
+
+def _taps(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> float:
+    """Pixels that the kernel touches at all its places together."""
+    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    sides, kernel = shapes[node.input[0]][2:], shapes[node.input[1]][2:]
+    strides, pads = given.get("strides", [1, 1]), given.get("pads", [0] * 4)
+    taps = 1.0
+    for side, width, stride, pad, places in zip(sides, kernel, strides, pads, shapes[node.output[0]][2:], strict=False):
+        first = np.arange(places) * stride - pad
+        taps *= float((np.minimum(first + width, side) - np.maximum(first, 0)).sum())
+    return taps
 
 
 def operator_seconds(path: Path, manifest: Manifest, batch: int) -> dict[str, float]:

@@ -114,16 +114,17 @@ def predict(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
-    """The same bounds from this machine's own measured peaks, beside what ONNX Runtime takes here in fp32."""
+    """The same bounds from this machine's own measured peaks, beside what the runtime takes here in fp32."""
     from benchmarks.peak import bytes_per_second, matrix_product_rates
-    from runtime.onnx_cpu import open_cpu
+    from benchmarks.setting import cpu_backend
+    from runtime.backend import Request, open_backend
 
     manifest = _manifest(bundle)
     rates, bandwidth = matrix_product_rates(), bytes_per_second()
     peak = max(rates.values())
-    backend = open_cpu(bundle, manifest, "step.fp32.onnx")
     rows = []
     for batch in batches:
+        backend, _ = open_backend(bundle, manifest, Request(cpu_backend(), "fp32", batch))
         layers = read_layers(bundle / "step.fp32.onnx", batch)
         found = bound(layers, peak / 1e12, bandwidth / 1e9, 4.0, _ends(manifest, batch))
         x = np.zeros((batch, *manifest.image), np.float32)
@@ -133,6 +134,7 @@ def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
             started = time.perf_counter()
             backend.sample(x, condition)
             taken.append((time.perf_counter() - started) / manifest.sampler.steps)
+        backend.close()
         measured = float(np.median(taken[2:]))
         rows.append(
             {
@@ -149,7 +151,6 @@ def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
                 "prediction": False,
             }
         )
-    backend.close()
     return rows
 
 

@@ -14,14 +14,14 @@ from benchmarks.roofline import bound, main
 from tests.fake_bundle import write_fake_bundle
 
 
-def _graph(path: Path) -> Path:
+def _graph(path: Path, stride: int = 1) -> Path:
     """A 3 x 3 convolution from 2 to 4 channels over 8 x 8 pixels, and a ReLU."""
     import numpy as np
 
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2, 8, 8])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4, 8 // stride, 8 // stride])
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["h"], name="conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["x", "w"], ["h"], name="conv", pads=[1] * 4, strides=[stride] * 2),
         helper.make_node("Relu", ["h"], ["y"], name="relu"),
     ]
     weight = numpy_helper.from_array(np.zeros((4, 2, 3, 3), np.float32), "w")
@@ -32,11 +32,16 @@ def _graph(path: Path) -> Path:
 
 def test_layers_are_counted(tmp_path: Path) -> None:
     convolution, relu = read_layers(_graph(tmp_path / "g.onnx"), batch=3)
-    pixels = 3 * 8 * 8
-    assert convolution.operations == 2 * pixels * 4 * (2 * 3 * 3)
+    pixels, taps = 3 * 8 * 8, 8 * 3 - 2  # along a side, without the two that lie outside
+    assert convolution.operations == 2 * 3 * (4 * 2) * taps**2
     assert convolution.weights == 4 * 2 * 3 * 3 and convolution.activations == pixels * (2 + 4)
     assert relu.operations == pixels * 4 and relu.weights == 0 and relu.activations == pixels * 8
     assert convolution.bytes(1.0, 2.0) == 72 + 2 * pixels * 6
+
+
+def test_a_stride_leaves_places_out(tmp_path: Path) -> None:
+    convolution, _ = read_layers(_graph(tmp_path / "g.onnx", stride=2), batch=1)
+    assert convolution.operations == 2 * (4 * 2) * (2 + 3 + 3 + 3) ** 2
 
 
 def test_a_layer_takes_the_longer_of_its_arithmetic_and_its_bytes() -> None:
