@@ -27,7 +27,7 @@ class Layer:
     name: str
     kind: str
     operations: float
-    """Multiplications and additions; of a convolution those whose tap lies inside the frame, since padding needs none."""
+    """Multiplications and additions; a convolution needs none where its kernel lies outside the frame."""
     weights: int
     """Numbers that are read once, whatever the batch."""
     activations: int
