@@ -81,7 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--backend",
         choices=("cpu", "openvino", "cuda", "trt"),
         default="cpu",
-        help="what draws; without cpu checkpoints take torch on the GPU (cpu)",
+        help="what draws; with cuda and trt checkpoints take torch on the GPU (cpu)",
     )
     add("--json", action="store_true", help="print fidelity.json in place of tables")
     return parser.parse_args(argv)

@@ -158,7 +158,7 @@ def _plain_onnx(setting: Setting, batch: int) -> Iterator[Draw]:
 
 @contextmanager
 def _openvino(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Draw]:
-    """OpenVINO on the very step graph that the runtime loops over, for this batch size alone."""
+    """OpenVINO on the step graph of the bundle, step by step, for this batch size alone."""
     from contract.bundle import read_manifest
 
     manifest = read_manifest(setting.bundle)
@@ -173,8 +173,8 @@ def _openvino(setting: Setting, batch: int, file: str, hint: str) -> Iterator[Dr
         x = _noise(vectors, seed, shape)
         for step in range(manifest.sampler.steps):
             found = request.infer({"x": x, "condition": vectors, "step": np.array(step)}, share_inputs=True)
-            x = found["x_next"].copy()
-        return np.asarray(found["frame"]).copy()
+            x = found["x_next"]
+        return np.asarray(found["frame"])
 
     yield draw
 
@@ -186,7 +186,8 @@ def _openvino_streams(setting: Setting, batch: int, file: str, hint: str) -> Ite
 
     from contract.bundle import read_manifest
 
-    manifest, count = read_manifest(setting.bundle), cores()
+    manifest = read_manifest(setting.bundle)
+    count = max(number for number in range(1, cores() + 1) if batch % number == 0)
     core = import_openvino().Core()
     model, shape = core.read_model(f"{setting.bundle}/{file}"), tuple(manifest.image)
     model.reshape({"x": [batch // count, *shape], "condition": [batch // count, manifest.schema.width], "step": []})
@@ -197,8 +198,8 @@ def _openvino_streams(setting: Setting, batch: int, file: str, hint: str) -> Ite
     def share(request: Any, x: Any, vectors: Any) -> Any:
         for step in range(manifest.sampler.steps):
             found = request.infer({"x": x, "condition": vectors, "step": np.array(step)}, share_inputs=True)
-            x = found["x_next"].copy()
-        return np.asarray(found["frame"]).copy()
+            x = found["x_next"]
+        return np.asarray(found["frame"])
 
     with ThreadPoolExecutor(count) as pool:
 
@@ -238,8 +239,7 @@ def _all() -> Iterator[Contender]:
         yield Contender(f"openvino {precision}", partial(_openvino, file=file, hint=hint), precision)
     for precision in ("fp32", "int8"):
         streams = partial(_openvino_streams, file=f"step.{precision}.onnx", hint="f32")
-        shared = tuple(batch for batch in COMPARED if batch % cores() == 0)
-        yield Contender(f"openvino {precision} streams", streams, precision, shared)
+        yield Contender(f"openvino {precision} streams", streams, precision)
 
 
 CONTENDERS = {contender.name: contender for contender in _all()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> Path:
     plots: dict[str, tuple[str, Callable[[Axes], None]]] = {
         "latency": ("Latency of a batch", lambda axes: _latency(axes, summary["rows"])),
         "steps": ("Throughput against steps", lambda axes: _steps(axes, summary["steps"])),
-        "operators": ("Time inside the network by operator", lambda axes: _operators(axes, summary["operators"])),
+        "operators": (
+            "Time inside the network by operator, with ONNX Runtime",
+            lambda axes: _operators(axes, summary["operators"]),
+        ),
     }
     if summary.get("soak"):
         plots["soak"] = ("A long run to disk", lambda axes: _soak(axes, summary["soak"]["windows"]))
@@ -75,17 +79,28 @@ def _shares(shares: Mapping[str, float]) -> str:
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads = ("", "batch", "frames/s", "p50 ms", "p95 ms", "p99 ms", "spread", "load s", "first s", "peak MiB", "frames")
+    heads = (
+        "",
+        "batch",
+        "frames/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "spread",
+        "load s",
+        "first s",
+        "opened MiB",
+        "peak MiB",
+        "frames",
+    )
     lines = ["<table><tr>", *(f"<th>{head}</th>" for head in heads), "</tr>"]
     for row in rows:
         latency = row["latency_ms"]
         cells = [row["name"], row["batch"], f"{row['frames_per_second']:.1f}"]
         cells += [f"{latency[p]:.1f}" for p in ("p50", "p95", "p99")] + [f"{row['spread']:.0%}"]
         cells += ["" if row[key] is None else f"{row[key]:.2f}" for key in ("load_s", "first_batch_s")]
-        cells += [
-            "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
-            "same" if row["same_frames"] else "differ",
-        ]
+        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in ("opened_mib", "peak_mib")]
+        cells += ["same" if row["same_frames"] else "differ"]
         kind = ' class="own"' if row["name"].startswith("ours") else ""
         lines.append(f"<tr{kind}>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return "".join([*lines, "</table>"])
@@ -106,7 +121,7 @@ def _drawn(plot: Callable[[Axes], None]) -> bytes:
 
 def _latency(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     names = list(dict.fromkeys(row["name"] for row in rows))
-    colours = {True: iter(OURS * 2), False: iter(PEERS * 3)}
+    colours = {True: itertools.cycle(OURS), False: itertools.cycle(PEERS)}
     for name in names:
         own = name.startswith("ours")
         points = [(row["batch"], row["latency_ms"]["p50"]) for row in rows if row["name"] == name]

@@ -78,7 +78,7 @@ def table(
                 "joules_per_frame": statistics.median(joules) if joules else None,
                 "device_memory_mib": None,
                 "copies_ms": None,
-                **{key: known.get(key) for key in ("import_s", "load_s", "first_batch_s", "peak_mib")},
+                **{key: known.get(key) for key in ("import_s", "load_s", "first_batch_s", "opened_mib", "peak_mib")},
             }
         )
     return rows

@@ -70,6 +70,9 @@ class Description:
     plan: Mapping[str, Any] = field(default_factory=dict)
     """Which conditions were asked for: `set`, `grid`."""
 
+    backend: str = "cpu"
+    """What draws it: two engines round differently, in int8 visibly so."""
+
     precision: str = "fp32"
     annotator: str | None = None
     """Precision of the annotator that read every frame, null where none did."""

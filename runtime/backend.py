@@ -90,6 +90,10 @@ class Row:
     missing: str
     """What to run where the bundle has no file for it."""
 
+    proven: bool = False
+    """Whether the exporter held the files against torch with this very engine, or says in the manifest that it
+    couldn't."""
+
 
 def _open_trt(folder: Path, manifest: Manifest, files: Sequence[str], request: Request) -> tuple[Backend, str]:
     return trt_backend.open_engine(folder, manifest, files, request.batch, request.state)
@@ -114,10 +118,10 @@ ON_CPU = ("fp32", "int8", "fp16")
 """fp16 is emulated on a CPU, and int8 is for those who ask for it."""
 
 BACKENDS = {
-    "trt": Row(trt_backend.check_ready, engines.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT),
+    "trt": Row(trt_backend.check_ready, engines.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT, proven=True),
     "cuda": Row(onnx_cuda.check_cuda, step_graph.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
     "openvino": Row(openvino_backend.check_openvino, step_graph.find, _open_openvino, ON_CPU, 16, EXPORT),
-    "cpu": Row(onnx_cpu.check_cpu, step_graph.find, _open_cpu, ON_CPU, 8, EXPORT),
+    "cpu": Row(onnx_cpu.check_cpu, step_graph.find, _open_cpu, ON_CPU, 8, EXPORT, proven=True),
 }
 """Every backend, in the order in which `auto` tries them."""
 

@@ -27,7 +27,8 @@ PENDING_BATCHES = 2
 """Batches that may wait for the disk: enough to overlap with the engine, few enough for any memory."""
 
 COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""How zlib packs the PNGs. Sensor noise repeats nothing, so that a search for repetitions takes time and saves none."""
+"""How zlib packs the PNGs: runs alone. Sensor noise hardly repeats itself, and what zlib's own search for repetitions
+saves at level 4, 4 % of a file, takes it twice as long."""
 
 CHANNELS = (1, 2, 3, 4)
 """What a PNG holds: grey or colour, each with or without alpha."""

@@ -186,6 +186,7 @@ def _describe(generator: Generator, plan: Plan, args: argparse.Namespace) -> Des
         seed=args.seed,
         count=plan.count,
         plan=plan.to_dict(),
+        backend=generator.choice.backend,
         precision=generator.choice.precision,
         annotator=annotator.precision if annotator else None,
         reject_below=args.reject_below,

@@ -23,9 +23,9 @@ import numpy.typing as npt
 from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import LARGEST, Array, Condition, Schema
-from contract.errors import Unavailable, UsageError
+from contract.errors import Refused, Unavailable, UsageError
 from runtime.annotator import OFF, TRAIN, Annotator, choose
-from runtime.backend import AUTO, Backend, Choice, Request, default_batch, open_backend
+from runtime.backend import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
 from runtime.noise import check_seed, initial_noises, open_fields
 from runtime.rejection import Piece, Rejection, Slot
 from runtime.replay import Reference, keep, read_reference, replay, require_verified, was_verified
@@ -88,15 +88,17 @@ class Generator:
     ) -> Generator:
         """Open a bundle.
 
-        backend    `trt`, `cuda`, `cpu`, or `auto`: the first that works here; `choice.reason` says why not the others
+        backend    `trt`, `cuda`, `openvino`, `cpu`, or `auto`: the first that works here; `choice.reason` says why no
+                   other
         precision  `fp32`, `fp16` ..., or `auto`: the backend's first choice among those that the bundle has
-        batch      frames a call of the engine, 1 to 4096; by default the engine's or the backend's own number
+        batch      frames a call of the engine, 1 to 4096; by default the engine's or the backend's own number. OpenVINO
+                   is compiled for this number: 1 has every core work on single frames
         state      folder for `verified.json` and caches, by default the bundle and beside it
         file       this very file of the bundle, in place of a precision
         annotator  `fp32`, `int8`, `off`, or `auto`: int8 for frames drawn in int8, else fp32, else none
 
-        A file that couldn't be verified where it was made is held against the reference frames before its first use
-        on this device. Raises Refused for a bundle that isn't what it should be, Unavailable for a backend or
+        A file that the exporter didn't run with this very engine is held against the reference frames before its first
+        use on this device. Raises Refused for a bundle that isn't what it should be, Unavailable for a backend or
         precision that isn't there, ParityError for a file that draws other frames than it should.
         """
         request = Request(backend, precision, batch, Path(state) if state else None, file)
@@ -303,14 +305,20 @@ class Generator:
             self.unannotated = str(error)
 
     def _verify_first(self, state: Path) -> None:
-        """Hold a file that couldn't be run where it was made against the reference, once on each device."""
+        """Hold a file that the exporter didn't run with this engine against the reference, once on each device."""
         file, manifest = self.choice.file, self.manifest
-        if manifest.parity.get(file, {}).get("verified") is not False:
+        never_run = manifest.parity.get(file, {}).get("verified") is False
+        if BACKENDS[self.choice.backend].proven and not never_run:
             return
         if was_verified(state, manifest, file, self._backend.device):
             return
         result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, manifest))}
-        keep(state, manifest, result)
+        try:
+            keep(state, manifest, result)
+        except Refused:
+            if never_run:
+                raise
+            # A graph that is good elsewhere may lie on a read-only disk: then every start looks at it again.
         require_verified(self._folder, result)
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,12 +24,12 @@ import numpy.typing as npt
 from contract.bundle import MEND, Manifest, open_checked
 from contract.errors import Unavailable
 from runtime.shares import Frames, Job, Shares, cores
-from runtime.step_graph import Batches, Guard, Port, check_step_graph
+from runtime.step_graph import Batches, Guard, Port, check_step_graph, told
 
 CHAINED = 8
 """The most steps that are compiled as one: every one of them takes its time and memory to compile."""
 
-CONVERTER = "openvino.tools.ovc"
+CONVERTER, IMPORTING = "openvino.tools.ovc", threading.Lock()
 
 TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)", "u8": "tensor(uint8)"}
 """ONNX Runtime's names of OpenVINO's types."""
@@ -50,24 +50,17 @@ def check_openvino() -> None:
 
 def import_openvino() -> Any:
     """The package without its model converter, which reports over the network whenever it is imported."""
-    try:
-        with _without_converter():
+    with IMPORTING:
+        if "openvino" not in sys.modules:
+            sys.modules[CONVERTER] = None  # type: ignore[assignment]  # its import fails, which openvino expects
+        try:
             import openvino
-    except ImportError:
-        raise Unavailable(MISSING) from None
-    return openvino
-
-
-@contextmanager
-def _without_converter() -> Iterator[None]:
-    if CONVERTER in sys.modules:
-        yield
-        return
-    sys.modules[CONVERTER] = None  # type: ignore[assignment]  # an import of it fails, which openvino expects
-    try:
-        yield
-    finally:
-        del sys.modules[CONVERTER]
+        except ImportError:
+            raise Unavailable(MISSING) from None
+        finally:
+            if CONVERTER in sys.modules and sys.modules[CONVERTER] is None:
+                del sys.modules[CONVERTER]
+        return openvino
 
 
 def open_openvino(folder: Path, manifest: Manifest, file: str, batch: int) -> OpenVinoBackend:
@@ -77,19 +70,16 @@ def open_openvino(folder: Path, manifest: Manifest, file: str, batch: int) -> Op
 
 
 class OpenVinoBackend:
-    """One engine for shares of a batch, and one for single frames, which every core works on; each opens when it
-    is first needed."""
+    """A stream for each core, or with a batch of 1 one stream that all cores work on."""
 
     def __init__(self, openvino: Any, folder: Path, manifest: Manifest, file: str, batch: int) -> None:
-        self.batch: int | None = None
+        self.batch: int | None = batch
         self.sizes: tuple[int, ...] = ()
         self.device = f"cpu, openvino {openvino.__version__.partition('-')[0]}"
-        self._openvino, self._opened, self._manifest = openvino, (folder, manifest, file), manifest
         self._guarded = Guard(str(folder / file), MEND.format(folder=folder), "OpenVINO")
-        self._shares = Shares(cores())
-        self._rows = -(-batch // self._shares.workers)
-        self._engines: dict[bool, Engine] = {}
-        self._engine(batch == 1)
+        streams = min(cores(), batch)
+        self._shares, self._rows = Shares(streams), -(-batch // streams)
+        self._engine: Engine | None = self._open(openvino, folder, manifest, file, streams)
 
     @property
     def seconds(self) -> float:
@@ -109,36 +99,35 @@ class OpenVinoBackend:
         return {"device": self.device}
 
     def close(self) -> None:
-        """Free the engines and their memory."""
+        """Free the engine and its memory."""
         self._shares.close()
-        self._engines.clear()
+        self._engine = None
 
     def _jobs(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> list[Job]:
-        engine, size = self._engine(len(x) == 1), 1 if len(x) == 1 else self._rows
-        cuts = (slice(first, first + size) for first in range(0, len(x), size))
-        return [partial(self._draw, engine, x[cut], condition[cut]) for cut in cuts]
+        assert self._engine is not None  # a closed backend takes no batches
+        cuts = (slice(first, first + self._rows) for first in range(0, len(x), self._rows))
+        return [partial(self._draw, self._engine, x[cut], condition[cut]) for cut in cuts]
 
     def _draw(self, engine: Engine, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
         return self._guarded(lambda: engine.draw(x, condition))
 
-    def _engine(self, single: bool) -> Engine:
-        if single not in self._engines:
-            rows, streams = (1, 1) if single else (self._rows, self._shares.workers)
-            self._engines[single] = self._guarded(lambda: self._compile(rows, streams))
-        return self._engines[single]
-
-    def _compile(self, rows: int, streams: int) -> Engine:
-        core, manifest = self._openvino.Core(), self._manifest
-        model = core.read_model(open_checked(*self._opened))
+    def _open(self, openvino: Any, folder: Path, manifest: Manifest, file: str, streams: int) -> Engine:
+        content = open_checked(folder, manifest, file)
+        core = openvino.Core()
+        model = self._guarded(lambda: core.read_model(content))
         check_step_graph(self._guarded, _ports(model.inputs), _ports(model.outputs), _steps(model), manifest)
-        steps, chained = manifest.sampler.steps, manifest.sampler.steps <= CHAINED
-        model.reshape({"x": [rows, *manifest.image], "condition": [rows, manifest.schema.width], "step": []})
-        if chained:
-            model = _trajectory(self._openvino, model, steps)
-        # Without a hint OpenVINO computes in bf16 where a processor has it, whatever the graph says.
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams)}
-        compiled = core.compile_model(model, "CPU", settings)
-        return Engine([compiled.create_infer_request() for _ in range(streams)], rows, None if chained else steps)
+        steps, shape = manifest.sampler.steps, [self._rows, *manifest.image]
+        try:
+            model.reshape({"x": shape, "condition": [self._rows, manifest.schema.width], "step": []})
+            if chained := steps <= CHAINED:
+                model = _trajectory(openvino, model, steps)
+            # Without a hint OpenVINO computes in bf16 where a processor has it, whatever the graph says.
+            settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams)}
+            compiled = core.compile_model(model, "CPU", settings)
+            requests = [compiled.create_infer_request() for _ in range(streams)]
+        except RuntimeError as error:
+            raise Unavailable(f"{file}: OpenVINO can't compile it here ({told(error)})") from error
+        return Engine(requests, self._rows, None if chained else steps)
 
 
 class Engine:
@@ -164,8 +153,9 @@ class Engine:
                 for step in range(self._steps):
                     feeds = {"x": x, "condition": condition, "step": np.array(step, np.int64)}
                     found = request.infer(feeds, share_inputs=True)
-                    x = found["x_next"].copy()
-            return np.array(found["frame"][:count])
+                    x = found["x_next"]
+            frames: Frames = found["frame"][:count]
+            return frames
         finally:
             self._idle.put(request)
 
@@ -205,36 +195,41 @@ def _multiply_at_once(ops: Any, trajectory: Any, x: Any, steps: int) -> None:
 
     For single frames, reading them is most of what such a product takes.
     """
-    from_x, from_input = {x.get_name()}, {parameter.get_node().get_name() for parameter in trajectory.inputs}
+    from_x = {x.get_name()}
     products: dict[str, list[Any]] = {}
     for node in trajectory.get_ordered_ops():
-        sources = {value.get_node().get_name() for value in node.input_values()}
-        for known in (from_x, from_input):
-            if sources & known:
-                known.add(node.get_name())
-        if node.get_type_name() == "MatMul" and node.get_name() not in from_x:
-            rows, weights = node.input_values()
-            plain = rows.get_partial_shape().rank == 2 and not node.get_attributes()["transpose_a"]
-            if plain and weights.get_node().get_name() not in from_input:
-                products.setdefault(node.get_friendly_name(), []).append(node)
+        if any(value.get_node().get_name() in from_x for value in node.input_values()):
+            from_x.add(node.get_name())
+        elif node.get_type_name() == "MatMul" and _plain(node):
+            products.setdefault(node.get_friendly_name(), []).append(node)
     for nodes in products.values():
         if len(nodes) == steps:  # one of every step, all by the same weights
-            rows, transposed = ops.concat([node.input_value(0) for node in nodes], 0), nodes[0].get_attributes()
-            product = ops.matmul(rows, nodes[0].input_value(1), False, transposed["transpose_b"])
+            rows = ops.concat([node.input_value(0) for node in nodes], 0)
+            transposed = nodes[0].get_attributes()["transpose_b"]
+            product = ops.matmul(rows, nodes[0].input_value(1), False, transposed)
             parts = ops.split(product, ops.constant(np.array(0, np.int64)), steps)
             for number, node in enumerate(nodes):
                 for reader in node.output(0).get_target_inputs():
                     reader.replace_source_output(parts.output(number))
 
 
+def _plain(product: Any) -> bool:
+    """Rows [N, D] by a matrix that stands in the file, and so is the same in every step."""
+    rows, weights = product.input_values()
+    constant = weights.get_node().get_type_name() == "Constant"
+    matrices = rows.get_partial_shape().rank == 2 and weights.get_partial_shape().rank == 2
+    return bool(constant and matrices and not product.get_attributes()["transpose_a"])
+
+
 def _ports(ports: Any) -> list[Port]:
-    return [Port(p.any_name, TYPES.get(p.element_type.get_type_name(), str(p.element_type)), _sides(p)) for p in ports]
+    return [
+        Port(p.any_name, _type(p), [d.get_length() if d.is_static else None for d in p.partial_shape]) for p in ports
+    ]
 
 
-def _sides(port: Any) -> list[int | str | None]:
-    """The first side by a name where it is open, as ONNX names it."""
-    sides: list[int | str | None] = [d.get_length() if d.is_static else None for d in port.partial_shape]
-    return ["batch", *sides[1:]] if sides and sides[0] is None else sides
+def _type(port: Any) -> str:
+    name = str(port.element_type.get_type_name())
+    return TYPES.get(name, name)
 
 
 def _steps(model: Any) -> str | None:

@@ -14,7 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -61,29 +61,28 @@ class Shares:
         """The frames of each batch in order, those of its jobs behind each other.
 
         A batch of several jobs is under way while the one before is taken care of. A batch of one job, which may
-        use every core itself, is drawn alone. Raises UsageError once it is closed.
+        use every core itself, has them to itself. Raises UsageError once it is closed.
         """
         ahead: deque[list[Future[Drawn]]] = deque()
         source = iter(batches)
         try:
             while True:
+                self._check_open()
                 try:
                     jobs = next(source)
                 except StopIteration:
                     break
                 except BaseException:
-                    yield from (self._joined(ahead.popleft()) for _ in range(len(ahead)))
+                    yield from self._joined(ahead, 0)
                     raise
-                self._check_open()
                 if len(jobs) > 1:
                     ahead.append(self._begin(jobs))
-                    if len(ahead) > 1:
-                        yield self._joined(ahead.popleft())
-                    continue
-                yield from (self._joined(ahead.popleft()) for _ in range(len(ahead)))
-                self._check_open()
-                yield self._counted_in([_timed(jobs[0])])
-            yield from (self._joined(ahead.popleft()) for _ in range(len(ahead)))
+                    yield from self._joined(ahead, 1)
+                else:
+                    yield from self._joined(ahead, 0)
+                    self._check_open()
+                    yield self._counted_in([_timed(jobs[0])])
+            yield from self._joined(ahead, 0)
         finally:
             for future in (future for futures in ahead for future in futures):
                 future.cancel()
@@ -93,10 +92,17 @@ class Shares:
             self._pool = ThreadPoolExecutor(self.workers, "core")
         return [self._pool.submit(_timed, job) for job in jobs]
 
-    def _joined(self, futures: list[Future[Drawn]]) -> Frames:
-        """Wait for the frames of a batch."""
-        self._check_open()
-        return self._counted_in([future.result() for future in futures])
+    def _joined(self, ahead: deque[list[Future[Drawn]]], left: int) -> Iterator[Frames]:
+        """Wait for the frames of all batches but so many; one that fails stays, to have its other jobs cancelled."""
+        while len(ahead) > left:
+            self._check_open()
+            try:
+                frames = self._counted_in([future.result() for future in ahead[0]])
+            except CancelledError:
+                self._check_open()
+                raise
+            ahead.popleft()
+            yield frames
 
     def _counted_in(self, parts: list[Drawn]) -> Frames:
         ended = max(part.ended for part in parts)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import Manifest
-from contract.errors import Refused, Unavailable
+from contract.errors import EdgeError, Refused
 
 T = TypeVar("T")
 
@@ -49,6 +49,12 @@ def find(manifest: Manifest, precision: str) -> list[str]:
     return found
 
 
+def told(error: Exception) -> str:
+    """What an engine has to say, in one line."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(ABOUT_ITSELF)]
+    return (lines or [type(error).__name__])[0].strip()[:300]
+
+
 @dataclass(frozen=True)
 class Guard:
     """Turns what is wrong with a file of the bundle into Refused, by the file's name."""
@@ -64,12 +70,10 @@ class Guard:
         """Call into the engine; its own errors, which share no base class, become Refused."""
         try:
             return call()
-        except (MemoryError, Unavailable):
+        except (MemoryError, EdgeError):
             raise
         except Exception as error:
-            lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(ABOUT_ITSELF)]
-            text = (lines or [type(error).__name__])[0]
-            raise Refused(f"{self.name}: {self.engine} says: {text[:300]}; {self.mend}") from error
+            raise Refused(f"{self.name}: {self.engine} says: {told(error)}; {self.mend}") from error
 
     def compare(self, what: str, found: Sequence[Port], expected: Shapes) -> None:
         """Refused where the inputs or outputs of a session aren't those that the manifest asks for."""

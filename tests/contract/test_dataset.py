@@ -51,6 +51,12 @@ def test_a_dataset_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert names(tmp_path / "d") == whole(6)
 
 
+def test_single_records_are_read_alone(tmp_path: Path) -> None:
+    fill(tmp_path / "d", 6)
+    dataset = read_dataset(tmp_path / "d")
+    assert [entry["index"] for entry in dataset.records({1, 4, 99})] == [1, 4]
+
+
 def test_a_record_has_what_the_contract_lists(tmp_path: Path) -> None:
     entry = records(2, 3)[0]
     assert list(entry) == ["file_name", "index", "seed", *CABIN.names, "synthetic"]

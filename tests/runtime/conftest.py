@@ -10,6 +10,9 @@ import pytest
 from tests.fake_bundle import write_fake_bundle
 from tests.runtime.host_cpu import openvino_problem
 
+AS_EXPORTED = shutil.ignore_patterns("verified.json")
+"""What an engine was found to draw on this machine isn't part of a bundle."""
+
 
 @pytest.fixture(params=["cpu", "openvino"])
 def on_cpu(request: pytest.FixtureRequest) -> str:
@@ -38,10 +41,10 @@ def read_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_read_bundle(read_bundle: Path, tmp_path: Path) -> Path:
     """A copy of that, which the test may damage."""
-    return Path(shutil.copytree(read_bundle, tmp_path / "read"))
+    return Path(shutil.copytree(read_bundle, tmp_path / "read", ignore=AS_EXPORTED))
 
 
 @pytest.fixture
 def own_bundle(bundle: Path, tmp_path: Path) -> Path:
     """A copy that the test may damage."""
-    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    return Path(shutil.copytree(bundle, tmp_path / "bundle", ignore=AS_EXPORTED))

@@ -77,15 +77,53 @@ def test_time_inside_counts_once() -> None:
     shares.close()
 
 
+def test_a_failing_job_has_its_batch_s_other_jobs_cancelled() -> None:
+    drawn: list[int] = []
+
+    def fail() -> Frames:
+        raise KeyError("gone")
+
+    def late(number: int) -> Frames:
+        drawn.append(number)
+        return paint(number, NAP)
+
+    shares = Shares(1)
+    with pytest.raises(KeyError):
+        list(shares.drawn([[fail, *(partial(late, number) for number in range(20))]]))
+    shares.close()
+    assert len(drawn) < 5
+
+
+def test_closing_is_told_as_such_to_who_waits() -> None:
+    shares = Shares(1)
+    drawn = shares.drawn([[partial(paint, 0, NAP)] * 4] * 3)
+    next(drawn)
+    threading.Timer(NAP / 2, shares.close).start()
+    with pytest.raises(UsageError, match="closed"):
+        list(drawn)
+
+
+def test_a_closed_one_takes_no_more_from_its_source() -> None:
+    def source() -> Iterator[list[Job]]:
+        raise AssertionError("asked")
+        yield []
+
+    shares = Shares(1)
+    shares.close()
+    with pytest.raises(UsageError, match="closed"):
+        list(shares.drawn(source()))
+
+
 def test_a_job_s_error_arrives_behind_the_batches_before_it() -> None:
     def fail() -> Frames:
         raise KeyError("gone")
 
     shares, found = Shares(2), []
     with pytest.raises(KeyError):
-        found.extend(shares.drawn([[partial(paint, 0)] * 2, [fail] * 2, [partial(paint, 1)] * 2]))
+        for frames in shares.drawn([[partial(paint, 0)] * 2, [fail] * 2, [partial(paint, 1)] * 2]):
+            found.append(frames)
     shares.close()
-    assert len(found) <= 1
+    assert len(found) == 1
 
 
 def test_cores_are_those_that_the_process_may_use() -> None:
