@@ -41,7 +41,7 @@ COLD = (
     *("torch eager", "diffusers plain ONNX", "openvino int8"),
 )
 
-DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 1536, 16, 3
+DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 1280, 16, 3
 DOCUMENT_BATCH = 8
 SHARE_BATCH = 32
 """Frames of a batch at which the network's share of the machine's peak is told."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -68,23 +68,16 @@ def _torch(
     scheduler: bool = False,
     half: bool = False,
 ) -> Iterator[Draw]:
-    """PyTorch: the project's reference sampler, or diffusers' DDIM scheduler, around the network.
-
-    `frozen` lets inductor fold constants and pack weights ahead, as a network for inference alone allows.
-    """
+    """PyTorch: the project's reference sampler, or diffusers' DDIM scheduler, around the network."""
     import torch
 
-    from models.checkpoint import read_checkpoint
     from models.diffusion import ddim, to_frames
 
-    checkpoint = read_checkpoint(setting.student)
+    checkpoint = _student(setting.student)
     config, timesteps = checkpoint.config, checkpoint.sampler.timesteps
     assert timesteps is not None
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network: Any = checkpoint.network().to(memory_format=layout)
-    null = network.null_condition
-    if compiled:
-        network = torch.compile(network, dynamic=False, options={"freezing": True} if frozen else None)
+    null, network = _network(setting.student, compiled, channels_last, frozen, half)
 
     def predict(x: Any, times: Any, condition: Any) -> Any:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -111,7 +104,31 @@ def _torch(
     try:
         yield draw
     finally:
+        _network.cache_clear()
         torch._dynamo.reset()
+
+
+@cache
+def _student(path: str) -> Any:
+    from models.checkpoint import read_checkpoint
+
+    return read_checkpoint(path)
+
+
+@cache
+def _network(path: str, compiled: bool, channels_last: bool, frozen: bool, half: bool) -> tuple[Any, Any]:
+    """The null condition and the network; one for all who run it alike, since compiling takes seconds.
+
+    `frozen` lets inductor fold constants and pack weights ahead, as a network for inference alone allows.
+    """
+    import torch
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = _student(path).network().to(memory_format=layout)
+    if not compiled:
+        return network.null_condition, network
+    options = {"freezing": True} if frozen else None
+    return network.null_condition, torch.compile(network, dynamic=False, options=options)
 
 
 def _scheduler(diffusion: Any, steps: int) -> Any:

@@ -25,9 +25,12 @@ from contract.bundle import read_manifest
 from contract.errors import Unavailable
 from runtime.noise import open_fields
 
-ROUNDS = 4
+ROUNDS = 3
 SECONDS = 0.5
 """Of measured draws for each contender and batch, in all rounds together; at least one draw a round."""
+
+SETTLING = 6
+"""Draws at most before a contender is measured, beside the one that opens and compiles."""
 
 MOST = 25
 """Draws a round."""
@@ -87,8 +90,8 @@ def _open(stack: ExitStack, setting: Setting, contenders: Sequence[Contender], b
 
 def _settled(draw: Draw, vectors: Any) -> float:
     """Warm up until two draws in a row take about as long; their mean."""
-    taken = [_timed(draw, vectors, 2) for _ in range(3)]
-    while len(taken) < 10 and abs(taken[-1] - taken[-2]) > 0.1 * taken[-1]:
+    taken = [_timed(draw, vectors, 2) for _ in range(2)]
+    while len(taken) < SETTLING and abs(taken[-1] - taken[-2]) > 0.1 * taken[-1]:
         taken.append(_timed(draw, vectors, 2))
     return float(np.mean(taken[-2:]))
 
