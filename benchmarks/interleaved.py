@@ -26,10 +26,10 @@ from contract.errors import Unavailable
 from runtime.noise import open_fields
 
 ROUNDS = 3
-SECONDS = 0.5
+SECONDS = 0.4
 """Of measured draws for each contender and batch, in all rounds together; at least one draw a round."""
 
-SETTLING = 6
+SETTLING = 4
 """Draws at most before a contender is measured, beside the one that opens and compiles."""
 
 MOST = 25

@@ -20,7 +20,7 @@ BATCHES = (1, 4, 8, 16, 32)
 COMPARED = (1, 8, 32)
 """Batches at which peers are measured, too: compiling takes them minutes."""
 
-STEPS = (2, 4, 10, 20)
+STEPS = (2, 4, 10)
 """Of the teacher, unguided, for throughput against steps."""
 
 

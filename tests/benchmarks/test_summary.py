@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from benchmarks.summary import FLOORS, SLACK, over, ratios, regressions, table
 
 
-def _row(name: str, batch: int, rate: float) -> dict[str, Any]:
-    return {"name": name, "batch": batch, "frames_per_second": rate}
+def _row(name: str, batch: int, *rates: float) -> dict[str, Any]:
+    return {"name": name, "batch": batch, "frames_per_second": statistics.median(rates), "by_process": list(rates)}
 
 
 def test_a_ratio_is_the_geometric_mean_over_the_batches_that_both_have() -> None:
@@ -20,6 +21,18 @@ def test_a_ratio_is_the_geometric_mean_over_the_batches_that_both_have() -> None
     assert found is not None
     assert found["by_batch"] == {1: 2.0, 8: 0.5} and found["value"] == pytest.approx(1.0)
     assert over(rows, "a", ["nobody"]) is None
+
+
+def test_a_ratio_is_told_by_processes_in_which_both_took_turns() -> None:
+    rows = [_row("a", 8, 10.0, 20.0, 30.0), _row("b", 8, 5.0, 40.0, 10.0), _row("c", 8, 1.0, 1.0, 15.0)]
+    found = over(rows, "a", ["b", "c"])
+    assert found is not None and found["by_batch"] == {8: 2.0}  # of 2, 0.5 and 2
+
+
+def test_a_batch_counts_that_one_of_the_others_has() -> None:
+    rows = [_row("a", 1, 8.0), _row("a", 8, 10.0), _row("b", 1, 4.0), _row("c", 1, 2.0), _row("c", 8, 5.0)]
+    found = over(rows, "a", ["b", "c"])
+    assert found is not None and found["by_batch"] == {1: 2.0, 8: 2.0}
 
 
 def test_the_best_of_torch_is_what_counts() -> None:
