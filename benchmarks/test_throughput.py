@@ -16,7 +16,7 @@ from benchmarks.setting import BATCHES, cpu_backend
 from runtime import Generator
 
 OWN_SHARE = 0.05
-"""What the runtime may spend outside the engine, of the time inside it, with no other batch under way meanwhile. The noise
+"""What the runtime may spend outside the engine, of the time inside it, with no other batch under way meanwhile. Noise
 alone takes 0.16 ms a frame here, 2 % of fp32."""
 
 IMPORT_AND_LOAD_MIB = 120.0
