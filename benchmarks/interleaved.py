@@ -9,6 +9,7 @@ from the runtime's own in fp32.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,9 @@ from contract.bundle import read_manifest
 from contract.errors import Unavailable
 from runtime.noise import open_fields
 
-ROUNDS = 3
+ROUNDS = {1: 10, 4: 5, 8: 5, 16: 3, 32: 3}
+"""Turns of each contender by batch: short draws need more of them to be told from what else the machine does."""
+
 SECONDS = 0.4
 """Of measured draws for each contender and batch, in all rounds together; at least one draw a round."""
 
@@ -51,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(
-    setting: Setting, contenders: Sequence[Contender], batch: int, rounds: int = ROUNDS, seconds: float = SECONDS
+    setting: Setting, contenders: Sequence[Contender], batch: int, seconds: float = SECONDS
 ) -> list[dict[str, Any]]:
     """A row for each contender that can draw this batch here."""
-    schema = read_manifest(setting.bundle).schema
+    schema, rounds = read_manifest(setting.bundle).schema, ROUNDS[batch]
     vectors = schema.encode([schema.complete({}, open_fields(0, index)) for index in range(batch)])
     meter, _ = energy_meter()
     with ExitStack() as stack:
@@ -64,14 +67,16 @@ def measure(
         for name, draw in drawers.items():
             frames = draw(vectors, 1)
             apart = difference(frames, expected)
-            rows[name] = {"name": name, "batch": batch, "seconds": [], "difference": apart, "joules": None}
+            rows[name] = {"name": name, "batch": batch, "seconds": [], "turns": [], "difference": apart, "joules": None}
             turns[name] = min(MOST, max(1, round(seconds / rounds / _settled(draw, vectors))))
         for turn in range(rounds):
             for name, draw in drawers.items():
                 time.sleep(REST)
                 draw(vectors, 2)
                 before = meter() if meter else 0.0
-                rows[name]["seconds"] += [_timed(draw, vectors, 10 + turn) for _ in range(turns[name])]
+                taken = [_timed(draw, vectors, 10 + turn) for _ in range(turns[name])]
+                rows[name]["seconds"] += taken
+                rows[name]["turns"].append(statistics.median(taken))
                 if meter:
                     rows[name]["joules"] = (rows[name]["joules"] or 0.0) + meter() - before
     return list(rows.values())

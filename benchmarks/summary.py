@@ -69,7 +69,7 @@ def table(
                 "batch": batch,
                 "steps": steps,
                 "frames_per_second": batch / median,
-                "by_process": [batch / seconds for seconds in medians],
+                "by_turn": [batch / seconds for row in group for seconds in row["turns"]],
                 "latency_ms": latency,
                 "step_ms": {key: value / steps for key, value in latency.items()},
                 "samples": len(pooled),
@@ -90,25 +90,22 @@ def speed(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
     return {row["batch"]: row["frames_per_second"] for row in rows if row["name"] == name}
 
 
-def by_process(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, list[float]]:
-    """The same of each process."""
-    return {row["batch"]: row["by_process"] for row in rows if row["name"] == name}
-
-
 def over(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]) -> dict[str, Any] | None:
     """How much faster one is than the best of others at each batch that both sides have, and the geometric mean.
 
-    The median of what each process says: contenders took turns inside of it, while the machine may have been another
-    one in the next.
+    The median of what each turn says, in which both drew one soon after the other: the machine may be another one in
+    the next.
     """
-    own, best = by_process(rows, name), [found for other in others if (found := by_process(rows, other))]
-    batches = sorted(set(own).intersection(set().union(*best)))
-    if not batches:
-        return None
+    turns = {(row["name"], row["batch"]): row["by_turn"] for row in rows}
     by_batch = {}
-    for batch in batches:
-        rivals = zip(*(found[batch] for found in best if batch in found), strict=True)
-        by_batch[batch] = statistics.median(a / max(b) for a, b in zip(own[batch], rivals, strict=True))
+    for batch in sorted(speed(rows, name)):
+        rivals = {other: found[batch] for other in others if batch in (found := speed(rows, other))}
+        if rivals:
+            best = max(rivals, key=lambda other: rivals[other])
+            pairs = zip(turns[name, batch], turns[best, batch], strict=True)
+            by_batch[batch] = statistics.median(own / rival for own, rival in pairs)
+    if not by_batch:
+        return None
     return {"value": math.exp(statistics.fmean(math.log(r) for r in by_batch.values())), "by_batch": by_batch}
 
 
