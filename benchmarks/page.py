@@ -20,7 +20,8 @@ from matplotlib.axes import Axes
 
 from contract.files import write_whole
 
-OURS, PEERS = ("#0b6e4f", "#08a045", "#6bbf59"), ("#444b6e", "#708b75", "#9a879d", "#bf8b67", "#b0413e", "#8f95d3")
+OURS = ("#0b6e4f", "#08a045", "#1f77b4", "#7ab8e0")
+PEERS = ("#444b6e", "#708b75", "#9a879d", "#bf8b67", "#b0413e", "#8f95d3")
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f23 }
