@@ -174,7 +174,7 @@ def _soak(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylabel("frames a second")
     memory = axes.twinx()
     memory.plot(frames, [w["resident"] / 2**20 for w in windows], color=PEERS[4], label="resident memory")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.25 * max(w["resident"] for w in windows) / 2**20)
     memory.set_ylabel("MiB of resident memory")
     axes.legend(frameon=False, loc="lower left")
     memory.legend(frameon=False, loc="lower right")
