@@ -115,7 +115,8 @@ def measure(setting: Setting) -> dict[str, Any]:
         "matrix_product_flops": peak,
         "cold": cold,
         "steps": _steps(setting),
-        "host_share": {precision: _host_share(Path(setting.bundle), precision) for precision in ("fp32", "int8")},
+        "host_share": {precision: _host_share(Path(setting.bundle), precision, 1) for precision in ("fp32", "int8")},
+        "host_share_in_a_stream": {"fp32": _host_share(Path(setting.bundle), "fp32", 8)},
         "operators": {
             precision: operator_seconds(Path(setting.bundle) / f"step.{precision}.onnx", manifest, 4)
             for precision in ("fp32", "int8")
@@ -196,14 +197,17 @@ def _steps(setting: Setting) -> list[dict[str, Any]]:
     return found
 
 
-def _host_share(bundle: Path, precision: str) -> float:
-    """What the runtime spends outside the engine, of the time inside it: conditions, noise, batches."""
+def _host_share(bundle: Path, precision: str, batches: int) -> float:
+    """What the runtime spends outside the engine, of the time inside it: conditions, noise, batches.
+
+    With several batches a call, what is done for one while another is drawn passes for time inside.
+    """
     shares = []
     with Generator.open(bundle, backend=cpu_backend(), precision=precision, batch=8, annotator="off") as generator:
         for number in range(3):
             before, started = generator.engine_seconds, time.perf_counter()
-            for _ in range(8):  # a batch a call: what happens beside another batch would pass for time inside
-                generator.generate([{}] * 8, seed=number)
+            for _ in range(8 // batches):
+                generator.generate([{}] * 8 * batches, seed=number)
             inside = generator.engine_seconds - before
             shares.append((time.perf_counter() - started - inside) / inside)
     return min(shares)

@@ -50,16 +50,17 @@ def check_openvino() -> None:
 
 def import_openvino() -> Any:
     """The package without its model converter, which reports over the network whenever it is imported."""
+    modules: dict[str, Any] = sys.modules
     with IMPORTING:
-        if "openvino" not in sys.modules:
-            sys.modules[CONVERTER] = None  # type: ignore[assignment]  # its import fails, which openvino expects
+        if "openvino" not in modules:
+            modules[CONVERTER] = None  # its import fails, which openvino expects
         try:
             import openvino
         except ImportError:
             raise Unavailable(MISSING) from None
         finally:
-            if CONVERTER in sys.modules and sys.modules[CONVERTER] is None:
-                del sys.modules[CONVERTER]
+            if CONVERTER in modules and modules[CONVERTER] is None:
+                del modules[CONVERTER]
         return openvino
 
 
@@ -142,7 +143,7 @@ class Engine:
             self._idle.put(request)
 
     def draw(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
-        """Frames of at most so many rows."""
+        """Frames uint8 [B, H, W, C] from noise [B, C, H, W] under condition [B, D]; B is at most the engine's rows."""
         count = len(x)
         x, condition = _filled(x, self._rows), _filled(condition, self._rows)
         request = self._idle.get()

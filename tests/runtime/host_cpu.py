@@ -21,3 +21,8 @@ needs_openvino = pytest.mark.skipif(bool(openvino_problem()), reason=openvino_pr
 
 AUTO_TAKES = "cpu" if openvino_problem() else "openvino"
 """Of the backends that need no GPU."""
+
+
+def why_not_others(driver: str) -> str:
+    """What `auto` says of the backends that it passed over on a machine without a driver."""
+    return f"trt, cuda: {driver}" + (f"; openvino: {openvino_problem()}" if openvino_problem() else "")

@@ -47,7 +47,7 @@ def test_the_next_batch_is_under_way_while_one_is_taken_care_of() -> None:
     drawn = shares.drawn(batches)
     next(drawn)
     assert begun.wait(10.0)
-    drawn.close()  # type: ignore[attr-defined]
+    drawn.close()
     shares.close()
 
 
