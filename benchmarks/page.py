@@ -58,7 +58,8 @@ def write_page(folder: Path, summary: Mapping[str, Any]) -> Path:
 <style>{STYLE}</style><h1>How fast it draws</h1><p class="about">{html.escape(machine)}</p>
 <h2>Ratios within this run</h2>{_ratios(summary["ratios"])}
 <p class="about">Outside the engine, of the time inside it, a batch at a time: {_shares(summary["host_share"])}.
-Not measured here: {html.escape(", ".join(summary["not_measured"]) or "nothing")}. Energy: {html.escape(about["energy"])}.</p>{figures}
+Not measured here: {html.escape(", ".join(summary["not_measured"]) or "nothing")}.
+Energy: {html.escape(about["energy"])}.</p>{figures}
 <h2>Every row</h2>{_rows(summary["rows"])}</html>"""
     write_whole(folder / "index.html", content.encode())
     return folder / "index.html"

@@ -124,7 +124,7 @@ class Dataset:
     description: Description
 
     def records(self, indices: Container[int] | None = None) -> Iterator[Record]:
-        """Every record in order of its index, or only those of `indices`; Refused where one isn't as the schema says."""
+        """The records in order of their index, or those of `indices`; Refused where one isn't what the schema says."""
         for number, line in enumerate(_lines(self.folder / METADATA)):
             if indices is not None and number not in indices:
                 continue
