@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.competitors import CONTENDERS
 from benchmarks.document import document_seconds
 from benchmarks.exports import prepare
+from benchmarks.fixtures import ROOT, Setting, cpu_backend
 from benchmarks.layers import operator_seconds, read_layers
 from benchmarks.machine import energy_meter, machine
+from benchmarks.machine_peak import matrix_product_rates
 from benchmarks.page import write_page
-from benchmarks.peak import matrix_product_rates
-from benchmarks.setting import ROOT, Setting, cpu_backend
 from benchmarks.summary import ASKED, ratios, regressions, speed, table
 from benchmarks.to_disk import draw_only, to_disk
 from contract.bundle import read_manifest

@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from benchmarks.setting import Setting
+from benchmarks.fixtures import Setting
 from models.checkpoint import read_checkpoint
 from models.diffusion import ddpm_coefficients, predict, to_frames
 
@@ -26,7 +26,7 @@ def document_seconds(setting: Setting, batch: int, guided: bool) -> float:
     network, diffusion, config = checkpoint.network(), checkpoint.diffusion, checkpoint.config
     guidance = checkpoint.sampler.guidance if guided else 1.0
     table = ddpm_coefficients(diffusion).tolist()
-    x = torch.randn(batch, config.channels, config.size, config.size, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(batch, *config.image, generator=torch.Generator().manual_seed(0))
     condition = torch.zeros(batch, config.condition_width)
     started = 0.0
     with torch.inference_mode():

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, Contender, Draw, difference
+from benchmarks.competitors import CONTENDERS, Contender, Draw, difference
+from benchmarks.fixtures import BATCHES, Setting
 from benchmarks.machine import energy_meter
-from benchmarks.setting import BATCHES, Setting
 from contract.bundle import read_manifest
 from contract.errors import Unavailable
-from runtime.noise import open_fields
+from contract.noise import open_fields
 
 ROUNDS = {1: 10, 4: 5, 8: 5, 16: 3, 32: 3}
 """Turns of each contender by batch: short draws need more of them to be told from what else the machine does."""

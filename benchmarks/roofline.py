@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.layers import Layer, read_layers
-from contract.arguments import Parser, integer
 from contract.bundle import Manifest, read_manifest
+from contract.cli import Parser, integer
 from contract.errors import Refused, run_command
 
 EXAMPLE = "example: python -m benchmarks.roofline build/bundle --batch 1 8 --json"
@@ -115,9 +115,9 @@ def predict(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
 
 def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
     """The same bounds from this machine's own measured peaks, beside what the runtime takes here in fp32."""
-    from benchmarks.peak import bytes_per_second, matrix_product_rates
-    from benchmarks.setting import cpu_backend
-    from runtime.backend import Request, open_backend
+    from benchmarks.fixtures import cpu_backend
+    from benchmarks.machine_peak import bytes_per_second, matrix_product_rates
+    from runtime.backends.registry import Request, open_backend
 
     manifest = _manifest(bundle)
     rates, bandwidth = matrix_product_rates(), bytes_per_second()

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cold import BATCH as COLD_BATCH
-from benchmarks.contenders import CONTENDERS, same
+from benchmarks.competitors import CONTENDERS, same
+from benchmarks.startup import BATCH as COLD_BATCH
 
 ASKED = {
     "fp32_over_best_torch_fp32": 1.1,

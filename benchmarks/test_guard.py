@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.contenders import CONTENDERS, Contender, Draw
+from benchmarks.competitors import CONTENDERS, Contender, Draw
+from benchmarks.fixtures import Setting
 from benchmarks.interleaved import measure
-from benchmarks.setting import Setting
 from benchmarks.summary import over, regressions, table
 
 NAP = 0.025

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.competitors import CONTENDERS
 from benchmarks.conftest import regressed
-from benchmarks.contenders import CONTENDERS
-from benchmarks.setting import BATCHES, cpu_backend
+from benchmarks.fixtures import BATCHES, cpu_backend
 from runtime import Generator
 
 OWN_SHARE = 0.03

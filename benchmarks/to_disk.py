@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.setting import ROOT, cpu_backend
+from benchmarks.fixtures import ROOT, cpu_backend
 from runtime import Generator
 from runtime.generate import main as generate
 

@@ -16,18 +16,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.files import parse_json, write_whole
+from contract.frames import ImageShape
+from contract.guidance import MAX_GUIDANCE
 
 VERSION = "0.1.0"
 """Version of the software, written into bundles and datasets."""
 
 FORMAT = "dms-edge/bundle@1"
 MANIFEST = "manifest.json"
-MEND = "export the bundle again: python -m export CHECKPOINT.pt -o {folder}"
+FIX = "export the bundle again: python -m export CHECKPOINT.pt -o {folder}"
 
 MAX_SIDE = 4096
 MAX_CHANNELS = 16
@@ -44,14 +46,6 @@ RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "measured", "ag
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-
-
-class Image(NamedTuple):
-    """Shape of one frame."""
-
-    channels: int
-    height: int
-    width: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ class FileEntry:
 class Manifest:
     """What a bundle holds and how its frames come about."""
 
-    image: Image
+    image: ImageShape
     schema: Schema
     sampler: Sampler
     files: Mapping[str, FileEntry]
@@ -169,7 +163,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             raise ValueError(f"larger than {MAX_MANIFEST_BYTES} bytes")
         return Manifest.from_dict(parse_json(path.read_bytes()))
     except (ValueError, OverflowError) as error:
-        raise Refused(f"{path}: {error}; {MEND.format(folder=folder)}") from error
+        raise Refused(f"{path}: {error}; {FIX.format(folder=folder)}") from error
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
@@ -181,7 +175,7 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 
 def open_checked(folder: str | Path, manifest: Manifest, name: str) -> bytes:
     """The content of one file of the bundle, hashed; Refused where it is missing or altered."""
-    path, mend = Path(folder) / name, MEND.format(folder=folder)
+    path, mend = Path(folder) / name, FIX.format(folder=folder)
     if name not in manifest.files:
         raise Refused(f"{path}: not in the manifest, which has {', '.join(manifest.files) or 'no files'}; {mend}")
     if not path.is_file():
@@ -210,10 +204,10 @@ def _check_format(found: object) -> None:
     raise ValueError(f"format {_short(found)}, expected {FORMAT}")
 
 
-def _image(data: Any) -> Image:
+def _image(data: Any) -> ImageShape:
     _keys(_object(data, "image"), {"channels", "height", "width"}, set(), "image")
     channels = _integer(data["channels"], "image channels", 1, MAX_CHANNELS)
-    return Image(channels, *(_integer(data[side], f"image {side}", 1, MAX_SIDE) for side in ("height", "width")))
+    return ImageShape(channels, *(_integer(data[side], f"image {side}", 1, MAX_SIDE) for side in ("height", "width")))
 
 
 def _sampler(data: Any) -> Sampler:
@@ -235,7 +229,7 @@ def _sampler(data: Any) -> Sampler:
         tuple(_integer(t, "timestep", 0, 1_000_000) for t in timesteps),
         tuple(_number(a, "alpha_bar", 0.0, 1.0) for a in alpha_bar),
         data["prediction"],
-        _number(data["guidance"], "guidance", 0.0, 100.0),
+        _number(data["guidance"], "guidance", 0.0, MAX_GUIDANCE),
         clip,
     )
 

@@ -26,13 +26,24 @@ from contract.errors import Refused, UsageError
 LARGEST = 1e6
 """Bound of every number in a schema: more is damage, and would overflow where it is encoded as float32."""
 
+ROLES = (
+    "fatigue",
+    "eye_openness",
+    "mouth_openness",
+    "gaze_yaw",
+    "gaze_pitch",
+    "head_yaw",
+    "head_pitch",
+)
+"""What a field can be to code that names none: one field at the most has each role."""
+
 Value = str | float
 Condition = dict[str, Value]
 Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Hidden:
+class OcclusionRule:
     """One reason why a frame doesn't show a field: another field has one of `values`, or lies below `below`."""
 
     field: str
@@ -79,8 +90,17 @@ class Field:
     given: str | None = None
     """Name of the class field that the prior of a number follows."""
 
-    hidden: tuple[Hidden, ...] = ()
+    hidden: tuple[OcclusionRule, ...] = ()
     """What hides this field in a frame; a hidden field is never measured and never scored."""
+
+    role: str = ""
+    """What the field is to code that knows drivers and not this schema (clips, blinks): one of ROLES, or nothing."""
+
+    mirrored: bool = False
+    """Whether the number changes its sign when a frame is mirrored."""
+
+    personal: bool = False
+    """Whether it belongs to the person and not to the moment; figures are told by these fields, too."""
 
     @property
     def is_class(self) -> bool:
@@ -94,6 +114,11 @@ class Field:
     @property
     def slots(self) -> slice:
         return slice(self.offset, self.offset + self.width)
+
+    @property
+    def encoding(self) -> tuple[object, ...]:
+        """What decides how a value is encoded."""
+        return self.name, self.offset, self.values, self.codes, self.low, self.high
 
     @cached_property
     def _edges(self) -> list[float]:
@@ -164,6 +189,14 @@ class Schema:
     @cached_property
     def _parents_first(self) -> list[Field]:
         return sorted(self.fields, key=lambda field: field.given is not None)
+
+    def encodes_like(self, other: Schema) -> bool:
+        """Whether both schemas give every condition the same vector, whatever else they say of their fields."""
+        return self.width == other.width and [f.encoding for f in self.fields] == [f.encoding for f in other.fields]
+
+    def with_role(self, role: str) -> Field | None:
+        """The field of that role, None where the schema has none."""
+        return next((field for field in self.fields if field.role == role), None)
 
     def field(self, name: str) -> Field:
         """The field of that name, or UsageError listing the ones there are."""
@@ -258,7 +291,8 @@ def _field_to_dict(field: Field) -> dict[str, Any]:
         common |= {"low": field.low, "high": field.high, "unit": field.unit}
         common |= {"prior": [list(band) for band in field.prior] or None, "given": field.given}
     rules = [{"field": r.field, "values": list(r.values), "below": r.below} for r in field.hidden]
-    return common | {"hidden": rules}
+    meaning = {"role": field.role, "mirrored": field.mirrored, "personal": field.personal}
+    return common | {"hidden": rules} | {key: value for key, value in meaning.items() if value}
 
 
 def _schema_from_dict(data: Any) -> Schema:
@@ -284,7 +318,12 @@ def _schema_from_dict(data: Any) -> Schema:
 def _field_from_dict(data: Any) -> Field:
     is_class = "values" in data
     own = {"values", "codes", "ordered", "weights"} if is_class else {"low", "high", "unit", "prior", "given"}
+    meaning = {key: data.pop(key) for key in ("role", "mirrored", "personal") if key in (data := dict(data))}
     _known(data, {"name", "offset", "hidden"} | own, "field")
+    if meaning.get("role", "") not in ("", *ROLES):
+        raise ValueError(f"{data['name']}: role {meaning['role']!r}; expected one of {', '.join(ROLES)}")
+    if any(type(meaning.get(key, False)) is not bool for key in ("mirrored", "personal")):
+        raise ValueError(f"{data['name']}: expected mirrored and personal as true or false")
     if not isinstance(data["name"], str) or type(data["offset"]) is not int:
         raise ValueError("expected a field name and an offset")
     name, offset = data["name"], data["offset"]
@@ -298,7 +337,7 @@ def _field_from_dict(data: Any) -> Field:
             raise ValueError(f"{name}: expected one code a value, all of one width")
         if weights and (len(weights) != len(values) or min(weights) < 0 or sum(weights) <= 0):
             raise ValueError(f"{name}: expected one weight a value")
-        return Field(name, offset, values, codes, bool(data["ordered"]), weights=weights, hidden=hidden)
+        return Field(name, offset, values, codes, bool(data["ordered"]), weights=weights, hidden=hidden, **meaning)
     low, high = _numbers([data["low"], data["high"]])
     bands = tuple(_numbers(band) for band in data["prior"] or [])
     if not low < high or any(len(band) != 2 or not low <= band[0] <= band[1] <= high for band in bands):
@@ -306,13 +345,21 @@ def _field_from_dict(data: Any) -> Field:
     if not isinstance(data["unit"], str) or not isinstance(data["given"], (str, type(None))):
         raise ValueError(f"{name}: expected a unit, and a field name or null under 'given'")
     prior = tuple((band[0], band[1]) for band in bands)
-    return Field(name, offset, low=low, high=high, unit=data["unit"], prior=prior, given=data["given"], hidden=hidden)
+    common: dict[str, Any] = {
+        "low": low,
+        "high": high,
+        "unit": data["unit"],
+        "prior": prior,
+        "given": data["given"],
+        "hidden": hidden,
+    }
+    return Field(name, offset, **common, **meaning)
 
 
-def _hidden_from_dict(data: Any) -> Hidden:
+def _hidden_from_dict(data: Any) -> OcclusionRule:
     _known(data, {"field", "values", "below"}, "hidden rule")
     below = None if data["below"] is None else _numbers([data["below"]])[0]
-    return Hidden(str(data["field"]), tuple(str(value) for value in data["values"]), below)
+    return OcclusionRule(str(data["field"]), tuple(str(value) for value in data["values"]), below)
 
 
 def _known(data: Any, keys: set[str], what: str) -> None:

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Schema
 from contract.errors import Refused
+from contract.frames import ImageShape, scale_pixels
 from models.checks import check_weights, plain
+from models.denoiser import Size, image_shape, read_size, stored_size
 
 BATCH = 64
 """Frames that are annotated at once."""
@@ -39,8 +41,8 @@ class AnnotatorConfig:
     """The shape of an Annotator; its heads follow from the schema."""
 
     channels: int = 3
-    size: int = 64
-    """Height and width of the frames in pixels: a multiple of 2^len(widths)."""
+    size: Size = 64
+    """Edge of square frames in pixels, or height and width: multiples of 2^len(widths)."""
 
     widths: tuple[int, ...] = (32, 64, 96)
     """Channels at 1/2, 1/4, 1/8 ... of the resolution; multiples of 32."""
@@ -55,7 +57,12 @@ class AnnotatorConfig:
     """Names of the points that it finds."""
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"widths": list(self.widths), "landmarks": list(self.landmarks)}
+        plain = {"widths": list(self.widths), "landmarks": list(self.landmarks), "size": stored_size(self.size)}
+        return asdict(self) | plain
+
+    @property
+    def image(self) -> ImageShape:
+        return image_shape(self.channels, self.size)
 
     @staticmethod
     def from_dict(data: object) -> AnnotatorConfig:
@@ -63,7 +70,7 @@ class AnnotatorConfig:
         expected = sorted(item.name for item in fields(AnnotatorConfig))
         if not isinstance(data, Mapping) or sorted(map(str, data)) != expected:
             raise Refused(f"annotator: expected a config with {', '.join(expected)}")
-        ranges = {"channels": (1, 16), "size": (8, MAX_SIDE), "blocks": (1, 8), "features": (8, 4096)}
+        ranges = {"channels": (1, 16), "blocks": (1, 8), "features": (8, 4096)}
         for name, (low, high) in ranges.items():
             if type(data[name]) is not int or not low <= data[name] <= high:
                 raise Refused(f"annotator: {name} {str(data[name])[:40]}; expected a whole number from {low} to {high}")
@@ -72,11 +79,10 @@ class AnnotatorConfig:
             raise Refused("annotator: expected 1 to 6 widths")
         if any(type(width) is not int or not 32 <= width <= 1024 or width % 32 for width in widths):
             raise Refused("annotator: expected widths that are multiples of 32 up to 1024")
-        if data["size"] % 2 ** len(widths):
-            raise Refused(f"annotator: size {data['size']}; expected a multiple of {2 ** len(widths)}")
+        size = read_size(data["size"], MAX_SIDE, 2 ** len(widths), "annotator")
         if not isinstance(landmarks, (list, tuple)) or not all(isinstance(name, str) for name in landmarks):
             raise Refused("annotator: expected names of landmarks")
-        return AnnotatorConfig(**(dict(data) | {"widths": tuple(widths), "landmarks": tuple(landmarks)}))
+        return AnnotatorConfig(**(dict(data) | {"widths": tuple(widths), "landmarks": tuple(landmarks), "size": size}))
 
 
 class Block(nn.Module):
@@ -114,8 +120,9 @@ class Annotator(nn.Module):
             before = width
         self.body = nn.Sequential(*layers)
         self.squeeze = nn.Conv2d(before, 32, 1)
-        side = config.size // 2 ** len(config.widths)
-        self.dense = nn.Linear(32 * side * side, config.features)  # where something is, not only whether
+        shrunk = 2 ** len(config.widths)
+        area = (config.image.height // shrunk) * (config.image.width // shrunk)
+        self.dense = nn.Linear(32 * area, config.features)  # where something is, not only whether
         self.classes = nn.Linear(config.features, classes)
         self.numbers = nn.Linear(config.features, 2 * self.count)
         self.points = nn.Linear(config.features, 2 * len(config.landmarks))
@@ -138,7 +145,7 @@ class Annotator(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Frames uint8 [B, H, W, C] to the five arrays of `contract.annotation.Annotation`, calibrated."""
-        images = frames.permute(0, 3, 1, 2).to(self.low.dtype) / 127.5 - 1.0
+        images = scale_pixels(frames.permute(0, 3, 1, 2).to(self.low.dtype))
         logits, numbers, log_errors, landmarks, features = self.read(images)
         parts = [F.softmax(logits[:, s] / t, dim=1) for s, t in zip(self.slices, self.temperature, strict=True)]
         half = (self.high - self.low) / 2.0

@@ -15,7 +15,7 @@ from contract.conditions import Schema
 from contract.errors import Refused
 from contract.files import write_whole
 from models.annotator import TrainedAnnotator
-from models.archive import load_archive
+from models.safe_load import load_archive
 
 FORMAT = "dms-edge/annotator@1"
 

@@ -22,13 +22,14 @@ from torch import Tensor
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError
 from contract.files import write_whole
+from contract.guidance import MAX_GUIDANCE
 from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
-from models.archive import load_archive
-from models.bare import describe
 from models.checks import check_weights, plain
 from models.denoiser import Denoiser, NetworkConfig
+from models.importers.state_dict import describe
 from models.networks import build, configure, shapes_of
+from models.safe_load import load_archive
 
 FORMAT = "dms-edge/checkpoint@1"
 NULL_CONDITION = "null_condition"
@@ -115,9 +116,9 @@ class Checkpoint:
         diffusion = Diffusion.from_dict(plain(data["diffusion"], "diffusion"))
         check_weights(config.arch, shapes_of(config), data["weights"])
         annotator = None if data["annotator"] is None else TrainedAnnotator.from_dict(data["annotator"], schema)
-        if annotator and (annotator.config.size, annotator.config.channels) != (config.size, config.channels):
+        if annotator and annotator.config.image != config.image:
             raise Refused(
-                f"annotator for frames of {annotator.config.size} pixels, the network draws {config.size};"
+                f"annotator for frames {list(annotator.config.image)}, the network draws {list(config.image)};"
                 " train one with python -m training.train_annotator"
             )
         return Checkpoint(
@@ -182,8 +183,8 @@ def _sampler(data: Any, diffusion: Diffusion, guided: bool) -> SamplerDefaults:
     timesteps, steps, guidance = data["timesteps"], data["steps"], data["guidance"]
     if type(steps) is not int or not 1 <= steps <= diffusion.timesteps:
         raise Refused(f"sampler defaults: steps {steps!r}; expected a whole number from 1 to {diffusion.timesteps}")
-    if type(guidance) not in (int, float) or not 0.0 <= guidance <= 100.0:
-        raise Refused(f"sampler defaults: guidance {guidance!r}; expected a number from 0 to 100")
+    if type(guidance) not in (int, float) or not 0.0 <= guidance <= MAX_GUIDANCE:
+        raise Refused(f"sampler defaults: guidance {guidance!r}; expected a number from 0 to {MAX_GUIDANCE:g}")
     if guidance != 1.0 and not guided:
         raise Refused(f"sampler defaults: guidance {guidance:g}, but the network has no null condition; expected 1")
     if timesteps is None:
@@ -206,7 +207,7 @@ def _agree(checkpoint: Checkpoint, flags: Mapping[str, str | int | None]) -> Non
     known = {
         "--arch": checkpoint.config.arch,
         "--schema": checkpoint.schema.name,
-        "--image-size": checkpoint.config.size,
+        "--image-size": checkpoint.config.image.height,
     }
     for flag, given in flags.items():
         if given is not None and given != known[flag]:

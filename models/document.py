@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contract.errors import Refused
-from models.denoiser import Denoiser
+from contract.frames import ImageShape
+from models.denoiser import Denoiser, Size, image_shape, read_size, stored_size
 
 EMBEDDING = 256
 """Width of the time embedding and of the encoded condition that is added to it."""
@@ -26,7 +28,7 @@ CONDITION_HIDDEN = 128
 LOWEST_FREQUENCY = 1e-4
 POOLINGS = 3
 
-_RANGES = {"channels": (1, 4), "size": (8, 1024), "condition_width": (1, 4096), "base": (1, 256)}
+_RANGES = {"channels": (1, 4), "condition_width": (1, 4096), "base": (1, 256)}
 """What a file may declare before anything of that size is allocated."""
 
 
@@ -37,8 +39,8 @@ class DocumentConfig:
     channels: int = 3
     """Channels of the image."""
 
-    size: int = 256
-    """Height and width of the image in pixels, a multiple of 8 (three poolings)."""
+    size: Size = 256
+    """Edge of a square image in pixels, or height and width: multiples of 8 (three poolings)."""
 
     condition_width: int = 10
     """Width of the condition vector."""
@@ -53,20 +55,24 @@ class DocumentConfig:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise Refused(f"document network: {name} {value!r}; expected a whole number from {low} to {high}")
-        if self.size % 2**POOLINGS:
-            raise Refused(f"document network: size {self.size}; expected a multiple of {2**POOLINGS}")
+        read_size(self.size, 1024, 2**POOLINGS, "document network")
 
-    def to_dict(self) -> dict[str, int | str]:
-        return {"arch": self.arch} | asdict(self)
+    @property
+    def image(self) -> ImageShape:
+        return image_shape(self.channels, self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"arch": self.arch} | asdict(self) | {"size": stored_size(self.size)}
 
     @staticmethod
     def from_dict(data: Mapping[str, object]) -> DocumentConfig:
         """Read the shape out of a checkpoint; unknown or missing keys raise Refused."""
-        expected = {"arch", *_RANGES}
+        expected = {"arch", "size", *_RANGES}
         if set(data) != expected:
             found = ", ".join(sorted(map(str, data)))[:200]
             raise Refused(f"document network with {found}; expected {', '.join(sorted(expected))}")
-        return DocumentConfig(**{name: data[name] for name in _RANGES})  # type: ignore[arg-type]
+        size = read_size(data["size"], 1024, 2**POOLINGS, "document network")
+        return DocumentConfig(size=size, **{name: data[name] for name in _RANGES})  # type: ignore[arg-type]
 
 
 class Document(Denoiser):

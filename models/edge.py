@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contract.errors import Refused
-from models.denoiser import Denoiser
+from contract.frames import ImageShape
+from models.denoiser import Denoiser, Size, image_shape, read_size, stored_size
 
 EMBEDDING = 256
 """Width of the joint embedding of timestep and condition."""
@@ -40,8 +41,8 @@ class EdgeConfig:
     """Numbers in a condition vector."""
 
     channels: int = 3
-    size: int = 64
-    """Height and width of the image in pixels: a multiple of patch * 2^(levels - 1)."""
+    size: Size = 64
+    """Edge of a square image in pixels, or height and width: multiples of patch * 2^(levels - 1)."""
 
     patch: int = 4
     """Edge of the patches that the stem folds into channels."""
@@ -61,7 +62,11 @@ class EdgeConfig:
     arch: str = "edge"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"widths": list(self.widths)}
+        return asdict(self) | {"widths": list(self.widths), "size": stored_size(self.size)}
+
+    @property
+    def image(self) -> ImageShape:
+        return image_shape(self.channels, self.size)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> EdgeConfig:
@@ -75,7 +80,6 @@ class EdgeConfig:
         ranges = {
             "condition_width": (1, 4096),
             "channels": (1, 16),
-            "size": (8, 1024),
             "patch": (1, 16),
             "blocks": (1, 8),
         }
@@ -92,10 +96,8 @@ class EdgeConfig:
             raise Refused("edge network: expected 1 to 6 widths")
         if any(type(width) is not int or not 32 <= width <= 1024 or width % 32 for width in widths):
             raise Refused(f"edge network: widths {str(widths)[:60]}; expected multiples of 32 up to 1024")
-        coarsest = data["patch"] * 2 ** (len(widths) - 1)
-        if data["size"] % coarsest:
-            raise Refused(f"edge network: size {data['size']}; expected a multiple of {coarsest}")
-        return EdgeConfig(**(dict(data) | {"widths": tuple(widths)}))
+        size = read_size(data["size"], 1024, data["patch"] * 2 ** (len(widths) - 1), "edge network")
+        return EdgeConfig(**(dict(data) | {"widths": tuple(widths), "size": size}))
 
 
 class Block(nn.Module):

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.annotation import Annotation, class_fields, number_fields
-from contract.bundle import ANNOTATORS, MEND, Manifest, open_checked
+from contract.bundle import ANNOTATORS, FIX, Manifest, open_checked
 from contract.errors import Refused, Unavailable, UsageError
-from runtime.onnx_backend import CPU, import_onnxruntime, new_session
-from runtime.step_graph import Guard
+from runtime.backends.ort import CPU, import_onnxruntime, new_session
+from runtime.backends.step_graph import EngineErrors
 
 AUTO, OFF = "auto", "off"
 ASKED = (AUTO, *ANNOTATORS, OFF)
@@ -51,10 +51,10 @@ class Annotator:
 
     def __init__(self, folder: Path, manifest: Manifest, precision: str) -> None:
         self.precision, self.file, self.seconds = precision, ANNOTATORS[precision], 0.0
-        mend = MEND.format(folder=folder)
+        mend = FIX.format(folder=folder)
         ort = import_onnxruntime("cpu")
         content = open_checked(folder, manifest, self.file)
-        self._guarded = Guard(str(folder / self.file), mend)
+        self._guarded = EngineErrors(str(folder / self.file), mend)
         self._session = self._guarded(lambda: new_session(ort, content, CPU, config=CONFIG))
         channels, height, width = manifest.image
         self._frame = (height, width, channels)
@@ -95,7 +95,7 @@ class Annotator:
         return Annotation(*arrays)
 
 
-def _sides(guarded: Guard, manifest: Manifest, name: str) -> dict[str, list[int]]:
+def _sides(guarded: EngineErrors, manifest: Manifest, name: str) -> dict[str, list[int]]:
     """Shape of each array of an annotation behind the batch, by schema and manifest."""
     extra, schema = manifest.files[name].extra, manifest.schema
     landmarks, features = extra.get("landmarks"), extra.get("features")

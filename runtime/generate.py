@@ -24,21 +24,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from contract.arguments import Parser, integer
 from contract.bundle import ANNOTATORS, read_manifest
+from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.dataset import Description, read_dataset, record
 from contract.errors import EdgeError, UsageError, run_command
+from contract.noise import SEEDS
+from contract.plan import MAX_COUNT, Plan
+from pictures.contact_sheet import contact_path, write_contact_sheet
 from runtime.annotator import ASKED, OFF
-from runtime.backend import AUTO, BACKENDS
-from runtime.contact_sheet import contact_path, write_contact_sheet
-from runtime.folder import FolderOutput, check_channels
+from runtime.backends.registry import AUTO, BACKENDS
 from runtime.generator import MAX_BATCH, Generator
-from runtime.noise import SEEDS
-from runtime.plan import MAX_COUNT, Plan
-from runtime.raw import FORMATS as PIXELS
-from runtime.raw import Outcome, again_and_again, check_video, descriptor, opened, stream_frames
-from runtime.rejection import MAX_ATTEMPTS
+from runtime.outputs.folder import FolderOutput, check_channels
+from runtime.outputs.raw_stream import FORMATS as PIXELS
+from runtime.outputs.raw_stream import Outcome, check_video, cycle, descriptor, opened, stream_frames
+from runtime.rejection_sampling import MAX_ATTEMPTS
 
 FORMATS: dict[str, Callable[[str, Description], FolderOutput]] = {"folder": FolderOutput}
 """How a dataset can be written."""
@@ -144,7 +144,7 @@ def _run_dataset(args: argparse.Namespace, generator: Generator) -> int:
 def _run_raw(args: argparse.Namespace, generator: Generator) -> int:
     """Stream frames until there are no more, or nobody takes them."""
     plan = _plan(args, generator.schema, 1)
-    conditions = plan.conditions() if args.count else again_and_again(plan.conditions)
+    conditions = plan.conditions() if args.count else cycle(plan.conditions)
     with opened(STDOUT if args.raw == "-" else args.raw) as video, _labels(args.labels) as labels:
         _say_layout(generator)
         batches = generator.stream(conditions, args.seed, reject_below=args.reject_below)

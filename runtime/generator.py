@@ -24,11 +24,12 @@ from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import LARGEST, Array, Condition, Schema
 from contract.errors import Refused, Unavailable, UsageError
+from contract.noise import check_seed, initial_noises, open_fields
+from contract.parity import Reference, read_reference
 from runtime.annotator import OFF, TRAIN, Annotator, choose
-from runtime.backend import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
-from runtime.noise import check_seed, initial_noises, open_fields
-from runtime.rejection import Piece, Rejection, Slot
-from runtime.replay import Reference, keep, read_reference, replay, require_verified, was_verified
+from runtime.backends.registry import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
+from runtime.rejection_sampling import BatchRequest, Candidate, Rejection
+from runtime.verified import replay, require_verified, save_result, was_verified
 
 Conditions = Sequence[Mapping[str, object]] | npt.NDArray[np.floating]
 """Partial or complete conditions by name, or encoded ones float32 [N, D]."""
@@ -213,7 +214,7 @@ class Generator:
             self.manifest,
             self.choice.file,
             reference,
-            lambda conditions, seed, batch: self._generate(conditions, seed, 0, batch),
+            lambda rows, batch: self._generate(reference.conditions[rows], reference.seed, 0, batch),
             self._backend.sizes or (self.batch,),
         )
         return result | {"precision": self.choice.precision, "device": self._backend.device}
@@ -227,7 +228,7 @@ class Generator:
         if self._closed:
             raise _closed()
         cuts = ((first, vectors[first : first + batch]) for first in range(0, len(vectors), batch))
-        pieces = (Piece(list(range(start + first, start + first + len(rows))), rows) for first, rows in cuts)
+        pieces = (BatchRequest(list(range(start + first, start + first + len(rows))), rows) for first, rows in cuts)
         first = 0
         for drawn in self._draw(pieces, seed, batch):
             frames[first : first + len(drawn)] = drawn
@@ -237,11 +238,11 @@ class Generator:
     def _stream(self, source: Iterator[Mapping[str, object]], seed: int, index: int, size: int) -> Iterator[Batch]:
         planned: deque[tuple[int, list[Condition]]] = deque()
 
-        def pieces(index: int) -> Iterator[Piece]:
+        def pieces(index: int) -> Iterator[BatchRequest]:
             while wanted := list(itertools.islice(source, size)):
                 complete = self.complete(wanted, seed, index)
                 planned.append((index, complete))
-                yield Piece(list(range(index, index + len(complete))), self.schema.encode(complete))
+                yield BatchRequest(list(range(index, index + len(complete))), self.schema.encode(complete))
                 index += len(complete)
 
         for frames in self._draw(pieces(index), seed, size):
@@ -261,7 +262,7 @@ class Generator:
                 for slots in rejection.ready():
                     yield self._settled(slots)
 
-    def _settled(self, slots: Sequence[Slot]) -> Batch:
+    def _settled(self, slots: Sequence[Candidate]) -> Batch:
         kept = [slot.kept for slot in slots if slot.kept]
         conditions, attempts = [slot.condition for slot in slots], [best.attempt for best in kept]
         annotation = Annotation.join([best.annotation for best in kept])
@@ -277,7 +278,7 @@ class Generator:
         pairs = zip(entries, conditions, strict=True)
         return [{"measured": entry, "agrees": agrees(self.schema, entry, condition)} for entry, condition in pairs]
 
-    def _draw(self, pieces: Iterable[Piece], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
+    def _draw(self, pieces: Iterable[BatchRequest], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
         """The frames of each piece."""
         shape = tuple(self.manifest.image)
         batches = ((initial_noises(seed, p.indices, shape, p.attempts), p.rows) for p in pieces)
@@ -314,7 +315,7 @@ class Generator:
             return
         result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, manifest))}
         try:
-            keep(state, manifest, result)
+            save_result(state, manifest, result)
         except Refused:
             if never_run:
                 raise

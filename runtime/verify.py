@@ -18,14 +18,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from contract.arguments import Parser
-from contract.bundle import ANNOTATORS, MEND, Manifest, read_manifest
+from contract.bundle import ANNOTATORS, FIX, Manifest, read_manifest
+from contract.cli import Parser
 from contract.errors import Refused, Unavailable, run_command
 from contract.files import sha256_of
+from contract.parity import Reference, read_reference
 from runtime.annotator import Annotator
-from runtime.backend import AUTO, BACKENDS, Request
+from runtime.backends.registry import AUTO, BACKENDS, Request
 from runtime.generator import open_generator
-from runtime.replay import VERIFIED, Reference, new_report, read_reference, require_verified, write_report
+from runtime.verified import VERIFIED, new_report, require_verified, write_report
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -34,7 +35,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         path = folder / name
         if not path.is_file() or sha256_of(path) != entry.sha256:
             state = "altered" if path.is_file() else "missing"
-            raise Refused(f"{path}: {state}, by the manifest's sha256; {MEND.format(folder=folder)}")
+            raise Refused(f"{path}: {state}, by the manifest's sha256; {FIX.format(folder=folder)}")
 
 
 def verify(folder: Path, backend: str = AUTO, precision: str = AUTO, state: Path | None = None) -> dict[str, Any]:

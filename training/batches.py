@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contract.frames import scale_pixels
 from models.loss import face_weights
-from training.data.cabin import LANDMARKS
-from training.data.cache import Cached
+from sources.base import LabelledFrames
 
 
 def as_images(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
     """Frames uint8 [N, H, W, C] as images float32 [N, C, H, W] in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return scale_pixels(torch.from_numpy(frames).permute(0, 3, 1, 2).float())  # type: ignore[no-any-return]
 
 
 class Batches:
@@ -27,7 +27,7 @@ class Batches:
 
     def __init__(
         self,
-        source: Cached,
+        source: LabelledFrames,
         size: int,
         seed: int,
         face_weight: float = 0.0,
@@ -37,7 +37,9 @@ class Batches:
         """`eye_weight` is the extra weight at the corners of the eyes, `face_weight` at all other landmarks."""
         self.source, self.size, self.seed, self.device = source, size, seed, torch.device(device)
         eyes = face_weight if eye_weight is None else eye_weight
-        self.weights = torch.tensor([eyes if name.startswith("eye") else face_weight for name in LANDMARKS])
+        self.weights = torch.tensor(
+            [eyes if name in source.landmarks.eyes else face_weight for name in source.landmarks.names]
+        )
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def rows(self, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -56,7 +58,7 @@ class Batches:
         rows = self.rows(number)
         images = as_images(self.source.frames[rows]).to(self.device).contiguous(memory_format=torch.channels_last)
         condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
-        if self.source.landmarks is None or not self.weights.any():
+        if self.source.points is None or not self.weights.any():
             return images, condition, None
-        landmarks = torch.from_numpy(self.source.landmarks[rows]).to(self.device)
-        return images, condition, face_weights(landmarks, images.shape[-1], self.weights)
+        points = torch.from_numpy(self.source.points[rows]).to(self.device)
+        return images, condition, face_weights(points, tuple(images.shape[2:]), self.weights)

@@ -18,19 +18,20 @@ from typing import Any
 
 import torch
 
-from contract.arguments import Parser, integer
+from contract.cli import Parser, integer
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
+from contract.guidance import check_guidance
 from contract.schedule import trailing
 from models.annotator import TrainedAnnotator
 from models.annotator_file import read_annotator
-from models.archive import load_archive
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
-from training.critic import judged
-from training.data.cache import Cached
-from training.data.source import read_source
-from training.distillation import Distiller, Round, Teacher
+from models.safe_load import load_archive
+from sources.base import LabelledFrames
+from sources.imagefolder import read_source
+from training.distillation import Distiller, DistillStage, Teacher
 from training.loop import learn
+from training.perceptual_loss import critic_weights
 from training.train import sample_grid
 
 STATE, LOG = "state.pt", "log.jsonl"
@@ -50,7 +51,7 @@ def student_path(folder: Path, steps: int) -> Path:
     return folder / f"student-{steps}.pt"
 
 
-def rounds(start: int, end: int, samples: list[int], shared: Round) -> Iterator[Round]:
+def rounds(start: int, end: int, samples: list[int], shared: DistillStage) -> Iterator[DistillStage]:
     """The halvings from `start` steps down to `end`; the last number of samples serves all that follow.
 
     Raises UsageError unless both are powers of two, the first the larger.
@@ -73,8 +74,8 @@ def teacher_of(checkpoint: Checkpoint, steps: int, guidance: float | None) -> Te
 
 def distil(
     checkpoint: Checkpoint,
-    settings: Round,
-    source: Cached,
+    settings: DistillStage,
+    source: LabelledFrames,
     folder: Path,
     guidance: float | None,
     critic: TrainedAnnotator | None = None,
@@ -126,7 +127,7 @@ def _student(checkpoint: Checkpoint, distiller: Distiller, about: Mapping[str, A
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    default = Round(steps=1, samples=1)
+    default = DistillStage(steps=1, samples=1)
     parser = Parser(
         prog="python -m training.distill",
         description="Distil a guided teacher into students of few steps.",
@@ -159,13 +160,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     critic, schema, sha256 = read_annotator(args.critic) if args.critic else (None, None, None)
-    label, detail = judged(args.label_weight, args.detail_weight, sha256)
+    label, detail = critic_weights(args.label_weight, args.detail_weight, sha256)
     weights = {"face_weight": args.face_weight, "eye_weight": args.eye_weight}
     weights |= {"label_weight": label, "detail_weight": detail}
     for name, weight in weights.items():
         if not 0.0 <= weight <= 1000.0:
             raise UsageError(f"--{name.replace('_', '-')} {weight:g}: expected 0 to 1000")
-    shared = Round(
+    shared = DistillStage(
         1,
         1,
         args.batch,
@@ -180,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(args.teacher)
     _check(checkpoint, args)
     source = read_source(args.data, args.schema)
-    if source.schema != checkpoint.schema or source.frames.shape[1] != checkpoint.config.size:
+    if source.schema != checkpoint.schema or source.image != checkpoint.config.image:
         raise Refused(f"{args.data}: frames of another schema or size than {args.teacher} draws")
     if schema not in (None, source.schema):
         raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
@@ -205,8 +206,8 @@ def _check(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     own = checkpoint.sampler.timesteps
     if own is not None and (len(own) != args.start or args.guidance is not None):
         raise UsageError(f"{args.teacher}: a student of {len(own)} steps; give --start {len(own)} and no --guidance")
-    if args.guidance is not None and not 0.0 <= args.guidance <= 100.0:
-        raise UsageError(f"--guidance {args.guidance:g}: expected a number from 0 to 100")
+    if args.guidance is not None:
+        check_guidance(args.guidance)
     if args.guidance not in (None, 1.0) and not checkpoint.guided:
         raise UsageError(f"--guidance {args.guidance:g}: the checkpoint has no null condition; leave it out")
 
@@ -217,7 +218,9 @@ def _scale(checkpoint: Checkpoint, guidance: float | None) -> float:
     return 1.0 if own.timesteps is not None else own.guidance if guidance is None else guidance
 
 
-def _finished(path: Path, teacher: Checkpoint, settings: Round, source: Cached, guidance: float | None) -> Checkpoint:
+def _finished(
+    path: Path, teacher: Checkpoint, settings: DistillStage, source: LabelledFrames, guidance: float | None
+) -> Checkpoint:
     """A student of an earlier run; Refused where another command made it."""
     student = read_checkpoint(path)
     taught = (student.lineage.get("distilled") or [{}])[-1]

@@ -18,15 +18,16 @@ import torch
 from torch import Tensor
 
 from contract.errors import Refused
+from contract.guidance import guided
 from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
 from models.denoiser import Denoiser
 from models.edge import EdgeUNet
 from models.networks import build
+from sources.base import LabelledFrames
 from training.batches import Batches, as_images
-from training.critic import Critic, Weights
-from training.data.cache import Cached
-from training.folding import fold
+from training.norm_folding import fold
+from training.perceptual_loss import Critic, Weights
 
 FOLDED = 4096
 """Frames that the folding of a normalisation is fitted to."""
@@ -36,7 +37,7 @@ MAX_WEIGHT = 20.0
 
 
 @dataclass(frozen=True)
-class Round:
+class DistillStage:
     """One halving of the number of steps."""
 
     steps: int
@@ -64,7 +65,7 @@ class Round:
     consistent: bool = False
     """Whether a student learns where its teacher's trajectory ends, not where the next two steps lead."""
     fold: bool = True
-    """Whether a student leaves the normalisation of an edge network out (`training.folding`)."""
+    """Whether a student leaves the normalisation of an edge network out (`training.norm_folding`)."""
     seed: int = 0
 
 
@@ -135,7 +136,7 @@ class Teacher:
                 return conditional  # type: ignore[no-any-return]
             null = self.network.null_condition.expand_as(condition)
             unconditional = self.network(x, timesteps, null).float()
-        return unconditional + self.guidance * (conditional - unconditional)  # type: ignore[no-any-return]
+        return guided(conditional, unconditional, self.guidance)  # type: ignore[no-any-return]
 
 
 def _scales(alpha_bar: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,8 +152,8 @@ class Distiller:
     def __init__(
         self,
         teacher: Teacher,
-        settings: Round,
-        source: Cached,
+        settings: DistillStage,
+        source: LabelledFrames,
         device: str = "cpu",
         critic: TrainedAnnotator | None = None,
     ) -> None:
@@ -169,7 +170,7 @@ class Distiller:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), settings.lr, (0.9, 0.99), fused=True)
         self.seen = 0
 
-    def _begin(self, source: Cached) -> Denoiser:
+    def _begin(self, source: LabelledFrames) -> Denoiser:
         """The student before its first batch: its teacher, without normalisation where that is to be left out."""
         network = self.teacher.network
         if self.settings.fold and isinstance(network, EdgeUNet) and network.config.normalisation != "none":

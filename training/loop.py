@@ -21,7 +21,7 @@ LOG_EVERY = 50
 """Batches between two lines of the log."""
 
 
-class Learner(Protocol):
+class Trainable(Protocol):
     """What learns, a batch at a time."""
 
     seen: int
@@ -41,7 +41,7 @@ class Learner(Protocol):
 
 
 def learn(
-    learner: Learner, log: Path, every: int, save: Callable[[], None], about: Mapping[str, Any] | None = None
+    learner: Trainable, log: Path, every: int, save: Callable[[], None], about: Mapping[str, Any] | None = None
 ) -> None:
     """Run to the end, saving every `every` images and at the end; each line of the log begins with `about`.
 

@@ -1,6 +1,6 @@
 """Train the edge network on labelled frames.
 
-    python -m training.data.cache build/cabin64 -n 40960
+    python -m sources.render build/cabin64 -n 40960
     python -m training.train build/cabin64 -o build/run --samples 1000000
 
 The run's folder holds `checkpoint.pt` (EMA weights, ready to export), `log.jsonl`, sample grids, and `state.pt`
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from contract.arguments import Parser
+from contract.cli import Parser
 from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
 from contract.schedule import trailing
@@ -30,9 +30,9 @@ from models.annotator_file import read_annotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
 from models.edge import ACTIVATIONS, NORMALISATIONS
-from training.critic import judged
-from training.data.source import read_source
+from sources.imagefolder import read_source
 from training.loop import learn
+from training.perceptual_loss import critic_weights
 from training.trainer import Settings, Trainer
 
 STATE = "state.pt"
@@ -51,7 +51,7 @@ def sample_grid(checkpoint: Checkpoint, path: Path, seed: int = 0) -> None:
     schema, config = checkpoint.schema, checkpoint.config
     streams = [np.random.Generator(np.random.Philox(key=[seed, i])) for i in range(rows * columns)]
     condition = schema.encode([schema.complete({}, stream) for stream in streams])
-    shape = (config.channels, config.size, config.size)
+    shape = tuple(config.image)
     noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
     timesteps = trailing(checkpoint.diffusion.timesteps, checkpoint.sampler.steps)
     guidance = checkpoint.sampler.guidance
@@ -63,8 +63,8 @@ def sample_grid(checkpoint: Checkpoint, path: Path, seed: int = 0) -> None:
         timesteps,
         guidance,
     )
-    tiles = frames.numpy().reshape(rows, columns, config.size, config.size, config.channels)
-    sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(rows * config.size, columns * config.size, config.channels)
+    tiles = frames.numpy().reshape(rows, columns, *frames.shape[1:])
+    sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(rows * frames.shape[1], columns * frames.shape[2], -1)
     buffer = io.BytesIO()
     Image.fromarray(sheet.squeeze()).save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())
@@ -123,7 +123,7 @@ def _device(name: str) -> str:
 
 
 def _settings(args: argparse.Namespace, critic: str | None) -> Settings:
-    label, detail = judged(args.label_weight, args.detail_weight, critic)
+    label, detail = critic_weights(args.label_weight, args.detail_weight, critic)
     checks = {
         "--samples": (args.samples, 1, 10**10),
         "--batch": (args.batch, 1, 65_536),

@@ -1,6 +1,6 @@
 """Train the network that reads labels back from frames, and give it to checkpoints.
 
-    python -m training.data.cache build/heldout64 -n 4096 --domain held-out --seed 1
+    python -m sources.render build/heldout64 -n 4096 --domain held-out --seed 1
     python -m training.train_annotator build/cabin64 --held-out build/heldout64 -o build/annotator --into CKPT.pt
 
 One half of the held-out frames (other people) calibrates its confidence, the other half measures it. The folder
@@ -20,19 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from contract.arguments import Parser, integer
+from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, run_command
 from contract.files import write_whole
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.annotator_file import write_annotator
-from models.archive import load_archive
 from models.checkpoint import read_checkpoint, write_checkpoint
-from training.annotation import Targets, annotation_loss, augment, calibrate, scores
+from models.safe_load import load_archive
+from sources.base import LabelledFrames
+from sources.imagefolder import read_source
+from training.annotator_loss import Targets, annotation_loss, augment, calibrate, scores
 from training.batches import as_images
-from training.data.cabin import LANDMARKS
-from training.data.cache import Cached
-from training.data.source import read_source
 from training.loop import learn
 
 RESULT, STATE, LOG = "annotator.pt", "state.pt", "log.jsonl"
@@ -60,12 +59,13 @@ class Settings:
 class AnnotatorTrainer:
     """Draws batches from a source in memory and improves an annotator on them."""
 
-    def __init__(self, settings: Settings, source: Cached, begun: TrainedAnnotator | None = None) -> None:
+    def __init__(self, settings: Settings, source: LabelledFrames, begun: TrainedAnnotator | None = None) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.source = settings, source
-        self.targets = Targets.of(source, LANDMARKS)
-        size, channels = source.frames.shape[1], source.frames.shape[3]
-        config = AnnotatorConfig(channels, size, settings.widths, settings.blocks, landmarks=self.targets.names)
+        self.targets = Targets.of(source)
+        image, names = source.image, self.targets.landmarks.names
+        sides = (image.height, image.width)
+        config = AnnotatorConfig(image.channels, sides, settings.widths, settings.blocks, landmarks=names)
         self.network = Annotator(AnnotatorConfig.from_dict(config.to_dict()), source.schema)
         if begun:
             if begun.config != self.network.config:
@@ -115,12 +115,12 @@ class AnnotatorTrainer:
                     self.averaged[name].lerp_(value, 1.0 - decay)
         return float(loss.detach())
 
-    def finished(self, held_out: Cached) -> TrainedAnnotator:
+    def finished(self, held_out: LabelledFrames) -> TrainedAnnotator:
         """The averaged weights, calibrated on one half of held-out frames and measured on the other."""
         network = Annotator(self.network.config, self.source.schema)
         network.load_state_dict(self.averaged)
         network.eval().requires_grad_(False)
-        targets = Targets.of(held_out, LANDMARKS)
+        targets = Targets.of(held_out)
         even, odd = slice(0, None, 2), slice(1, None, 2)
         calibrate(network, as_images(held_out.frames[even]), targets.rows(even))
         stored = TrainedAnnotator.of(network, {})
@@ -163,7 +163,7 @@ class AnnotatorTrainer:
         self.seen = content["seen"]
 
 
-def give(annotator: TrainedAnnotator, schema: Schema, path: Path) -> None:
+def attach_annotator(annotator: TrainedAnnotator, schema: Schema, path: Path) -> None:
     """Write a checkpoint again with this annotator; Refused where its schema is another."""
     checkpoint = read_checkpoint(path)
     if checkpoint.schema != schema:
@@ -221,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
     annotator = trainer.finished(held_out)
     write_annotator(args.output / RESULT, annotator, trainer.source.schema)
     for path in args.into:
-        give(annotator, trainer.source.schema, path)
+        attach_annotator(annotator, trainer.source.schema, path)
     print(json.dumps(annotator.held_out) if args.json else _told(annotator.held_out, args.output))
     return 0
 

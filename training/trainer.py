@@ -28,9 +28,9 @@ from models.checkpoint import Checkpoint, SamplerDefaults
 from models.edge import EdgeConfig
 from models.loss import denoising_loss
 from models.networks import build
+from sources.base import LabelledFrames
 from training.batches import Batches
-from training.critic import Critic, Weights
-from training.data.cache import Cached
+from training.perceptual_loss import Critic, Weights
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ class Trainer:
     """Draws batches from a source in memory and improves a network on them."""
 
     def __init__(
-        self, settings: Settings, source: Cached, device: str = "cpu", critic: TrainedAnnotator | None = None
+        self, settings: Settings, source: LabelledFrames, device: str = "cpu", critic: TrainedAnnotator | None = None
     ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.source, self.device = settings, source, torch.device(device)
         self.diffusion = Diffusion(1000, "cosine-zero", "x0")
-        size, channels = source.frames.shape[1], source.frames.shape[3]
+        image = source.image
         config = {
             name: getattr(settings, name) for name in ("widths", "patch", "blocks", "normalisation", "activation")
         }
-        config |= {"size": size, "channels": channels}
+        config |= {"size": [image.height, image.width], "channels": image.channels}
         self.config = EdgeConfig.from_dict(EdgeConfig(source.schema.width).to_dict() | config)
         self.network = build(self.config).to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

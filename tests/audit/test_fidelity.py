@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit import fidelity
-from audit.chart import series
-from audit.drawing import SHARD, Asked, keep, npz, open_source
+from audit.fidelity import __main__ as fidelity
+from audit.fidelity.chart import series
+from audit.fidelity.sample_cache import SHARD, RunFilter, keep, npz, open_source
+from contract.noise import open_fields
 from contract.schemas import CABIN
 from models.checkpoint import SamplerDefaults, read_checkpoint, write_checkpoint
-from runtime.noise import open_fields
+from sources import render
+from sources.cartoon.cabin import Cabin
 from tests.fake_bundle import write_fake_bundle
 from tests.test_imports import run_without
 from tests.tiny_checkpoint import tiny_checkpoint, tiny_edge_checkpoint
-from training.data import cache
-from training.data.cabin import Cabin
 
 FRAMES = 10
 
@@ -133,7 +133,7 @@ def test_every_run_starts_from_the_same_noise_whatever_the_batch(tiny: Path) -> 
     parts = []
     for batch in (2, 6):
         source = open_source(tiny, batch=batch)
-        (run,) = source.runs(Asked(steps=(2,)))
+        (run,) = source.runs(RunFilter(steps=(2,)))
         with source.drawer(run) as draw:
             parts.append(draw(vectors, range(6)))
     assert np.abs(parts[0].astype(int) - parts[1]).max() <= 1
@@ -158,10 +158,10 @@ def test_guidance_is_swept_and_a_student_keeps_to_its_own(
 def test_held_out_and_training_frames_come_from_caches(
     tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "SHARD", 16)
-    monkeypatch.setattr(cache, "Cabin", lambda size, domain: Cabin(size, domain, compiled=False))
-    cache.write_cache(folder / "train", 16, 16, 0, "cabin")
-    cache.write_cache(folder / "held-out", 16, 16, 1, "held-out")
+    monkeypatch.setattr(render, "SHARD", 16)
+    monkeypatch.setattr(render, "Cabin", lambda size, domain: Cabin(size, domain, compiled=False))
+    render.render(folder / "train", 16, 16, 0, "cabin")
+    render.render(folder / "held-out", 16, 16, 1, "held-out")
     asked = (tiny, "--steps", 1, "--held-out", folder / "held-out", "-o", folder / "cached")
     whole = audit(capsys, *asked, "--train", folder / "train")
     assert whole["held_out"]["source"] == str(folder / "held-out")
@@ -172,8 +172,8 @@ def test_held_out_and_training_frames_come_from_caches(
     assert ratios == sorted(ratios) and found["runs"][0]["smallest"] == ratios[0]
     assert (folder / "cached" / "nearest.png").is_file()
     assert "--frames asks for 17" in refused(capsys, 1, *asked, "--frames", 17)
-    monkeypatch.setattr(cache, "SHARD", 8)
-    cache.write_cache(folder / "large", 8, 32, 1, "held-out")
+    monkeypatch.setattr(render, "SHARD", 8)
+    render.render(folder / "large", 8, 32, 1, "held-out")
     assert "expected 16 x 16" in refused(capsys, 1, tiny, "--held-out", folder / "large", "-o", folder / "cached")
 
 
@@ -212,9 +212,9 @@ def test_what_cannot_be_audited_is_refused_in_one_line(
     assert "is drawn in fp32" in refused(capsys, 2, tiny, "--precision", "int8", *out)
     assert "expected a number from 0 to 100" in refused(capsys, 2, tiny, "--guidance", -1, *out)
     assert "--frames" in refused(capsys, 2, tiny, "--frames", 3, *out)
-    assert "neither cache.json" in refused(capsys, 1, tiny, "--train", tmp_path / "bundle", *out)
+    assert "neither render.json" in refused(capsys, 1, tiny, "--train", tmp_path / "bundle", *out)
     few = refused(capsys, 1, tiny, "--held-out", tmp_path / "bundle", *out)
-    assert "training.data.cache" in few
+    assert "sources.render" in few
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,6 @@ import pytest
 from contract.bundle import (
     MANIFEST,
     FileEntry,
-    Image,
     Manifest,
     Sampler,
     digest_of,
@@ -23,6 +22,7 @@ from contract.bundle import (
 )
 from contract.errors import Refused
 from contract.files import sha256_of, write_whole
+from contract.frames import ImageShape
 from contract.schemas import CABIN
 
 CONTENT = b"a graph"
@@ -34,7 +34,7 @@ def a_manifest() -> Manifest:
     parity = {
         "step.fp32.onnx": {"metric": "max_abs_difference_of_255", "tolerance": 1, "measured": 0.0, "conditions": 32}
     }
-    return Manifest(Image(3, 64, 48), CABIN, sampler, {"step.fp32.onnx": entry}, parity, {"checkpoint": "ab"})
+    return Manifest(ImageShape(3, 64, 48), CABIN, sampler, {"step.fp32.onnx": entry}, parity, {"checkpoint": "ab"})
 
 
 @pytest.fixture

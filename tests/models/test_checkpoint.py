@@ -133,8 +133,8 @@ def test_a_bare_state_dict_asks_for_what_it_does_not_say(tmp_path: Path, flags: 
     ({"arch": "edge"}, "--arch edge: expected one of document"),
     ({"schema": "face"}, "--schema face: expected one of document, cabin"),
     ({"schema": "cabin"}, r"condition_encoder.encoder.0.weight \[128, 10\] instead of \[128, 26\]"),
-    ({"image_size": 60}, "size 60; expected a multiple of 8"),
-    ({"image_size": 10**9}, "size 1000000000; expected a whole number from 8"),
+    ({"image_size": 60}, "size 60; expected multiples of 8"),
+    ({"image_size": 10**9}, "size 1000000000; expected an edge, or height and width, from 8"),
 ])  # fmt: skip
 def test_wrong_flags_for_a_bare_state_dict(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
     torch.save(dict(tiny_checkpoint().weights), tmp_path / "doc.pt")
@@ -235,7 +235,7 @@ def _change(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     ("format", "dms-edge/checkpoint@2", "update the software"),
     ("format", 7, "expected one that python -m training.train wrote"),
     ("extra", 1, r"missing or unexpected entries \(extra\)"),
-    ("network/size", 12, "expected a multiple of 8"),
+    ("network/size", 12, "expected multiples of 8"),
     ("network/arch", "gan", "expected one of document, edge"),
     ("network/base", 2**40, "expected a whole number"),
     ("network/condition_width", 26, "schema 'document' has width 10"),

@@ -19,7 +19,7 @@ from contract.conditions import Condition
 from runtime import Generator
 from runtime.generate import main
 from runtime.generator import Batch
-from runtime.raw import Pacer, ahead, stream_frames
+from runtime.outputs.raw_stream import Pacer, ahead, stream_frames
 from tests.fake_bundle import IMAGE
 
 ROOT = Path(__file__).parents[2]

@@ -17,11 +17,11 @@ from contract.annotation import Annotation, likelihood
 from contract.conditions import Condition
 from contract.dataset import Dataset, read_dataset
 from contract.schemas import CABIN
+from pictures.contact_sheet import MARK, write_contact_sheet
 from runtime import Generator
-from runtime.contact_sheet import MARK, write_contact_sheet
 from runtime.generate import main
 from runtime.generator import Batch
-from runtime.rejection import MAX_ATTEMPTS, Rejection
+from runtime.rejection_sampling import MAX_ATTEMPTS, Rejection
 from tests.fake_bundle import expected_frames
 
 ROOT = Path(__file__).parents[2]

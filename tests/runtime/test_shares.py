@@ -14,7 +14,7 @@ import pytest
 
 from contract.errors import UsageError
 from runtime import Generator
-from runtime.shares import Frames, Job, Shares, cores
+from runtime.backends.cpu_pool import CpuPool, Frames, Job, cores
 
 NAP = 0.05
 
@@ -29,7 +29,7 @@ def test_frames_come_in_the_order_of_batches_and_jobs() -> None:
         [partial(paint, 3 * batch + job, NAP / (1 + job)) for job in range(1 if batch == 2 else 3)]
         for batch in range(4)
     ]
-    shares = Shares(2)
+    shares = CpuPool(2)
     found = [frames[:, 0].tolist() for frames in shares.drawn(slow_first)]
     shares.close()
     assert found == [[0, 1, 2], [3, 4, 5], [6], [9, 10, 11]]
@@ -43,7 +43,7 @@ def test_the_next_batch_is_under_way_while_one_is_taken_care_of() -> None:
         return paint(1)
 
     batches: list[list[Job]] = [[partial(paint, 0)] * 2, [told] * 2]
-    shares = Shares(2)
+    shares = CpuPool(2)
     drawn = shares.drawn(batches)
     next(drawn)
     assert begun.wait(10.0)
@@ -64,13 +64,13 @@ def test_a_batch_of_one_job_has_the_cores_to_itself() -> None:
         assert not busy.locked()
         return paint(1, NAP)
 
-    shares = Shares(2)
+    shares = CpuPool(2)
     assert len(list(shares.drawn([[beside] * 2, [alone], [beside] * 2, [alone], [alone]]))) == 5
     shares.close()
 
 
 def test_time_inside_counts_once() -> None:
-    shares = Shares(2)
+    shares = CpuPool(2)
     started = time.perf_counter()
     list(shares.drawn([[partial(paint, 0, NAP)] * 2] * 3))
     assert 2.5 * NAP < shares.seconds <= time.perf_counter() - started
@@ -87,7 +87,7 @@ def test_a_failing_job_has_its_batch_s_other_jobs_cancelled() -> None:
         drawn.append(number)
         return paint(number, NAP)
 
-    shares = Shares(1)
+    shares = CpuPool(1)
     with pytest.raises(KeyError):
         list(shares.drawn([[fail, *(partial(late, number) for number in range(20))]]))
     shares.close()
@@ -95,7 +95,7 @@ def test_a_failing_job_has_its_batch_s_other_jobs_cancelled() -> None:
 
 
 def test_closing_is_told_as_such_to_who_waits() -> None:
-    shares = Shares(1)
+    shares = CpuPool(1)
     drawn = shares.drawn([[partial(paint, 0, NAP)] * 4] * 3)
     next(drawn)
     threading.Timer(NAP / 2, shares.close).start()
@@ -108,7 +108,7 @@ def test_a_closed_one_takes_no_more_from_its_source() -> None:
         raise AssertionError("asked")
         yield []
 
-    shares = Shares(1)
+    shares = CpuPool(1)
     shares.close()
     with pytest.raises(UsageError, match="closed"):
         list(shares.drawn(source()))
@@ -118,7 +118,7 @@ def test_a_job_s_error_arrives_behind_the_batches_before_it() -> None:
     def fail() -> Frames:
         raise KeyError("gone")
 
-    shares, found = Shares(2), []
+    shares, found = CpuPool(2), []
     with pytest.raises(KeyError):
         for frames in shares.drawn([[partial(paint, 0)] * 2, [fail] * 2, [partial(paint, 1)] * 2]):
             found.append(frames)

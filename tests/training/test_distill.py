@@ -13,11 +13,11 @@ from contract.conditions import Schema
 from contract.schedule import Diffusion, trailing
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
+from sources.base import LabelledFrames
 from tests.tiny_checkpoint import tiny_edge_checkpoint
-from tests.training.sources import grey_source
+from tests.training.grey_source import grey_source
 from training import distill
-from training.data.cache import Cached
-from training.distillation import Distiller, Round, Teacher
+from training.distillation import Distiller, DistillStage, Teacher
 
 ROUNDING = 2e-4
 """Of a range of 2: float32 on two ways through a random network, which amplifies what they round differently."""
@@ -29,7 +29,7 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def source() -> Cached:
+def source() -> LabelledFrames:
     return grey_source()
 
 
@@ -89,18 +89,20 @@ def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> to
     return x
 
 
-def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: Cached) -> None:
+def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: LabelledFrames) -> None:
     timesteps = tuple(trailing(1000, 2).tolist())
     teacher = Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, 3.0)
-    distiller = Distiller(teacher, Round(1, 64 * 60, 64, 2e-3, warmup=64), source)
+    distiller = Distiller(teacher, DistillStage(1, 64 * 60, 64, 2e-3, warmup=64), source)
     losses = [distiller.step() for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
 
 
-def test_going_on_gives_what_an_uninterrupted_round_gives(checkpoint: Checkpoint, source: Cached) -> None:
+def test_going_on_gives_what_an_uninterrupted_round_gives(checkpoint: Checkpoint, source: LabelledFrames) -> None:
     def begun() -> Distiller:
         timesteps = tuple(trailing(1000, 4).tolist())
-        return Distiller(Teacher(checkpoint.network(), checkpoint.diffusion, timesteps), Round(2, 640, 16), source)
+        return Distiller(
+            Teacher(checkpoint.network(), checkpoint.diffusion, timesteps), DistillStage(2, 640, 16), source
+        )
 
     whole, first, second = begun(), begun(), begun()
     for _ in range(4):
@@ -119,7 +121,7 @@ def test_going_on_gives_what_an_uninterrupted_round_gives(checkpoint: Checkpoint
 
 
 def test_the_command_writes_students_that_know_their_timesteps(
-    checkpoint: Checkpoint, source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
@@ -161,7 +163,7 @@ def test_a_wrong_argument_is_one_line(
 
 
 def test_a_teacher_of_noise_or_another_schema_is_refused(
-    checkpoint: Checkpoint, source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)

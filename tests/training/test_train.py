@@ -12,10 +12,12 @@ from PIL import Image
 
 from contract.schemas import CABIN
 from models.checkpoint import read_checkpoint
+from sources.base import LabelledFrames, fingerprint
+from sources.imagefolder import read_source
+from sources.render import render
+from sources.shards import read_shards
 from training import train
 from training.batches import Batches
-from training.data.cache import Cached, fingerprint, read_cache, write_cache
-from training.data.source import read_source
 from training.loop import learn
 from training.trainer import Settings, Trainer
 
@@ -23,7 +25,7 @@ TINY = Settings(widths=(32,), samples=640, batch=16, lr=2e-3, warmup=32, seed=3)
 
 
 @pytest.fixture(scope="module")
-def source() -> Cached:
+def source() -> LabelledFrames:
     """48 frames of 16 px whose grey level is the skin tone of their condition."""
     stream = np.random.default_rng(0)
     conditions = [CABIN.complete({}, stream) for _ in range(48)]
@@ -32,11 +34,11 @@ def source() -> Cached:
     encoded = CABIN.encode(conditions)
     landmarks = np.full((48, 9, 2), 0.5, dtype=np.float32)
     hidden = np.zeros((48, len(CABIN.fields)), dtype=bool)
-    return Cached(CABIN, frames, encoded, landmarks, hidden, np.arange(48), fingerprint(frames, encoded))
+    return LabelledFrames(CABIN, frames, encoded, landmarks, hidden, np.arange(48), fingerprint(frames, encoded))
 
 
 @pytest.fixture(scope="module")
-def folder(source: Cached, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(source: LabelledFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same frames as an imagefolder."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "frames").mkdir()
@@ -47,14 +49,14 @@ def folder(source: Cached, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_loss_falls(source: Cached) -> None:
+def test_the_loss_falls(source: LabelledFrames) -> None:
     trainer = Trainer(TINY, source)
     losses = [trainer.step() for _ in range(40)]
     assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:4])
     assert trainer.seen == 640 and trainer.learning_rate() == 0.0
 
 
-def test_going_on_gives_what_an_uninterrupted_run_gives(source: Cached, tmp_path: Path) -> None:
+def test_going_on_gives_what_an_uninterrupted_run_gives(source: LabelledFrames, tmp_path: Path) -> None:
     whole = Trainer(TINY, source)
     for _ in range(6):
         whole.step()
@@ -70,7 +72,7 @@ def test_going_on_gives_what_an_uninterrupted_run_gives(source: Cached, tmp_path
         assert torch.equal(weight, second.averaged[name]), name
 
 
-def test_every_frame_comes_once_an_epoch(source: Cached) -> None:
+def test_every_frame_comes_once_an_epoch(source: LabelledFrames) -> None:
     batches = Batches(source, TINY.batch, TINY.seed)
     assert sorted(row for number in range(3) for row in batches.rows(number)) == list(range(48))
     assert batches.rows(1).tolist() == Batches(source, TINY.batch, TINY.seed).rows(1).tolist(), "whatever came before"
@@ -100,7 +102,7 @@ def test_the_command_trains_resumes_and_finishes(
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["nowhere"], 1, "neither cache.json nor metadata.jsonl"),
+        (["nowhere"], 1, "neither shards.json nor metadata.jsonl"),
         (["DATA", "--samples", "0"], 2, "--samples 0"),
         (["DATA", "--lr", "9"], 2, "--lr 9"),
         (["DATA", "--widths", "33"], 2, "multiples of 32"),
@@ -134,16 +136,16 @@ def test_a_broken_imagefolder_names_its_line(folder: Path, tmp_path: Path) -> No
 
 
 def test_a_cache_goes_on_and_refuses_another_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.cache.SHARD", 2)
+    monkeypatch.setattr("sources.render.SHARD", 2)
     monkeypatch.setattr("shutil.which", lambda name: None)  # compiling pays from hundreds of frames on
-    assert write_cache(tmp_path / "cache", 3, 16, 1, "cabin") == 4
-    before = read_cache(tmp_path / "cache")
+    assert render(tmp_path / "cache", 3, 16, 1, "cabin") == 4
+    before = read_shards(tmp_path / "cache")
     (tmp_path / "cache" / "shard-00001.npz").unlink()
-    write_cache(tmp_path / "cache", 4, 16, 1, "cabin")
-    after = read_cache(tmp_path / "cache")
+    render(tmp_path / "cache", 4, 16, 1, "cabin")
+    after = read_shards(tmp_path / "cache")
     assert before.fingerprint == after.fingerprint and len(after.frames) == 4
-    with pytest.raises(ValueError, match="another cache"):
-        write_cache(tmp_path / "cache", 4, 16, 2, "cabin")
+    with pytest.raises(ValueError, match="describes other frames"):
+        render(tmp_path / "cache", 4, 16, 2, "cabin")
 
 
 def test_a_run_that_was_stopped_before_its_first_save_begins_anew(folder: Path, tmp_path: Path) -> None:
@@ -164,7 +166,9 @@ def test_a_damaged_state_is_refused_in_one_line(
     assert "damaged" in error and error.count("\n") == 1
 
 
-def test_a_loss_that_isnt_finite_stops_the_run_and_keeps_the_last_good_state(source: Cached, tmp_path: Path) -> None:
+def test_a_loss_that_isnt_finite_stops_the_run_and_keeps_the_last_good_state(
+    source: LabelledFrames, tmp_path: Path
+) -> None:
     trainer = Trainer(TINY, source)
     trainer.step()
     train._save(trainer, tmp_path)

@@ -1,0 +1,1 @@
+"""Labelled frames: where training and audits get them."""
