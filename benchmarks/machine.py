@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from contract.gpu import driver_problem
 from runtime.backends.cpu_pool import cores
-from runtime.backends.cuda import driver_problem
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "openvino", "diffusers")
 

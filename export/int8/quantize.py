@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto, helper
 
 from export.int8.calibrate import Range
-from export.onnx_edit import Array, activated, add_constant, constants, convolutions, copy_of, replace_nodes
+from export.onnx_edit import Array, add_constant, constants, conv_output, convolutions, copy_of, replace_nodes
 
 WEIGHT_LEVELS = 127
 """Of int8, without -128: symmetric, so that the zero point is 0."""
@@ -51,7 +51,7 @@ def quantize(
     """A copy in which the named convolutions read, and with ONNXRUNTIME write, quantized tensors."""
     quantized = copy_of(model)
     writer = _Writer(quantized.graph, scheme)
-    results = {activated(quantized.graph, c): c.name for c in convolutions(quantized.graph) if c.name in names}
+    results = {conv_output(quantized.graph, c): c.name for c in convolutions(quantized.graph) if c.name in names}
     for node in quantized.graph.node:
         writer.rename(node)
         if node.op_type == "Conv" and node.name in names:
