@@ -132,7 +132,7 @@ def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
 BAD_PLANS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "no plan": (lambda _: b"ftrt", r"can't be loaded \(magicTag mismatch"),
     "other profile": (
-        lambda b: plan(onnx_of(b), BatchProfile(2, 4, 8)),
+        lambda b: plan(onnx_of(b), FROM_TWO),
         r"profile of batches \[2, 4, 8\], expected \[1",
     ),
     "fixed batch": (lambda b: plan(onnx_of(b), BatchProfile(8, 8, 8)), r"tensors .*FLOAT \[8, 3, 16, 16\].*expected"),
@@ -235,9 +235,7 @@ def test_plain_tensorrt_has_no_cache() -> None:
 def test_an_unverified_engine_is_verified_before_its_first_use_and_once(
     own_bundle: Path, install: Install, tmp_path: Path
 ) -> None:
-    name = add_engine(
-        own_bundle, plan(onnx_of(own_bundle), BatchProfile(2, 4, 8)), BatchProfile(2, 4, 8), verified=False
-    )
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), FROM_TWO), FROM_TWO, verified=False)
     install()
     with Generator.open(own_bundle, "trt", state=tmp_path / "s") as generator:
         assert set(generator.details()["cuda_graphs"]) == {"2", "4", "8"}  # min, opt and max
