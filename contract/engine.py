@@ -99,7 +99,8 @@ class Engine(msgspec.Struct, frozen=True):
     def extra(self) -> dict[str, Any]:
         """The manifest's entry, beside sha256 and precision."""
         entry: dict[str, Any] = msgspec.to_builtins(self)
-        return {key: value for key, value in entry.items() if key not in ("file", "precision")}
+        del entry["file"], entry["precision"]
+        return entry | {"target": list(self.target)}
 
 
 @dataclass(frozen=True)
