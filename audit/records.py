@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from audit.report.figures import to_json
 from contract.conditions import Field, Schema, Value
 from contract.dataset import Dataset, Record
 
@@ -44,10 +45,8 @@ class Figure(NamedTuple):
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Rounded to four digits."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
-        shown = {key: None if number is None else float(f"{number:.4g}") for key, number in numbers.items()}
-        return shown | {"frames": self.frames, "reason": self.reason}
+        """Its JSON values."""
+        return {key: to_json(value) for key, value in self._asdict().items()}
 
 
 def share(count: int, of: int) -> Figure:

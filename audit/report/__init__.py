@@ -1,1 +1,1 @@
-"""A dataset on one page: gallery, counts and figures in a single HTML file."""
+"""How audits report: figures as JSON and text, and a dataset on one page."""

@@ -16,7 +16,7 @@ from typing import Any
 from audit.provenance.check import ProvenanceReport, check
 from audit.records import DatasetTally, Figure, Grouping, tally
 from audit.report.gallery import Gallery, collect
-from audit.report.results import NONE, Result, number, percent, with_interval
+from audit.report.results import NONE, Result, number, percent, with_range
 from contract.conditions import Field
 from contract.dataset import Dataset
 from contract.errors import Refused, Unavailable
@@ -92,7 +92,7 @@ def figure(found: Figure, unit: str | None = None) -> str:
     """A figure with its interval: a share as a percentage where there is no unit."""
     if found.value is None:
         return NONE
-    return with_interval(found.value, (found.low, found.high), percent if unit is None else number)
+    return with_range(found.value, (found.low, found.high), percent if unit is None else number)
 
 
 def _filters(gallery: Gallery) -> list[dict[str, Any]]:

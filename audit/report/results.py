@@ -91,12 +91,12 @@ def _fidelity_cells(item: Mapping[str, Any]) -> Iterator[str]:
     yield f"{item['frames']}"
     for name in FIDELITY_METRICS:
         text = percent if name == FIDELITY_METRICS[0] else number
-        yield with_interval(item.get(name), item["intervals"].get(name), text)
+        yield with_range(item.get(name), item["intervals"].get(name), text)
 
 
 def _field_cells(item: Mapping[str, Any], fields: Sequence[str]) -> Iterator[str]:
     bounds = item["intervals"]["class_accuracy"]
-    return (with_interval(item["class_accuracy"][name], bounds[name], percent) for name in fields)
+    return (with_range(item["class_accuracy"][name], bounds[name], percent) for name in fields)
 
 
 def _run_name(run: Mapping[str, Any]) -> str:
@@ -108,7 +108,7 @@ def _utility(file: str, data: Mapping[str, Any]) -> Result:
     rows = [
         [
             name,
-            *(with_interval(arm[key]["mean"], (arm[key]["low"], arm[key]["high"]), percent) for key in UTILITY_METRICS),
+            *(with_range(arm[key]["mean"], (arm[key]["low"], arm[key]["high"]), percent) for key in UTILITY_METRICS),
         ]
         for name, arm in data["arms"].items()
     ]
@@ -168,7 +168,7 @@ def number(value: float | None) -> str:
     return NONE if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def with_interval(
+def with_range(
     value: float | None, bounds: Sequence[float | None] | None, text: Callable[[float], str] = number
 ) -> str:
     """`97.0 % (96.7 to 97.3)`, or a dash."""
