@@ -64,7 +64,6 @@ def read_back(frames: Frames) -> tuple[npt.NDArray[np.float64], list[str]]:
     levels = frames[..., 0].astype(np.float64)
     lamp = (np.median(levels[:, :, :3].reshape(len(frames), -1), axis=1) - 20.0) / 0.8
     middle = levels[:, :, 11:13]  # which the block covers however it leans
-    upper, lower = (np.median(middle[:, rows].reshape(len(frames), -1), axis=1) for rows in (slice(1, 7), slice(8, 16)))
-    return lamp, [
-        "adult" if up > 160 else "child" if low > 160 else "none" for up, low in zip(upper, lower, strict=True)
-    ]
+    upper = np.median(middle[:, 1:7].reshape(len(frames), -1), axis=1) > 160
+    lower = np.median(middle[:, 8:16].reshape(len(frames), -1), axis=1) > 160
+    return lamp, ["adult" if up else "child" if low else "none" for up, low in zip(upper, lower, strict=True)]

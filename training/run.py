@@ -151,15 +151,10 @@ class Run:
                 ended = self.seen >= recipe.samples
                 due = ended or self.seen // save_every != (self.seen - recipe.batch) // save_every
                 if len(losses) == LOG_EVERY or due or received:
-                    mean = float(torch.stack(losses).mean())
-                    if not math.isfinite(mean):
-                        raise Refused(f"loss {mean} after {self.seen} images; begin anew with a smaller --lr")
-                    rate = (self.seen - first) / (time.monotonic() - started)
-                    line = {**(label or {}), "samples": self.seen, "loss": round(mean, 5)}
-                    line |= {"lr": recipe.learning_rate(self.seen), "rate": round(rate, 1)}
-                    log.write(json.dumps(line) + "\n")
+                    line = self._progress(losses, (self.seen - first) / (time.monotonic() - started))
+                    log.write(json.dumps({**(label or {}), **line}) + "\n")
                     log.flush()
-                    bar.set_postfix(loss=f"{mean:.4f}")
+                    bar.set_postfix(loss=line["loss"])
                     losses.clear()
                 if due:
                     publish()
@@ -168,6 +163,14 @@ class Run:
                 if received and not ended:
                     name = signal.Signals(received[0]).name
                     raise Stopped(f"{name} after {self.seen} of {recipe.samples} images; the same command goes on")
+
+    def _progress(self, losses: list[Tensor], rate: float) -> dict[str, float]:
+        """A line of the log; Refused where a loss isn't finite."""
+        loss = float(torch.stack(losses).mean())
+        if not math.isfinite(loss):
+            raise Refused(f"loss {loss} after {self.seen} images; begin anew with a smaller --lr")
+        lr = self.recipe.learning_rate(self.seen)
+        return {"samples": self.seen, "loss": round(loss, 5), "lr": lr, "rate": round(rate, 1)}
 
     def averaged_network(self) -> nn.Module:
         """A copy of the network with the averaged weights, in eval mode and without gradients."""
@@ -211,9 +214,9 @@ class Run:
 
 
 def _fast_in_bfloat16(device: torch.device) -> bool:
-    """Whether convolutions run faster in bfloat16: on GPUs since Ampere and CPUs since AVX-512; elsewhere far slower."""
+    """Whether convolutions run faster in bfloat16: since Ampere and AVX-512; elsewhere they are far slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 

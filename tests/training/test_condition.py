@@ -16,7 +16,7 @@ from tests.seat_source import SEAT, read_back, seat_source
 from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
 from training.run import Run
 
-RECIPE = DenoiserRecipe(widths=(32,), blocks=1, samples=12_800, batch=32, lr=5e-3, warmup=320, face_weight=0.0)
+RECIPE = DenoiserRecipe(widths=(32,), blocks=1, samples=9_600, batch=32, lr=5e-3, warmup=320, face_weight=0.0)
 
 ASKED = 64
 """Frames drawn, each of a condition that training hasn't seen."""

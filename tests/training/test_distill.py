@@ -47,7 +47,7 @@ def test_the_target_lands_where_two_steps_of_the_teacher_land(
     condition = torch.randn(4, checkpoint.schema.width, generator=generator)
     target = teacher.two_steps(noise, condition, torch.zeros(4, dtype=torch.int64))
     two, _ = ddim(network, diffusion, noise, condition, timesteps[:2], guidance)
-    if steps == 2:  # nothing is left behind the teacher's second step: the target is its last image
+    if steps == 2:  # nothing follows the teacher's second step: the target is its last image
         assert (target - two.clamp(-1, 1)).abs().max() < ROUNDING
         return
     # ddim ends every list of timesteps at the clean image; the target's own DDIM step ends at the third timestep.

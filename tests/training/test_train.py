@@ -47,7 +47,7 @@ def test_the_command_trains_resumes_and_finishes(
         (["DATA", "--samples", "0"], 2, "--samples: 0"),
         (["DATA", "--lr", "9"], 2, "--lr: 9"),
         (["DATA", "--widths", "33"], 2, "multiples of 32"),
-        (["DATA", "--patch", "5"], 2, "expected a multiple of"),
+        (["DATA", "--patch", "5"], 2, "expected multiples of"),
         (["DATA", "--init-from", "nothing.pt"], 1, "nothing.pt"),
         (["DATA", "--wrong"], 2, "--wrong"),
         (["DATA", "--device", "abacus"], 1, "--device abacus"),
