@@ -1,0 +1,83 @@
+"""A Ray cluster to draw on: an embedded one on this machine, or one that runs already.
+
+    with connect(None) as cluster: ...                     # embedded; listens on the loopback address alone
+    with connect("ray://head:10001") as cluster: ...
+
+Ray's usage reports are switched off in the embedded one. A cluster that runs already was started by somebody else, with
+whatever settings they chose: `ray disable-usage-stats` on its head node.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from contract.errors import Unavailable
+from runtime.backends.cpu_pool import cores
+
+OBJECT_STORE = 256 << 20
+"""Bytes of shared memory for finished shards on this machine; two shards a worker wait there."""
+
+EMBEDDED = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the loopback address instead of the network's
+}
+"""Environment of the embedded cluster, read when Ray is imported."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connection to Ray."""
+
+    ray: Any
+    """The module, since only those who use a fleet have it installed."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+    embedded: bool
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[Cluster]:
+    """Start an embedded cluster, or connect to the one at `address`; shut down or disconnected at the end.
+
+    Unavailable without Ray, or where nothing answers at the address.
+    """
+    if address is None:
+        os.environ.update(EMBEDDED)
+    ray = load_ray()
+    try:
+        _init(ray, address)
+    except Exception as error:  # Ray raises a dozen kinds
+        where = f"--ray {address}" if address else "embedded Ray"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Unavailable(f"{where}: {reason}; see `ray status` on its head node") from error
+    try:
+        resources = ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        yield Cluster(ray, resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes, address is None)
+    finally:
+        with suppress(Exception):
+            ray.shutdown()
+
+
+def load_ray() -> Any:
+    """Ray; Unavailable, with the command that installs it, where it isn't there."""
+    try:
+        import ray
+    except ImportError as error:
+        raise Unavailable(f"{error.name or 'ray'} isn't installed; run: pip install '.[fleet]'") from error
+    return ray
+
+
+def _init(ray: Any, address: str | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init(num_cpus=cores(), include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
+    else:
+        ray.init(address=address, **quiet)
