@@ -110,7 +110,8 @@ def _digits(value: Value, span: float) -> str:
 def _reduced(frame: Frame) -> Frame:
     """No larger than the sheet shows it, so that memory holds 64 of any size."""
     if max(frame.shape[:2]) <= MAX_TILE:
-        return frame.copy()
+        kept: Frame = frame.copy()
+        return kept
     pixels = Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame)
     return _with_channels(pixels.resize(tile_size(frame), Image.Resampling.LANCZOS))
 
@@ -125,8 +126,8 @@ def _read_frame(dataset: Dataset, record: Record) -> Frame:
 
 
 def _with_channels(image: Image.Image) -> Frame:
-    pixels: Frame = np.asarray(image)
-    return pixels.reshape(*pixels.shape[:2], -1)
+    pixels: Frame = np.asarray(image, np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

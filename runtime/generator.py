@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,12 @@ import numpy.typing as npt
 from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import LARGEST, Array, Condition, Schema
-from contract.errors import Refused, Unavailable, UsageError
+from contract.errors import Unavailable, UsageError
 from contract.noise import check_seed, initial_noises, open_fields
 from contract.parity import Reference, read_reference
 from runtime.annotator import OFF, TRAIN, Annotator, choose
 from runtime.backends.registry import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
+from runtime.batch import Batch
 from runtime.rejection_sampling import BatchRequest, RejectionSampling, Settled
 from runtime.verified import replay, require_verified, save_result, was_verified
 
@@ -34,32 +35,6 @@ Conditions = Sequence[Mapping[str, object]] | npt.NDArray[np.floating]
 """Partial or complete conditions by name, or encoded ones float32 [N, D]."""
 
 MAX_BATCH = 4096
-
-
-class Batch(NamedTuple):
-    """Frames with what each of them shows."""
-
-    start: int
-    """Index of the first frame."""
-
-    frames: npt.NDArray[np.uint8]
-    """[B, H, W, C]"""
-
-    conditions: list[Condition]
-    """Complete, one a frame."""
-
-    annotation: Annotation | None = None
-    """What the frames show, where an annotator ran."""
-
-    attempts: Sequence[int] = ()
-    """Which attempt each frame is: 0 unless earlier ones were rejected."""
-
-    readings: Sequence[Mapping[str, Any]] = ()
-    """What the record of each frame says beside its condition: `measured` and `agrees` where an annotator ran,
-    `attempt` and `tries` where frames could be rejected."""
-
-    def reading(self, row: int) -> Mapping[str, Any]:
-        return self.readings[row] if self.readings else {}
 
 
 class Generator:
@@ -292,20 +267,14 @@ class Generator:
 
     def _verify_first(self, state: Path) -> None:
         """Compare a file that the exporter didn't run with this engine with the reference, once on each device."""
-        file, manifest = self.choice.file, self.manifest
-        never_run = manifest.parity.get(file, {}).get("verified") is False
+        file, never_run = self.choice.file, self.manifest.parity.get(self.choice.file, {}).get("verified") is False
         if BACKENDS[self.choice.backend].proven and not never_run:
             return
-        if was_verified(state, manifest, file, self._backend.device):
-            return
-        result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, manifest))}
-        try:
-            save_result(state, manifest, result)
-        except Refused:
-            if never_run:
-                raise
+        if not was_verified(state, self.manifest, file, self._backend.device):
+            result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, self.manifest))}
             # A graph that is good elsewhere may be on a read-only disk: then every start compares it again.
-        require_verified(self._folder, result)
+            save_result(state, self.manifest, result, required=never_run)
+            require_verified(self._folder, result)
 
 
 def open_generator(folder: Path, request: Request, manifest: Manifest | None = None) -> Generator:

@@ -68,12 +68,19 @@ def was_verified(state: Path, manifest: Manifest, file: str, device: str) -> boo
     return any((e.get("file"), e.get("device"), e.get("verified")) == (file, device, True) for e in replayed)
 
 
-def save_result(state: Path, manifest: Manifest, result: Mapping[str, Any]) -> None:
-    """Add a result to `verified.json`, in place of an older one of the same file and device."""
+def save_result(state: Path, manifest: Manifest, result: Mapping[str, Any], required: bool = True) -> None:
+    """Add a result to `verified.json`, in place of an older one of the same file and device.
+
+    Refused where the folder can't be written, unless the result isn't `required` to be kept.
+    """
     report = read_verified(state, manifest)
     same = (result["file"], result["device"])
     others = [entry for entry in report["replayed"] if (entry.get("file"), entry.get("device")) != same]
-    write_report(state, report | {"replayed": [*others, dict(result)]})
+    try:
+        write_report(state, report | {"replayed": [*others, dict(result)]})
+    except Refused:
+        if required:
+            raise
 
 
 def write_report(state: Path, report: Mapping[str, Any]) -> None:

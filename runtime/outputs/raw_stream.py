@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from contract.errors import UsageError
-from runtime.generator import Batch
+from runtime.batch import Batch
 
 AHEAD = 2
 """Batches that may wait for the clock."""

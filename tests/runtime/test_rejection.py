@@ -20,8 +20,8 @@ from contract.schemas import CABIN
 from pictures.contact_sheet import write_contact_sheet
 from pictures.image_grid import MARK
 from runtime import Generator
+from runtime.batch import Batch
 from runtime.generate import main
-from runtime.generator import Batch
 from runtime.rejection_sampling import MAX_ATTEMPTS, RejectionSampling
 from tests.fake_bundle import expected_frames
 

@@ -17,8 +17,8 @@ import pytest
 
 from contract.conditions import Condition
 from runtime import Generator
+from runtime.batch import Batch
 from runtime.generate import main
-from runtime.generator import Batch
 from runtime.outputs.raw_stream import Pacer, ahead, stream_frames
 from tests.fake_bundle import IMAGE
 
