@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -36,9 +36,10 @@ class Cluster:
     ray: Any
     """The module, since only those who use a fleet have it installed."""
 
-    cpus: float
+    cpus: Sequence[float]
+    """Processor cores of each node that is alive."""
+
     gpus: float
-    nodes: int
     embedded: bool
 
 
@@ -58,9 +59,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Unavailable(f"{where}: {reason}; see `ray status` on its head node") from error
     try:
-        resources = ray.cluster_resources()
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        yield Cluster(ray, resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes, address is None)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus = [node["CPU"] for node in nodes if node.get("CPU")]
+        yield Cluster(ray, cpus, sum(node.get("GPU", 0.0) for node in nodes), address is None)
     finally:
         with suppress(Exception):
             ray.shutdown()
