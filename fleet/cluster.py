@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,8 @@ def connect(address: str | None) -> Iterator[Cluster]:
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus = [node["CPU"] for node in nodes if node.get("CPU")]
-        yield Cluster(ray, cpus, sum(node.get("GPU", 0.0) for node in nodes), address is None)
+        with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong
+            yield Cluster(ray, cpus, sum(node.get("GPU", 0.0) for node in nodes), address is None)
     finally:
         with suppress(Exception):
             ray.shutdown()

@@ -94,12 +94,16 @@ class ShardWorker:
         description = describe(generator, plan, settings.seed, settings.reject_below)
         return WorkerReport(description, socket.gethostname(), str(generator.details().get("device", "")))
 
+    def process(self) -> tuple[str, int]:
+        """Machine and process of this worker."""
+        return socket.gethostname(), os.getpid()
+
     def draw(self, plan: Plan, indices: range, pictured: Collection[int] = ()) -> Shard:
         """The shard of these indices, with the pictures of some of them."""
         generator, settings = self._open(), self._settings
         conditions = itertools.islice(plan.conditions(indices.start), len(indices))
         batches = generator.stream(conditions, settings.seed, indices.start, reject_below=settings.reject_below)
-        shard = Shard(indices, [], [], {}, (socket.gethostname(), os.getpid()))
+        shard = Shard(indices, [], [], {}, self.process())
         with ThreadPoolExecutor(cores(), thread_name_prefix="encode") as pool:
             encoded = []
             for batch in batches:
