@@ -3,8 +3,8 @@
     with connect(None) as cluster: ...                     # embedded; listens on the loopback address alone
     with connect("ray://head:10001") as cluster: ...
 
-Ray's usage reports are switched off in the embedded one. A cluster that runs already was started by somebody else, with
-whatever settings they chose: `ray disable-usage-stats` on its head node.
+An embedded one sends nothing anywhere: Ray's usage reports are switched off in it. A cluster that runs already was
+started by somebody else, with whatever settings they chose: `ray disable-usage-stats` on its head node.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +23,19 @@ from runtime.backends.cpu_pool import cores
 OBJECT_STORE = 256 << 20
 """Bytes of shared memory for finished shards on this machine; two shards a worker wait there."""
 
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that isn't there: port 9 is the discard service, which nobody runs."""
+
 EMBEDDED = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the loopback address instead of the network's
+    # Even so, Ray 2.60 asks the metadata servers of three clouds where it runs, for a report that it doesn't send.
+    "http_proxy": NOWHERE,
+    "https_proxy": NOWHERE,
+    "no_proxy": "127.0.0.1,localhost",
+    # Despite its name: the loopback address instead of the network's. Read when Ray is imported.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
-"""Environment of the embedded cluster, read when Ray is imported."""
+"""Environment that the embedded cluster's processes start with."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +58,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
     Unavailable without Ray, or where nothing answers at the address.
     """
-    if address is None:
-        os.environ.update(EMBEDDED)
-    ray = load_ray()
-    try:
+    with _environment({} if address else EMBEDDED):
+        ray = load_ray()
         _init(ray, address)
-    except Exception as error:  # Ray raises a dozen kinds
-        where = f"--ray {address}" if address else "embedded Ray"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Unavailable(f"{where}: {reason}; see `ray status` on its head node") from error
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus = [node["CPU"] for node in nodes if node.get("CPU")]
@@ -67,6 +69,18 @@ def connect(address: str | None) -> Iterator[Cluster]:
     finally:
         with suppress(Exception):
             ray.shutdown()
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def load_ray() -> Any:
@@ -79,8 +93,12 @@ def load_ray() -> Any:
 
 
 def _init(ray: Any, address: str | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        ray.init(num_cpus=cores(), include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
-    else:
-        ray.init(address=address, **quiet)
+        options |= {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    try:
+        ray.init(address=address or "local", **options)
+    except Exception as error:  # Ray raises a dozen kinds
+        where = f"--ray {address}" if address else "embedded Ray"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Unavailable(f"{where}: {reason}; see `ray status` on its head node") from error

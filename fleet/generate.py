@@ -21,7 +21,7 @@ from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
 from contract.errors import run_command
 from fleet.cluster import Cluster, connect
-from fleet.crew import CORES, Share, hired, share_of
+from fleet.pool import CORES, Share, worker_pool, share_of
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
 from runtime.options import DEFAULT_FORMAT, DEFAULT_OUTPUT, add_options, check_options, make_plan
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     check_channels(manifest.image.channels)
     with connect(args.ray) as cluster:
         share = share_of(cluster, args.backend, args.workers)
-        with hired(cluster, _settings(args, manifest, share, cluster), share) as workers:
+        with worker_pool(cluster, _settings(args, manifest, share, cluster), share) as workers:
             fleet = Fleet(cluster, workers, plan)
             writer = FORMATS[args.format](args.output, fleet.description)
             result = fleet.write(writer, args.output, args.shard)

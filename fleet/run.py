@@ -1,4 +1,4 @@
-"""One dataset drawn by a crew of workers, and written by this process.
+"""One dataset drawn by a pool of workers, and written by this process.
 
     fleet = Fleet(cluster, workers, plan)
     result = fleet.write(FolderWriter("frames", fleet.description), "frames", shard=512)
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from contract.dataset import Dataset, Description
 from contract.plan import Plan
 from fleet.cluster import Cluster
-from fleet.crew import agreed, ask
+from fleet.pool import agreed, ask
 from fleet.scheduler import Scheduler, cut
 from fleet.worker import Shard
 from pictures.contact_sheet import ContactSheet, contact_path

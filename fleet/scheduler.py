@@ -83,18 +83,20 @@ class Scheduler:
                 shard: Shard = self._ray.get(reference)
             except self._ray.exceptions.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
-            except self._ray.exceptions.RayError:
-                self._give(self._least_loaded()[0], indices)
+            except self._ray.exceptions.RayError as error:
+                self._give(self._least_loaded()[0], indices, error)
                 continue
             self._notice(worker, shard.process)
             if indices.start >= head.start:  # it may have come from another worker before
                 self._done[indices.start] = shard
 
-    def _give(self, worker: int, indices: range) -> None:
+    def _give(self, worker: int, indices: range, error: Exception | None = None) -> None:
         self._tries[indices.start] += 1
         if self._tries[indices.start] > TRIES:
-            found = f"frames {indices.start} to {indices[-1]}: given out {TRIES} times, and never came back"
-            raise Unavailable(f"{found}; look at Ray's logs, or draw them on one machine: python -m runtime.generate")
+            why = f" ({str(error).strip().splitlines()[0]})" if error else ""
+            found = f"frames {indices.start} to {indices[-1]}: drawn {TRIES} times, no worker gave them back{why}"
+            fix = "look at Ray's logs, or draw them on one machine: python -m runtime.generate"
+            raise Unavailable(f"{found}; {fix}") from error
         self._under_way[self._submit(self._workers[worker], indices)] = worker, indices
 
     def _least_loaded(self) -> tuple[int, int]:

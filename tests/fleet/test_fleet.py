@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import importlib.util
 import json
 import os
 import signal
@@ -20,16 +21,18 @@ from contract.dataset import Description, Record, read_dataset
 from contract.errors import Unavailable
 from contract.plan import Plan
 from fleet.cluster import Cluster, connect
-from fleet.crew import hired, share_of
+from fleet.pool import worker_pool, share_of
 from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
-from fleet.worker import EngineSettings, Shard, read_files
+from fleet.worker import EngineSettings, read_files
 from pictures.contact_sheet import contact_path
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
 from tests.fake_bundle import write_fake_bundle
+from tests.fleet.fake_workers import Deadly, Quick, Sleeper
 
-pytest.importorskip("ray", reason="Ray isn't installed: pip install '.[fleet]'")
+if importlib.util.find_spec("ray") is None:  # not importorskip: Ray reads its environment when it is imported
+    pytest.skip("Ray isn't installed: pip install '.[fleet]'", allow_module_level=True)
 
 ROOT = Path(__file__).parents[2]
 COUNT, SHARD, SEED = 100, 8, 11
@@ -37,9 +40,25 @@ REJECT_BELOW = 0.5
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file in which every Python process started meanwhile notes the hosts that it looks up or connects to."""
+    path = tmp_path_factory.mktemp("watch") / "hosts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NETWORK_WATCH", str(path))
+        patch.setenv("PYTHONPATH", str(ROOT / "tests" / "fleet" / "network_watch"))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def cluster(watch: Path) -> Iterator[Cluster]:
     with connect(None) as found:
         yield found
+
+
+def hosts_in(watch: Path) -> set[str]:
+    """Hosts of the network, not the sockets of the file system."""
+    hosts = {line.split(" ", 1)[1] for line in watch.read_text().splitlines()}
+    return {host for host in hosts if not host.startswith("/")}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +110,7 @@ def assert_same(folder: Path, expected: Path) -> None:
     assert contact_path(folder).read_bytes() == contact_path(expected).read_bytes()
 
 
-def test_the_command_writes_what_one_process_writes(bundle: Path, expected: Path, tmp_path: Path) -> None:
+def test_the_command_writes_what_one_process_writes(watch: Path, bundle: Path, expected: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fleet.generate", bundle, "-o", tmp_path / "d", "-n", COUNT, "--seed", SEED]
     command += ["--backend", "cpu", "--reject-below", REJECT_BELOW, "--workers", 2, "--shard", SHARD, "--json"]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=180)
@@ -99,6 +118,7 @@ def test_the_command_writes_what_one_process_writes(bundle: Path, expected: Path
     report = json.loads(done.stdout)
     assert (report["frames"], report["new"], report["workers"], report["workers_lost"]) == (COUNT, COUNT, 2, 0)
     assert_same(tmp_path / "d", expected)
+    assert hosts_in(watch) == {"127.0.0.1"}
 
 
 class KillingWriter(FolderWriter):
@@ -118,7 +138,7 @@ class KillingWriter(FolderWriter):
 def test_a_worker_that_is_killed_changes_nothing_and_is_counted(
     cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
 ) -> None:
-    with hired(cluster, settings_of(bundle), share_of(cluster, "cpu", 2)) as workers:
+    with worker_pool(cluster, settings_of(bundle), share_of(cluster, "cpu", 2)) as workers:
         fleet = Fleet(cluster, workers, plan_of(bundle))
         [_, pid] = cluster.ray.get(workers[0].process.remote())
         result = fleet.write(KillingWriter(tmp_path / "d", fleet.description, pid), str(tmp_path / "d"), SHARD)
@@ -135,7 +155,7 @@ def test_either_command_goes_on_with_what_the_other_began(
                 raise OSError(28, "No space left on device")
             super().append(records)
 
-    with hired(cluster, settings_of(bundle), share_of(cluster, "cpu", 1)) as workers:
+    with worker_pool(cluster, settings_of(bundle), share_of(cluster, "cpu", 1)) as workers:
         fleet = Fleet(cluster, workers, plan_of(bundle))
         with pytest.raises(OSError, match="No space left"):
             fleet.write(FullDisk(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
@@ -154,7 +174,7 @@ def test_a_bundle_travels_to_machines_that_do_not_have_it(
     manifest = read_manifest(bundle)
     files = read_files(bundle, ["manifest.json", *manifest.files])
     settings = settings_of(tmp_path / "not here", digest=manifest.digest, files=files)
-    with hired(cluster, settings, share_of(cluster, "cpu", 1)) as workers:
+    with worker_pool(cluster, settings, share_of(cluster, "cpu", 1)) as workers:
         fleet = Fleet(cluster, workers, plan_of(bundle))
         fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
     assert_same(tmp_path / "d", expected)
@@ -162,24 +182,10 @@ def test_a_bundle_travels_to_machines_that_do_not_have_it(
 
 def test_what_a_worker_cannot_open_is_the_runtimes_own_error(cluster: Cluster, bundle: Path) -> None:
     with (
-        hired(cluster, settings_of(bundle, precision="int8"), share_of(cluster, "cpu", 1)) as workers,
+        worker_pool(cluster, settings_of(bundle, precision="int8"), share_of(cluster, "cpu", 1)) as workers,
         pytest.raises(Unavailable, match="int8"),
     ):
         Fleet(cluster, workers, plan_of(bundle))
-
-
-class Sleeper:
-    """A worker whose shards never come back."""
-
-    def draw(self, indices: range) -> None:
-        time.sleep(3600)
-
-
-class Quick:
-    """A worker whose shards come back at once, and are empty."""
-
-    def draw(self, indices: range) -> Shard:
-        return Shard(indices, [], [], {}, ("machine", os.getpid()))
 
 
 def start(cluster: Cluster, *kinds: type) -> list[Any]:
@@ -198,31 +204,24 @@ def test_a_shard_that_never_comes_back_ends_the_run(cluster: Cluster) -> None:
     scheduler = Scheduler(
         cluster.ray, start(cluster, Sleeper), lambda worker, indices: worker.draw.remote(indices), patience=0.2
     )
-    with pytest.raises(Unavailable, match=f"frames 0 to 3: given out {TRIES} times"):
+    with pytest.raises(Unavailable, match=f"frames 0 to 3: drawn {TRIES} times, no worker gave them back"):
         list(scheduler.run(cut(range(8), 4)))
 
 
-def test_usage_reports_are_off_and_nothing_listens_beyond_this_machine(cluster: Cluster) -> None:
-    from ray._common.usage import usage_lib
+def test_a_shard_that_kills_every_worker_ends_the_run_and_says_why(cluster: Cluster) -> None:
+    scheduler = Scheduler(
+        cluster.ray, start(cluster, Deadly), lambda worker, indices: worker.draw.remote(indices), patience=60.0
+    )
+    with pytest.raises(Unavailable, match=rf"frames (0 to 3|4 to 7): drawn {TRIES} times, .*died"):
+        list(scheduler.run(cut(range(8), 4)))
 
-    assert not usage_lib.usage_stats_enabled()
+
+def test_usage_reports_are_off_and_nothing_leaves_this_machine(cluster: Cluster, watch: Path) -> None:
     assert [node["NodeManagerAddress"] for node in cluster.ray.nodes()] == ["127.0.0.1"]
-    if not Path("/proc/self/environ").exists():
-        return
-    processes = [path for path in Path("/proc").glob("[0-9]*") if is_descendant(path)]
-    environments = [path.joinpath("environ").read_bytes().split(b"\0") for path in processes]
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and len(environments) > 2  # the store, the scheduler, workers
-    assert all(b"RAY_USAGE_STATS_ENABLED=0" in each for each in environments if each != [b""])
-
-
-def is_descendant(path: Path) -> bool:
-    """Whether a process was started by this one, or by one of its children."""
-    parent = int(path.name)
-    while parent > 1:
-        try:
-            parent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            return False
-        if parent == os.getpid():
-            return True
-    return False
+    log = Path(cluster.ray._private.worker._global_node.get_logs_dir_path()) / "dashboard.log"
+    deadline = time.monotonic() + 60
+    while "Usage reporting is" not in log.read_text():  # Ray writes it once it has asked where it runs
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+    assert "Usage reporting is disabled." in log.read_text()
+    assert hosts_in(watch) == {"127.0.0.1"}

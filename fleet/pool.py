@@ -1,6 +1,6 @@
 """The workers of a fleet: how many, with how many cores or GPUs each, and whether all of them draw the same.
 
-with hired(cluster, settings, share_of(cluster, "cpu", workers=4)) as workers:
+with worker_pool(cluster, settings, share_of(cluster, "cpu", workers=4)) as workers:
     description = agreed(ask(cluster, [worker.report.remote(plan) for worker in workers]))
 """
 
@@ -64,7 +64,7 @@ def _allowed(cpus: float) -> float:
 
 
 @contextmanager
-def hired(cluster: Cluster, settings: EngineSettings, share: Share) -> Iterator[list[Any]]:
+def worker_pool(cluster: Cluster, settings: EngineSettings, share: Share) -> Iterator[list[Any]]:
     """Workers, spread over the nodes, and gone at the end; Ray starts a lost one again and gives it its shards anew."""
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_restarts": -1, "max_task_retries": TRIES}
     worker = cluster.ray.remote(ShardWorker).options(scheduling_strategy="SPREAD", **options)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.cluster import Cluster
-from fleet.crew import Share, largest_share, share_of
+from fleet.pool import Share, largest_share, share_of
 from fleet.scheduler import cut
 
 ROOT = Path(__file__).parents[2]
