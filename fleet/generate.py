@@ -21,7 +21,7 @@ from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
 from contract.errors import run_command
 from fleet.cluster import Cluster, connect
-from fleet.pool import CORES, Share, worker_pool, share_of
+from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
 from runtime.options import DEFAULT_FORMAT, DEFAULT_OUTPUT, add_options, check_options, make_plan

@@ -91,6 +91,8 @@ def agreed(reports: Sequence[WorkerReport]) -> Description:
     first = reports[0]
     for other in reports[1:]:
         if names := first.description.differences(other.description):
-            one, two = (f"{getattr(report.description, names[0])} on {report.machine}" for report in (first, other))
+            one, two = (
+                f"{getattr(report.description, names[0])} on {report.process.machine}" for report in (first, other)
+            )
             raise Refused(f"workers differ in {names[0]}: {one}, {two}; name it, with --backend and --precision")
     return first.description

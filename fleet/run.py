@@ -9,6 +9,7 @@ Whatever the format, it is written by the runtime's own writer in the order of t
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,8 +52,7 @@ class Fleet:
         self._cluster, self._workers, self._plan = cluster, workers, plan
         self._reference = cluster.ray.put(plan)
         reports = ask(cluster, [worker.report.remote(self._reference) for worker in workers])
-        names = [report.machine for report in reports]
-        self._machines = {name: names.count(name) for name in sorted(set(names))}
+        self._processes = [report.process for report in reports]
         self.description = agreed(reports)
 
     def write(self, writer: DatasetWriter, folder: str, shard: int) -> FleetResult:
@@ -64,7 +64,7 @@ class Fleet:
         def submit(worker: Any, indices: range) -> Any:
             return worker.draw.remote(self._reference, indices, pictured)
 
-        scheduler = Scheduler(self._cluster.ray, self._workers, submit)
+        scheduler = Scheduler(self._cluster.ray, self._workers, submit, self._processes)
         try:
             with tqdm(total=count, initial=before, unit="frame", disable=None) as progress:
                 for found in scheduler.run(cut(range(before, count), shard)):
@@ -76,8 +76,8 @@ class Fleet:
         seconds = time.perf_counter() - started
         sheet.add_missing(Dataset(Path(folder), writer.description))
         sheet.write(folder)
-        new = count - before
-        return FleetResult(writer.description, new, seconds, scheduler.losses, self._machines, contact_path(folder))
+        new, machines = count - before, dict(Counter(process.machine for process in self._processes))
+        return FleetResult(writer.description, new, seconds, scheduler.losses, machines, contact_path(folder))
 
 
 def _append(writer: DatasetWriter, sheet: ContactSheet, shard: Shard) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from contract.errors import Unavailable
-from fleet.worker import Shard
+from fleet.worker import Process, Shard
 
 QUEUED = 2
 """Shards that a worker has at once: the one that it draws, and the next."""
@@ -42,7 +42,14 @@ def cut(indices: range, size: int) -> list[range]:
 class Scheduler:
     """Keeps every worker busy; `losses` counts the workers that died meanwhile."""
 
-    def __init__(self, ray: Any, workers: Sequence[Any], submit: Submit, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        workers: Sequence[Any],
+        submit: Submit,
+        processes: Sequence[Process] = (),
+        patience: float = PATIENCE,
+    ) -> None:
         self.losses = 0
         self._ray, self._workers, self._submit, self._patience = ray, list(workers), submit, patience
         self._under_way: dict[Any, tuple[int, range]] = {}
@@ -52,7 +59,7 @@ class Scheduler:
         """Finished shards that wait for their turn, by first index."""
 
         self._tries: Counter[int] = Counter()
-        self._processes: dict[int, tuple[str, int]] = {}
+        self._processes = dict(enumerate(processes))
 
     def run(self, shards: Sequence[range]) -> Iterator[Shard]:
         """The shards in order. Unavailable where one can't be drawn; errors of the runtime as they are."""
@@ -105,7 +112,7 @@ class Scheduler:
         worker = min(range(len(self._workers)), key=lambda each: load[each])
         return worker, load[worker]
 
-    def _notice(self, worker: int, process: tuple[str, int]) -> None:
+    def _notice(self, worker: int, process: Process) -> None:
         """A worker that answers from another process was lost and started again."""
         self.losses += self._processes.get(worker, process) != process
         self._processes[worker] = process

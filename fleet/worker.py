@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from contract.bundle import read_manifest
 from contract.dataset import Description, Record
@@ -55,12 +56,19 @@ class EngineSettings:
     state: str | None
 
 
+class Process(NamedTuple):
+    """One process of the fleet."""
+
+    machine: str
+    number: int
+
+
 @dataclass(frozen=True)
 class WorkerReport:
     """What a worker opened; every worker of a fleet has to describe the same dataset."""
 
     description: Description
-    machine: str
+    process: Process
     device: str
 
 
@@ -76,8 +84,8 @@ class Shard:
     pictures: dict[int, Frame]
     """The frames that the contact sheet shows, uint8 [H, W, C], by index."""
 
-    process: tuple[str, int]
-    """Machine and process that drew it."""
+    process: Process
+    """What drew it."""
 
 
 class ShardWorker:
@@ -92,11 +100,11 @@ class ShardWorker:
         """Open the engine and describe the dataset that it makes of a plan; the errors of `Generator.open`."""
         generator, settings = self._open(), self._settings
         description = describe(generator, plan, settings.seed, settings.reject_below)
-        return WorkerReport(description, socket.gethostname(), str(generator.details().get("device", "")))
+        return WorkerReport(description, self.process(), str(generator.details().get("device", "")))
 
-    def process(self) -> tuple[str, int]:
-        """Machine and process of this worker."""
-        return socket.gethostname(), os.getpid()
+    def process(self) -> Process:
+        """The process of this worker."""
+        return Process(socket.gethostname(), os.getpid())
 
     def draw(self, plan: Plan, indices: range, pictured: Collection[int] = ()) -> Shard:
         """The shard of these indices, with the pictures of some of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from fleet.worker import Shard
+from fleet.worker import Process, Shard
 
 
 class Sleeper:
@@ -19,7 +19,7 @@ class Quick:
     """A worker whose shards come back at once, and are empty."""
 
     def draw(self, indices: range) -> Shard:
-        return Shard(indices, [], [], {}, ("machine", os.getpid()))
+        return Shard(indices, [], [], {}, Process("machine", os.getpid()))
 
 
 class Deadly:

@@ -21,7 +21,7 @@ from contract.dataset import Description, Record, read_dataset
 from contract.errors import Unavailable
 from contract.plan import Plan
 from fleet.cluster import Cluster, connect
-from fleet.pool import worker_pool, share_of
+from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
 from fleet.worker import EngineSettings, read_files
