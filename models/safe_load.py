@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from contract.errors import Refused
+from contract.errors import Refused, Unavailable
 from contract.limits import MAX_CHECKPOINT_BYTES
 
 RESAVE = "python -c \"import torch; torch.save(torch.load('{path}', weights_only=True), 'new.pt')\""
@@ -62,6 +63,19 @@ def load_archive(path: str | Path) -> tuple[Any, str]:
             raise _holds_code(path, refused[1] or "a pickle of protocol 3 or newer") from error
         raise Refused(f"{path}: torch can't read it ({first_line(error)}); save or copy the file again") from error
     return content, hashlib.sha256(raw).hexdigest()
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a .safetensors file by name, and its sha256; Refused where it is damaged."""
+    try:
+        from safetensors.torch import load
+    except ImportError as error:
+        raise Unavailable("safetensors isn't installed; run: pip install '.[import]'") from error
+    raw = read_bytes(path)
+    try:
+        return load(raw), hashlib.sha256(raw).hexdigest()
+    except Exception as error:  # its own exception, and whatever torch says of odd types and shapes
+        raise Refused(f"{path}: a damaged .safetensors file ({first_line(error)}); copy it again") from error
 
 
 def _stand_ins(path: str | Path, raw: bytes) -> list[Any]:

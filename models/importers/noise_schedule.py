@@ -9,6 +9,7 @@ taken by default and said.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,6 @@ def own_steps(diffusion: Diffusion, given: Given, sampler_steps: int) -> Sampler
 
 def clipped(sampler: Sampler, given: Given) -> Sampler:
     """The sampler with `--clip-range`, where 0 is none."""
-    from dataclasses import replace
-
     if given.clip_range is None:
         return sampler
     if not 0.0 <= given.clip_range <= 100.0:
