@@ -79,8 +79,7 @@ class Sampler(Record):
     """alpha-bar after the last step: 1 ends in the predicted image; a foreign scheduler may end just below."""
 
     next_alpha_bar: tuple[AlphaBar, ...] = ()
-    """alpha-bar that each step leads to, for foreign schedulers where that isn't the one that the next step starts from;
-    empty where it is."""
+    """alpha-bar that each step leads to, where a foreign scheduler's next step starts from another; else empty."""
 
     def __post_init__(self) -> None:
         if len(self.timesteps) != len(self.alpha_bar) or len(self.next_alpha_bar) not in (0, len(self.timesteps)):

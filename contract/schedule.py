@@ -46,9 +46,9 @@ class Diffusion(Record):
     """T: a timestep is an integer from 0 (almost clean) to T - 1 (noise)."""
 
     schedule: ScheduleName = "cosine"
-    """`cosine` (betas clipped to 0.999), `cosine-zero` (unclipped: the last alpha_bar is exactly 0), `linear` (betas from
-    0.0001 to 0.02 where T is 1000), `scaled-linear` (their square roots are linear, 0.00085 to 0.012), `sigmoid`, or
-    `table`."""
+    """`cosine` (betas clipped to 0.999), `cosine-zero` (unclipped: the last alpha_bar is exactly 0), `linear` (betas
+    from 0.0001 to 0.02 where T is 1000), `scaled-linear` (their square roots are linear, 0.00085 to 0.012), `sigmoid`,
+    or `table`."""
 
     prediction: Prediction = "epsilon"
     """What the network returns: the noise `epsilon`, `v` = alpha epsilon - sigma x0, or the clean image `x0`."""
@@ -58,7 +58,7 @@ class Diffusion(Record):
 
     def __post_init__(self) -> None:
         if len(self.table) != (self.timesteps if self.schedule == "table" else 0):
-            raise Refused(f"diffusion: a table of {len(self.table)}; expected one number for each timestep of a `table`")
+            raise Refused(f"diffusion: a table of {len(self.table)}; expected a number for each timestep of a `table`")
 
     def alpha_bar(self) -> Float64:
         """alpha_bar as float64 [T], falling from almost 1."""

@@ -16,12 +16,13 @@ from typing import Any
 from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
 from contract.errors import EdgeError, Unavailable, UsageError, run_command
-from export.__main__ import add_checkpoint_options, told
 from export.bundle import Draft, from_bundle
 from export.engines.build import BuildOptions, BuiltEngine, add_engine
 from export.engines.flavors import AUTO, NAMES, Flavor, find_flavor, gpu_target
 from export.engines.spec import Options, Profile
 from export.folder import replacing
+from export.options import OF_A_CHECKPOINT, add_checkpoint_options, given_flags
+from export.parity import describe
 from export.precisions import PRECISIONS
 
 PROGRAM = "export.trt"
@@ -31,9 +32,6 @@ EXAMPLES = """examples:
   python -m export.trt bundle --flavor tensorrt_rtx --precision fp16 int8 --target sm86 sm89 --batch 1,8,32
   python -m export.trt bundle --precision fp16 --batch 8          # on the Jetson itself, without torch
 """
-
-OF_A_CHECKPOINT = ("steps", "guidance", "arch", "schema", "image_size")
-"""Options that a bundle answers by itself."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -132,10 +130,11 @@ def _from_checkpoint(part: Path, asked: list[str], args: argparse.Namespace) -> 
         from export.bundle_writer import from_checkpoint  # torch, which a bundle doesn't need
         from export.sampler import choose_sampler
         from models.checkpoint import read_checkpoint
+        from models.importers.given import Given
     except ImportError as error:
         mend = "run: pip install '.[cpu,export]', or give a bundle in place of the checkpoint"
         raise Unavailable(f"a checkpoint can't be read here: {error}; {mend}") from error
-    checkpoint = read_checkpoint(args.source, args.arch, args.schema, args.image_size)
+    checkpoint = read_checkpoint(args.source, Given(**given_flags(args)))
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
     return from_checkpoint(part, checkpoint, sampler, list(dict.fromkeys(["fp32", *asked])), args.verify)
 
@@ -177,7 +176,7 @@ def _text(output: Path, flavor: Flavor, draft: Draft, added: list[BuiltEngine]) 
         entry, parity = draft.manifest.files[engine.name], draft.manifest.parity[engine.name]
         size = (output / engine.name).stat().st_size / 1e6
         how = "unchanged, kept" if engine.kept else f"built in {entry.extra['seconds']:.1f} s"
-        lines.append(f"  {engine.name}: {size:.1f} MB, {how}, {told(parity)}")
+        lines.append(f"  {engine.name}: {size:.1f} MB, {how}, {describe(parity)}")
         if not entry.extra["inspected"]:
             lines.append(f"    not inspected: {entry.extra['reason']}")
         if "dla_fallback" in entry.extra:

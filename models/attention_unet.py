@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -83,9 +84,9 @@ class AttentionUNet(Denoiser):
         self.mid_block2 = ResidualBlock(widths[-1], widths[-1], time)
         for level in reversed(levels):
             inner, outer = widths[level], widths[level + 1]
-            grow = _then(nn.Upsample(scale_factor=2, mode="nearest"), outer, inner, 3) if level else None
+            larger = nn.Upsample(scale_factor=2, mode="nearest")
+            grow = _then(larger, outer, inner, 3) if level else nn.Conv2d(outer, inner, 3, padding=1)
             blocks = [ResidualBlock(outer + inner, outer, time) for _ in range(2)]
-            grow = grow or nn.Conv2d(outer, inner, 3, padding=1)
             self.ups.append(nn.ModuleList([*blocks, attention(outer, level), grow]))
         self.final_res_block = ResidualBlock(2 * widths[0], widths[0], time)
         self.final_conv = nn.Conv2d(widths[0], config.channels, 1)
@@ -104,7 +105,8 @@ class AttentionUNet(Denoiser):
         t = F.silu(time_embedding)
         h = stem = self.init_conv(x)
         skips: list[Tensor] = []
-        for first, second, attention, shrink in self.downs:  # type: ignore[misc]
+        for level in self.downs:
+            first, second, attention, shrink = cast(nn.ModuleList, level)
             h = first(h, t)
             skips.append(h)
             h = second(h, t)
@@ -114,7 +116,8 @@ class AttentionUNet(Denoiser):
         h = self.mid_block1(h, t)
         h = self.mid_attn(h) + h
         h = self.mid_block2(h, t)
-        for first, second, attention, grow in self.ups:  # type: ignore[misc]
+        for level in self.ups:
+            first, second, attention, grow = cast(nn.ModuleList, level)
             h = first(torch.cat([h, skips.pop()], dim=1), t)
             h = second(torch.cat([h, skips.pop()], dim=1), t)
             h = attention(h) + h
@@ -137,7 +140,8 @@ class PixelNorm(nn.Module):
         self.length = width**0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=1) * (self.g * self.length)
+        scaled: Tensor = F.normalize(x, dim=1) * (self.g * self.length)
+        return scaled
 
 
 class ConvolutionBlock(nn.Module):
@@ -185,7 +189,10 @@ class LinearAttention(nn.Module):
         batch, _, height, width = x.shape
         split = self.to_qkv(self.norm(x)).reshape(batch, 3, self.heads, self.head_width, height * width)
         q, k, v = split.unbind(1)
-        k, v = (torch.cat([memory.expand(batch, -1, -1, -1), own], 3) for memory, own in zip(self.mem_kv, (k, v), strict=True))
+        k, v = (
+            torch.cat([memory.expand(batch, -1, -1, -1), own], 3)
+            for memory, own in zip(self.mem_kv, (k, v), strict=True)
+        )
         context = k.softmax(dim=3) @ v.transpose(2, 3)  # [B, heads, d, e]
         out = context.transpose(2, 3) @ (q.softmax(dim=2) * self.head_width**-0.5)
         mixed: Tensor = self.to_out(out.reshape(batch, -1, height, width))
@@ -207,7 +214,10 @@ class FullAttention(nn.Module):
         batch, _, height, width = x.shape
         split = self.to_qkv(self.norm(x)).reshape(batch, 3, self.heads, self.head_width, height * width)
         q, k, v = split.transpose(3, 4).unbind(1)
-        k, v = (torch.cat([memory.expand(batch, -1, -1, -1), own], 2) for memory, own in zip(self.mem_kv, (k, v), strict=True))
+        k, v = (
+            torch.cat([memory.expand(batch, -1, -1, -1), own], 2)
+            for memory, own in zip(self.mem_kv, (k, v), strict=True)
+        )
         weights = (q @ k.transpose(2, 3) * self.head_width**-0.5).softmax(dim=3)
         out = (weights @ v).transpose(2, 3).reshape(batch, -1, height, width)
         mixed: Tensor = self.to_out(out)

@@ -85,7 +85,7 @@ def _shape(weights: Mapping[str, Tensor]) -> dict[str, Any]:
         if "time_mlp.0.weights" in weights or time is None:
             raise Refused("learned or random frequencies of the time embedding; expected the library's default")
         if channels == 2 * outputs:
-            raise Refused("self-conditioning: each step reads the image of the last one, which a step graph doesn't keep")
+            raise Refused("self-conditioning: each step reads the last one's image, which a step graph doesn't keep")
         if outputs == 2 * channels:
             raise Refused("a learned variance: the network predicts it beside the image; expected the plain diffusion")
         levels = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("downs."))

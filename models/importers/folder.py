@@ -145,7 +145,7 @@ def _size(found: Any, given: Given) -> Size:
         return asked
     if asked is not None and asked != size:
         raise UsageError(f"--image-size {given.image_size} contradicts the folder, which says {found}")
-    return size  # type: ignore[no-any-return]
+    return size
 
 
 def _sampling(folder: Path, given: Given) -> tuple[Diffusion, Any, dict[str, str]]:
@@ -237,4 +237,3 @@ def _diffusers() -> Any:
     except ImportError as error:
         raise Unavailable("diffusers isn't installed; run: pip install '.[import]'") from error
     return diffusers
-

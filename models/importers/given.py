@@ -1,18 +1,20 @@
 """What a file of other software is made into, and what its user says where the file doesn't.
 
-    given = Given(schema="conditions.json", image_size="64x96", beta_schedule="linear")
-    imported = read_foreign("model.pt", given)
-    imported.assumed                             # {"prediction": "epsilon, by default"}
+given = Given(schema="conditions.json", image_size="64x96", beta_schedule="linear")
+imported = read_foreign("model.pt", given)
+imported.assumed                             # {"prediction": "epsilon, by default"}
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from contract.bundle import Latent, Sampler
@@ -22,6 +24,7 @@ from contract.files import read_json
 from contract.schedule import Diffusion
 from contract.schemas import SCHEMAS
 from models.denoiser import Denoiser, NetworkConfig, Size
+from models.importers.weights import COUNTERS
 
 WEIGHTS = ("ema", "model")
 
@@ -48,7 +51,7 @@ class Given:
 
     def size(self) -> Size | None:
         """`--image-size`: an edge, or height x width."""
-        sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", str(self.image_size))
+        sides = re.fullmatch(r"(\d{1,12})(?:x(\d{1,12}))?", str(self.image_size))
         if self.image_size is None:
             return None
         if not sides:
@@ -62,6 +65,9 @@ class Given:
         if not Path(self.schema).is_file():
             raise UsageError(f"--schema {self.schema}: expected one of {', '.join(SCHEMAS)}, or a JSON file")
         return Schema.from_dict(read_json(Path(self.schema)))
+
+
+NOTHING = Given()
 
 
 @dataclass(frozen=True)
@@ -94,3 +100,13 @@ class Imported:
     """What the file doesn't say: what was given, or taken by default; also which weights were chosen."""
 
     decoder: Decoder | None = None
+
+    trusted: bool = False
+    """Built by code of the user, which sees to its own sizes, and may not work on torch's meta device."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight of the network, which isn't allocated for it."""
+        with contextlib.nullcontext() if self.trusted else torch.device("meta"):
+            network = self.build()
+        weights = network.state_dict().items()
+        return {name: tuple(weight.shape) for name, weight in weights if not name.endswith(COUNTERS)}

@@ -23,7 +23,7 @@ from contract.files import parse_json
 from models.denoiser import Denoiser, NetworkConfig, Size
 from models.importers.given import Given, Imported
 from models.importers.noise_schedule import find_schedule, own_steps
-from models.importers.weights import find_weights, plain_settings
+from models.importers.weights import COUNTERS, find_weights, plain_settings
 
 CHANNELS = (3, 1, 4)
 """Tried in this order where neither the module nor its config has `channels` or `in_channels`."""
@@ -67,7 +67,7 @@ def read_own_module(content: object, given: Given) -> Imported:
     if schema is None or size is None:
         raise UsageError("--network: add --schema FILE.json, the conditions that it reads, and --image-size N")
     module = factory()
-    names = [name for name in module.state_dict() if not name.endswith("num_batches_tracked")]
+    names = [name for name in module.state_dict() if not name.endswith(COUNTERS)]
     found, others = find_weights(content, names, given.weights)
     channels = _channels(module, size, schema.width)
     config = OwnConfig(channels, size, schema.width)
@@ -78,7 +78,7 @@ def read_own_module(content: object, given: Given) -> Imported:
     wrapped = not isinstance(module, Denoiser)
     weights = {f"module.{name}" if wrapped else name: weight for name, weight in found.weights.items()}
     build, steps = partial(_build, factory, config), partial(own_steps, diffusion, given)
-    return Imported("own module", config, schema, diffusion, weights, build, steps, assumed)
+    return Imported("own module", config, schema, diffusion, weights, build, steps, assumed, trusted=True)
 
 
 def _build(factory: partial[nn.Module], config: OwnConfig) -> Denoiser:

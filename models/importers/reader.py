@@ -1,7 +1,7 @@
-"""Which importer reads a file or folder of other software, and what such a file holds.
+"""Which importer reads a file of other software.
 
-    imported, sha256 = read_foreign("model-10.pt", Given(image_size=64))
-    inspect_file("last.ckpt")                     # {"weights": {...}, "settings": {...}}
+content, sha256 = load("model-10.pt")
+imported = read_foreign(content, Given(image_size=64))
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from contract.errors import EdgeError, UsageError
+from contract.errors import UsageError
 from models.importers import denoising_diffusion, state_dict
 from models.importers.denoising_diffusion import read_denoising_diffusion
-from models.importers.folder import read_folder
 from models.importers.given import Given, Imported
 from models.importers.own_module import read_own_module
 from models.importers.state_dict import read_document
-from models.importers.weights import plain_settings, tables
+from models.importers.weights import tables
 from models.safe_load import load_archive, load_tensors
 
 FILES = {
@@ -56,35 +55,3 @@ def recognise(content: object) -> str | None:
             if all(any(name == end or name.endswith("." + end) for name in table) for end in known[:2]):
                 return arch
     return None
-
-
-def inspect_file(path: str | Path, given: Given) -> dict[str, Any]:
-    """What a file or folder holds, as JSON values: weights by place, settings, and what it would be imported as."""
-    about: dict[str, Any] = {}
-    imported: Imported | None = None
-    content: Any = None
-    if not Path(path).is_dir():
-        content, about["sha256"] = load(path)
-        about["weights"] = {
-            ".".join(where) or "(top)": {"tensors": len(table), "numbers": sum(weight.numel() for weight in table.values())}
-            for where, table in tables(content)
-        }
-        about["settings"] = plain_settings(content)
-    try:
-        if Path(path).is_dir():
-            imported, about["sha256"] = read_folder(Path(path), given)
-        else:
-            imported = read_foreign(content, given)
-    except EdgeError as error:
-        return about | {"import": None, "missing": str(error)}
-    about["import"] = {
-        "kind": imported.kind,
-        "image": list(imported.config.image),
-        "schema": imported.schema.name,
-        "timesteps": imported.diffusion.timesteps,
-        "schedule": imported.diffusion.schedule,
-        "prediction": imported.diffusion.prediction,
-        "latent": imported.decoder is not None,
-        "assumed": dict(imported.assumed),
-    }
-    return about

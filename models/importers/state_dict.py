@@ -1,6 +1,6 @@
 """Bare state dicts of the source document's network: weights without a word about what they belong to.
 
-    imported = read_document(torch.load("doc.pt"), Given("document", "document", 64))
+imported = read_document(torch.load("doc.pt"), Given("document", "document", 64))
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_document(content: object, given: Given) -> Imported:
     if schema is None or size is None:
         raise UsageError(
             f"a state dict of {len(found.weights)} tensors doesn't say its schema and image size; add them:"
-            " --arch document --schema document --image-size 256"
+            " --schema document --image-size 256"
         )
     weights = {_own_name(name): weight for name, weight in found.weights.items()}
     try:

@@ -48,11 +48,13 @@ class Found:
 def find_weights(content: object, known: Collection[str], choice: str | None) -> tuple[Found, list[Found]]:
     """The chosen weights of a network that has the names `known`, and all that there are.
 
-    Averaged ones are taken where nothing is chosen; Refused where there are none, UsageError where the choice is absent.
+    Averaged ones are taken where nothing is chosen. Refused where there are none, UsageError for a missing choice.
     """
     found = list(_candidates(content, known))
     if not found:
-        raise Refused(f"no weights in it that belong to such a network; expected names like {', '.join(sorted(known)[:3])}")
+        raise Refused(
+            f"no weights in it that belong to such a network; expected names like {', '.join(sorted(known)[:3])}"
+        )
     averaged = [candidate for candidate in found if candidate.averaged]
     plain = [candidate for candidate in found if not candidate.averaged]
     wanted = {"ema": averaged, "model": plain, None: averaged or plain}[choice]
