@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from contract.bundle import Latent, Sampler
 from contract.conditions import Schema
-from contract.errors import UsageError
+from contract.errors import Refused, UsageError
 from contract.files import read_json
 from contract.schedule import Diffusion
 from contract.schemas import SCHEMAS
@@ -64,7 +64,10 @@ class Given:
             return SCHEMAS[self.schema] if self.schema else None
         if not Path(self.schema).is_file():
             raise UsageError(f"--schema {self.schema}: expected one of {', '.join(SCHEMAS)}, or a JSON file")
-        return Schema.from_dict(read_json(Path(self.schema)))
+        try:
+            return Schema.from_dict(read_json(Path(self.schema)))
+        except Refused as error:
+            raise UsageError(f"--schema {self.schema}: {error}") from error
 
 
 NOTHING = Given()

@@ -51,6 +51,7 @@ def find_weights(content: object, known: Collection[str], choice: str | None) ->
     Averaged ones are taken where nothing is chosen. Refused where there are none, UsageError for a missing choice.
     """
     found = list(_candidates(content, known))
+    found += [average for last in found if not last.averaged for average in _averages_of(last, content)]
     if not found:
         raise Refused(
             f"no weights in it that belong to such a network; expected names like {', '.join(sorted(known)[:3])}"
@@ -61,6 +62,30 @@ def find_weights(content: object, known: Collection[str], choice: str | None) ->
     if not wanted:
         raise UsageError(f"--weights {choice}: the file has only {', '.join(c.where or 'a state dict' for c in found)}")
     return wanted[0], found
+
+
+def _averages_of(last: Found, content: object) -> Iterator[Found]:
+    """Averages that are stored by names without dots (Lightning's LitEma), or as a list (`shadow_params`)."""
+    flat = {name.replace(".", ""): name for name in last.weights}
+    first = next(iter(flat))
+    for path, table in tables(content):
+        for prefix in [name.removesuffix(first) for name in table if name.endswith("." + first)]:
+            if flat.keys() <= {name.removeprefix(prefix) for name in table if name.startswith(prefix)}:
+                weights = {name: _stored(table[prefix + short]) for short, name in flat.items()}
+                yield Found(".".join([*path, prefix.rstrip(".")]), True, weights, last.buffers)
+    for path, listed in _lists(content):
+        if [tensor.shape for tensor in listed] == [weight.shape for weight in last.weights.values()]:
+            weights = dict(zip(last.weights, map(_stored, listed), strict=True))
+            yield Found(".".join(path), True, weights, last.buffers)
+
+
+def _lists(content: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[Tensor]]]:
+    """Every list of tensors inside nested dicts whose key is that of averaged weights."""
+    for key, value in content.items() if isinstance(content, Mapping) and len(path) <= MAX_DEPTH else ():
+        if isinstance(value, Mapping):
+            yield from _lists(value, (*path, str(key)))
+        elif key == "shadow_params" and isinstance(value, list) and all(isinstance(item, Tensor) for item in value):
+            yield (*path, str(key)), value
 
 
 def tables(content: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
