@@ -96,10 +96,12 @@ def unet(seed: int = 0, **settings: Any) -> diffusers.UNet2DModel:
     return loud(diffusers.UNet2DModel(**usual | settings))
 
 
-def loud(network: nn.Module) -> nn.Module:
+def loud(network: nn.Module, scale: float = 3.0) -> nn.Module:
     """Random weights as an untrained network has them let it predict almost nothing: its last layer is scaled up."""
     last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
-    nn.init.normal_(last.weight, std=3.0 / (last.weight[0].numel() ** 0.5))
+    nn.init.normal_(last.weight, std=scale / (last.weight[0].numel() ** 0.5))
+    with torch.no_grad():
+        last.weight -= last.weight.mean(dim=(1, 2, 3), keepdim=True)  # or all frames are as bright as can be
     return network.eval().requires_grad_(False)
 
 
@@ -173,7 +175,7 @@ def denoising_diffusion(
         shape = {"image_size": size, "sampling_timesteps": STEPS}
         return library.GaussianDiffusion(network, objective=objective, beta_schedule=schedule, **shape)
 
-    network = loud(library.Unet(dim=16, dim_mults=(1, 2), channels=channels))
+    network = loud(library.Unet(dim=16, dim_mults=(1, 2), channels=channels), 10.0 if objective == "pred_x0" else 3.0)
     averaged, last = diffusion(network), diffusion(library.Unet(dim=16, dim_mults=(1, 2), channels=channels))
     ema = {"initted": torch.tensor(True), "step": torch.tensor(100)}
     ema |= {f"online_model.{name}": weight for name, weight in last.state_dict().items()}
