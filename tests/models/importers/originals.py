@@ -93,16 +93,21 @@ def unet(seed: int = 0, **settings: Any) -> diffusers.UNet2DModel:
     """A UNet2DModel of 32 x 32 pixels in three channels, unless the settings say otherwise."""
     torch.manual_seed(seed)
     usual = {"sample_size": 32, "in_channels": 3, "out_channels": 3, **DEEP, **ATTENTION_BLOCKS}
-    return loud(diffusers.UNet2DModel(**usual | settings))
+    labels = {"class_labels": torch.tensor([0, 1])} if "num_class_embeds" in settings else {}
+    return loud(diffusers.UNet2DModel(**usual | settings), settings.get("in_channels", 3), **labels)
 
 
-def loud(network: nn.Module, scale: float = 3.0) -> nn.Module:
-    """Random weights as an untrained network has them let it predict almost nothing: its last layer is scaled up."""
+def loud(network: nn.Module, channels: int, *context: object, **labels: Tensor) -> nn.Module:
+    """With random weights a network predicts almost nothing: its last layer is scaled to a prediction like noise."""
     last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
-    nn.init.normal_(last.weight, std=scale / (last.weight[0].numel() ** 0.5))
-    with torch.no_grad():
-        last.weight -= last.weight.mean(dim=(1, 2, 3), keepdim=True)  # or all frames are as bright as can be
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    found = network(torch.randn(2, channels, 16, 16), torch.tensor([9, 9]), *context, **labels)
+    prediction = getattr(found, "sample", found)
+    mean, std = prediction.mean(dim=(0, 2, 3)), prediction.std(dim=(0, 2, 3))
+    assert last.bias is not None
+    last.weight.data /= std[:, None, None, None]
+    last.bias.data = (last.bias - mean) / std
+    return network
 
 
 def pipeline_folder(folder: Path) -> Original:
@@ -153,7 +158,7 @@ def conditional_folder(folder: Path) -> Original:
     torch.manual_seed(4)
     shape = {"sample_size": 16, "in_channels": 3, "out_channels": 3, "cross_attention_dim": 8, "attention_head_dim": 4}
     blocks = {**FLAT, "mid_block_type": "UNetMidBlock2D", "num_class_embeds": 4}
-    network = loud(diffusers.UNet2DConditionModel(**shape, **blocks))
+    network = loud(diffusers.UNet2DConditionModel(**shape, **blocks), 3, None, class_labels=torch.tensor([0, 1]))
     scheduler = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     network.save_pretrained(folder / "unet")
     scheduler.save_pretrained(folder / "scheduler")
@@ -175,7 +180,7 @@ def denoising_diffusion(
         shape = {"image_size": size, "sampling_timesteps": STEPS}
         return library.GaussianDiffusion(network, objective=objective, beta_schedule=schedule, **shape)
 
-    network = loud(library.Unet(dim=16, dim_mults=(1, 2), channels=channels), 10.0 if objective == "pred_x0" else 3.0)
+    network = loud(library.Unet(dim=16, dim_mults=(1, 2), channels=channels), channels)
     averaged, last = diffusion(network), diffusion(library.Unet(dim=16, dim_mults=(1, 2), channels=channels))
     ema = {"initted": torch.tensor(True), "step": torch.tensor(100)}
     ema |= {f"online_model.{name}": weight for name, weight in last.state_dict().items()}
