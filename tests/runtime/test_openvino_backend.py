@@ -74,7 +74,7 @@ def test_each_core_gets_a_stream_as_far_as_a_batch_goes_round(
 ) -> None:
     monkeypatch.setattr(ov, "cores", lambda: count)
     backend = open_openvino(bundle, read_manifest(bundle), "step.fp32.onnx", batch)
-    assert (backend.batch, backend._shares.workers, backend._rows) == (batch, streams, rows)
+    assert (backend.batch, backend._pool.workers, backend._rows) == (batch, streams, rows)
     backend.close()
 
 
