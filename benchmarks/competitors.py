@@ -22,7 +22,7 @@ from benchmarks.fixtures import BATCHES, COMPARED, Setting, cpu_backend
 from contract.frames import psnr, squared_errors
 from contract.noise import initial_noises
 from runtime import Generator
-from runtime.backends.cpu_pool import cores
+from contract.cores import cores
 from runtime.backends.ov import import_openvino
 
 Frames = npt.NDArray[np.uint8]

@@ -7,6 +7,7 @@ A message says what was looked at, what was found, what was expected, and the co
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -40,10 +41,14 @@ def run_command(program: str, run: Callable[[], int]) -> int:
 
     Errors that the user can fix, a full disk and Ctrl-C become one line on stderr; a bug keeps its traceback.
     """
+    _print_on_any_console()
     try:
         return run()
     except EdgeError as error:
         message, status = str(error), error.status
+    except MemoryError as error:
+        message = f"not enough memory{f' ({error})' if str(error) else ''}; close other programs, or take a smaller --batch"
+        status = 1
     except KeyboardInterrupt:
         message, status = "interrupted; what is written is complete", 1
     except BrokenPipeError:
@@ -53,3 +58,10 @@ def run_command(program: str, run: Callable[[], int]) -> int:
         message, status = f"{where}{error.strerror or error}", 1
     print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _print_on_any_console() -> None:
+    """An ASCII console shows other characters escaped, where `print` would raise UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

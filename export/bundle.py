@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from contract.bundle import FileEntry, Manifest, open_checked, read_manifest, write_manifest
+from contract.bundle import MANIFEST, FileEntry, Manifest, open_checked, read_manifest, write_manifest
 from contract.errors import Refused
 from contract.files import write_whole
 from contract.parity import Reference, read_reference
@@ -32,6 +32,9 @@ OF_A_BUNDLE = re.compile(
     r"manifest\.json(\.tmp)?|reference\.npz|verified\.json|(step|annotator)\.([\w.+-]+\.)?(onnx|engine)"
 )
 """Names that a bundle is made of. The manifest isn't asked, since exporting again is what fixes a damaged one."""
+
+OF_A_VOLUME = re.compile(r"lost\+found|\.[^/]*\.part")
+"""What may lie in a mounted volume beside the bundle: the file system's own folder, and a bundle in the making."""
 
 
 class Draft:
@@ -103,7 +106,8 @@ def replacing(folder: str | Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `folder` when the block ends well, and vanishes when it doesn't."""
     target = Path(folder).resolve()
     check_replaceable(target)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    inside = _must_stay(target)
+    part = (target if inside else target.parent) / f".{target.name}.{os.getpid()}.part"
     made = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +115,7 @@ def replacing(folder: str | Path) -> Iterator[Path]:
         part.mkdir()
         yield part
         check_replaceable(target)
-        _put_in_place(part, target)
+        (_move_into if inside else _put_in_place)(part, target)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         for parent in made:
@@ -123,11 +127,28 @@ def replacing(folder: str | Path) -> Iterator[Path]:
 def check_replaceable(folder: Path) -> None:
     """Refused unless `folder` is absent, empty or holds nothing but a bundle's files."""
     if folder.is_dir():
-        others = sorted(p.name for p in folder.iterdir() if p.is_dir() or not OF_A_BUNDLE.fullmatch(p.name))
+        found = [path for path in folder.iterdir() if not OF_A_VOLUME.fullmatch(path.name)]
+        others = sorted(path.name for path in found if path.is_dir() or not OF_A_BUNDLE.fullmatch(path.name))
         if others:
             raise Refused(f"{folder}: holds {others[0]!r}, which no bundle has; give another folder with -o")
     elif folder.exists():
         raise Refused(f"{folder}: a file; expected a folder for the bundle, give another with -o")
+
+
+def _must_stay(target: Path) -> bool:
+    """Whether the folder can't be replaced by another: it is a mount point, or what it lies in is read-only."""
+    return target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK))
+
+
+def _move_into(part: Path, target: Path) -> None:
+    """Put a new bundle's files in place of an old one's, the manifest last: until then the folder is no bundle."""
+    (target / MANIFEST).unlink(missing_ok=True)
+    for path in target.iterdir():
+        if OF_A_BUNDLE.fullmatch(path.name):
+            path.unlink()
+    for path in sorted(part.iterdir(), key=lambda path: path.name == MANIFEST):
+        os.rename(path, target / path.name)
+    part.rmdir()
 
 
 def _put_in_place(part: Path, target: Path) -> None:

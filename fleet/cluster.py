@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import Unavailable
-from runtime.backends.cpu_pool import cores
+from contract.cores import cores
 
 OBJECT_STORE = 256 << 20
 """Bytes of shared memory for finished shards on this machine; two shards a worker wait there."""

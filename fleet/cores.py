@@ -11,10 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: workers share all cores
-    fcntl = None  # type: ignore[assignment]
+from contract.locks import NoLocks, try_lock
 
 
 def claim_cores(count: int, folder: Path | None = None) -> list[int]:
@@ -22,7 +19,7 @@ def claim_cores(count: int, folder: Path | None = None) -> list[int]:
 
     With a count of 0, where fewer are free, or on a system that can't, nothing is claimed: the process runs on all.
     """
-    if count < 1 or fcntl is None or not hasattr(os, "sched_setaffinity"):
+    if count < 1 or not hasattr(os, "sched_setaffinity"):
         return []
     place = folder or Path(tempfile.gettempdir()) / f"dms-edge-cores-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
@@ -32,10 +29,13 @@ def claim_cores(count: int, folder: Path | None = None) -> list[int]:
             break
         lock = os.open(place / str(core), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            claimed[core] = lock
-        except BlockingIOError:
-            os.close(lock)
+            if try_lock(lock):
+                claimed[core] = lock
+        except NoLocks:
+            break
+        finally:
+            if core not in claimed:
+                os.close(lock)
     if len(claimed) < count:
         for lock in claimed.values():
             os.close(lock)

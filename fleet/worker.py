@@ -25,7 +25,7 @@ from contract.errors import Refused
 from contract.plan import Plan
 from fleet.cores import claim_cores
 from pictures.image_grid import Frame
-from runtime.backends.cpu_pool import cores
+from contract.cores import cores
 from runtime.dataset_run import describe, records_of
 from runtime.generator import Generator
 from runtime.outputs.writer import encode_png

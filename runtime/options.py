@@ -19,6 +19,7 @@ from typing import Any
 from contract.bundle import ANNOTATORS, Manifest
 from contract.cli import Parser, integer
 from contract.conditions import Schema
+from contract.cores import limit_cores
 from contract.errors import UsageError
 from contract.noise import SEEDS
 from contract.plan import MAX_COUNT, Plan
@@ -29,6 +30,7 @@ from runtime.outputs.writer import FORMATS
 from runtime.rejection_sampling import MAX_ATTEMPTS
 
 DEFAULT_COUNT = 64
+MAX_THREADS = 1024
 DEFAULT_OUTPUT = "frames"
 DEFAULT_FORMAT = "folder"
 
@@ -51,6 +53,8 @@ def add_options(parser: Parser) -> None:
     add("--annotator", choices=CHOICES, default=AUTO, help=annotator_help)
     reject_help = f"redraw a frame that is less likely to show its classes (0 to 1), {MAX_ATTEMPTS} attempts at most"
     add("--reject-below", type=number(0, 1, "a probability above 0 and below 1", True), metavar="P", help=reject_help)
+    threads_help = "cores to keep busy (those that this process may use, also by its container's quota)"
+    add("--threads", type=integer(1, MAX_THREADS), metavar="N", help=threads_help)
     add("--state", metavar="DIR", help="where verified.json and caches go (the bundle, and beside it)")
     add("--format", choices=tuple(FORMATS), help=f"layout of the dataset ({DEFAULT_FORMAT})")
 
@@ -69,6 +73,7 @@ def make_plan(args: argparse.Namespace, schema: Schema, default: int = DEFAULT_C
 @contextmanager
 def open_from(args: argparse.Namespace, manifest: Manifest, program: str) -> Iterator[Generator]:
     """The opened generator; what `auto` chose, and why, goes to standard error."""
+    limit_cores(args.threads)
     options: dict[str, Any] = {"batch": args.batch, "state": args.state, "annotator": args.annotator}
     with Generator.open(args.bundle, args.backend, args.precision, manifest=manifest, **options) as generator:
         if args.reject_below is not None:

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
+from contract.telemetry import silence_engines
 from export.onnx_edit import conv_output, convolutions, copy_of
 from export.progress import Advance, progress
 
@@ -116,6 +117,7 @@ def walk(
 
 def session(model: onnx.ModelProto) -> Any:
     """The model in ONNX Runtime on the CPU; Unavailable without it."""
+    silence_engines()
     try:
         import onnxruntime
     except ImportError:

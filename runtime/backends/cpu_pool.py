@@ -10,7 +10,6 @@ too small to be divided. A core with frames of its own doesn't wait.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,11 +24,6 @@ from contract.errors import UsageError
 Frames = npt.NDArray[np.uint8]
 Job = Callable[[], Frames]
 """Draws some frames of a batch; it lets other threads run while the engine does."""
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Drawn(NamedTuple):

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import FIX, Manifest, open_checked
+from contract.cores import cores
 from contract.errors import Unavailable
+from contract.telemetry import silence_engines
 from runtime.backends.step_graph import Batches, EngineErrors, check_step_graph
 
 FATAL = 4
@@ -102,6 +104,7 @@ class OnnxBackend:
 
 
 def import_onnxruntime(extra: str) -> Any:
+    silence_engines()
     try:
         import onnxruntime
     except ImportError:
@@ -116,14 +119,14 @@ def new_session(
     provider: str,
     options: dict[str, str] | None = None,
     config: Mapping[str, str] | None = None,
-    threads: int = 0,
+    threads: int | None = None,
 ) -> Any:
     """A session on one provider; the provider's options and the session's config as ONNX Runtime names them.
 
-    `threads` work on one call of it; 0 leaves their number to ONNX Runtime.
+    `threads` work on one call of it, by default one for each core that this process may use.
     """
     settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
+    settings.intra_op_num_threads = threads or cores()
     settings.log_severity_level = FATAL
     for key, value in (config or {}).items():
         settings.add_session_config_entry(key, value)

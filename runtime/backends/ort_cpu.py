@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import Manifest, open_checked
-from runtime.backends.cpu_pool import CpuPool, Frames, Job, cores
+from contract.cores import cores
+from runtime.backends.cpu_pool import CpuPool, Frames, Job
 from runtime.backends.ort import CPU, OnnxBackend, import_onnxruntime, new_session
 from runtime.backends.step_graph import Batches
 
@@ -65,7 +66,7 @@ class CpuOnnxBackend(OnnxBackend):
         return self._pool.draw(self._jobs(x, condition) for x, condition in batches)
 
     def _open(self, content: bytes, provider: str) -> Any:
-        return new_session(self._ort, content, provider, threads=1 if self._pool.workers > 1 else 0)
+        return new_session(self._ort, content, provider, threads=1)
 
     def _jobs(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> list[Job]:
         """A share for each core, or the whole batch for all of them."""

@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from contract.bundle import FIX, Manifest, open_checked
 from contract.errors import Unavailable
-from runtime.backends.cpu_pool import CpuPool, Frames, Job, cores
+from contract.cores import cores
+from runtime.backends.cpu_pool import CpuPool, Frames, Job
 from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, summary
 
 CHAINED = 8
@@ -124,6 +125,7 @@ class OpenVinoBackend:
                 model = _trajectory(openvino, model, steps)
             # Without a hint OpenVINO computes in bf16 where a processor has it, whatever the graph says.
             settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams)}
+            settings["INFERENCE_NUM_THREADS"] = str(cores())
             compiled = core.compile_model(model, "CPU", settings)
             requests = [compiled.create_infer_request() for _ in range(streams)]
         except RuntimeError as error:

@@ -25,6 +25,11 @@ Batches = Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 Shapes = Mapping[str, tuple[str, list[int] | None]]
 """Name of an input or output -> its type, and its sides without the batch axis; None for a scalar."""
 
+LONGEST = 400
+
+NO_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate memory", "cannot allocate memory")
+"""How ONNX Runtime, OpenVINO and CUDA say so, in lower case."""
+
 ABOUT_ITSELF = ("Exception from ", "Check '")
 """How lines begin in which OpenVINO names a place in its own source."""
 
@@ -50,9 +55,16 @@ def find(manifest: Manifest, precision: str) -> list[str]:
 
 
 def summary(error: Exception) -> str:
-    """The first telling line of an engine's error."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(ABOUT_ITSELF)]
-    return (lines or [type(error).__name__])[0].strip()[:300]
+    """An engine's error in one line of at most `LONGEST` characters: its beginning, and its end, which is the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(ABOUT_ITSELF)]
+    text = " ".join(lines or [type(error).__name__])
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an engine says that it got no memory, of the host or of a device."""
+    return any(sign in str(error).lower() for sign in NO_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -67,12 +79,17 @@ class EngineErrors:
     engine: str = "ONNX Runtime"
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """Call into the engine; its own errors, which share no base class, become Refused."""
+        """Call into the engine; its own errors, which share no base class, become Refused.
+
+        MemoryError where it got no memory: that file is as good as before.
+        """
         try:
             return call()
         except (MemoryError, EdgeError):
             raise
         except Exception as error:
+            if out_of_memory(error):
+                raise MemoryError(summary(error)) from error
             raise Refused(f"{self.name}: {self.engine} says: {summary(error)}; {self.fix}") from error
 
     def compare(self, what: str, found: Sequence[Port], expected: Shapes) -> None:

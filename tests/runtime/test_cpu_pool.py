@@ -14,7 +14,8 @@ import pytest
 
 from contract.errors import UsageError
 from runtime import Generator
-from runtime.backends.cpu_pool import CpuPool, Frames, Job, cores
+from contract.cores import cores
+from runtime.backends.cpu_pool import CpuPool, Frames, Job
 
 NAP = 0.05
 
