@@ -1,10 +1,10 @@
-"""Who is measured: the runtime's own backends, and what else draws the same frames from the same weights.
+"""What is measured: the runtime's own backends, and its peers with the same weights.
 
     with CONTENDERS["ours fp32"].open(setting, batch=8) as draw:
         frames = draw(vectors, seed=3)                       # uint8 [8, H, W, C]
 
-Each draws its own noise and ends in uint8 frames. Libraries are imported where they are used, so that a process
-that measures one of them holds nothing of the others.
+Each draws its own noise and returns uint8 frames. Libraries are imported where they are used, so that a process
+that measures one of them loads none of the others.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _student(path: str) -> Any:
 
 @cache
 def _network(path: str, compiled: bool, channels_last: bool, frozen: bool, half: bool) -> tuple[Any, Any]:
-    """The null condition and the network; one for all who run it alike, since compiling takes seconds.
+    """The null condition and the network, compiled once for each way of running it, since that takes seconds.
 
     `frozen` lets inductor fold constants and pack weights ahead, as a network for inference alone allows.
     """

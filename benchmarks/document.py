@@ -1,4 +1,4 @@
-"""The source document's own way of drawing: every one of 1000 ancestral steps, in eager PyTorch.
+"""The source document's own sampler: all 1000 ancestral steps, in eager PyTorch.
 
 seconds = document_seconds(setting, batch=8, guided=True)      # extrapolated from TIMED steps
 """
@@ -14,7 +14,7 @@ from models.checkpoint import read_checkpoint
 from models.diffusion import ddpm_coefficients, predict, to_frames
 
 TIMED, WARM = 20, 3
-"""Of the steps, which all take the same time."""
+"""Steps that are timed, and steps before them; all take the same time."""
 
 
 def document_seconds(setting: Setting, batch: int, guided: bool) -> float:

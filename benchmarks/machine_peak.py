@@ -1,4 +1,4 @@
-"""What this machine can do at best: the largest rates of fp32 arithmetic and of memory that a library reaches.
+"""The highest rates of fp32 arithmetic and memory that any library reaches on this machine.
 
 rates = matrix_product_rates()             # {"numpy": 1.7e11, "torch": 1.8e11, ...} FLOP/s
 bytes_per_second()

@@ -1,4 +1,4 @@
-"""A contender in a process of its own: what it takes to begin, and how much memory it holds.
+"""A contender in a process of its own: its start-up time and memory.
 
 python -m benchmarks.startup SETTING.json "ours int8"         # one line of JSON
 """
@@ -25,7 +25,7 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """Bytes of the most that it ever held. (What getrusage tells begins with the process that started this one.)"""
+    """Peak of that in bytes. (The peak of getrusage includes the parent process before exec.)"""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

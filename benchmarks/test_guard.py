@@ -1,4 +1,4 @@
-"""The guard barks: a runtime that is slowed on purpose falls behind the ratios that it has to hold."""
+"""A runtime that is slowed on purpose is reported as a regression."""
 
 from __future__ import annotations
 

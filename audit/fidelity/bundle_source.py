@@ -1,4 +1,4 @@
-"""The runs of a bundle: its sampler is baked in, so that they differ in precision alone. No torch is needed."""
+"""The runs of a bundle: its sampler is baked in, so they differ in precision alone. torch isn't needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from audit.fidelity.sample_cache import Annotate, Draw, Run, RunFilter
+from audit.fidelity.runs import Annotate, Draw, Run, RunFilter
 from contract.bundle import ANNOTATORS, digest_of, read_manifest
 from contract.errors import UsageError
 from runtime.annotator import Annotator
@@ -25,21 +25,21 @@ class BundleSource:
         self.schema, self.image = self.manifest.schema, self.manifest.image
         self._seed, self._batch, self._backend = seed, batch, backend
 
-    def runs(self, asked: RunFilter) -> list[Run]:
+    def runs(self, wanted: RunFilter) -> list[Run]:
         """One run for each precision; UsageError for what isn't baked in."""
         sampler = self.manifest.sampler
-        if sampler.kind not in asked.samplers:
+        if sampler.kind not in wanted.samplers:
             raise UsageError(f"{self.path}: its sampler is {sampler.kind}; {CHECKPOINT}")
-        if asked.steps is not None and sampler.steps not in asked.steps:
+        if wanted.steps is not None and sampler.steps not in wanted.steps:
             raise UsageError(f"--steps: {self.path} has {sampler.steps} steps baked in; {CHECKPOINT}")
-        if asked.guidance is not None and sampler.guidance not in asked.guidance:
+        if wanted.guidance is not None and sampler.guidance not in wanted.guidance:
             raise UsageError(f"--guidance: {self.path} has {sampler.guidance:g} baked in; {CHECKPOINT}")
         files = self._files()
-        wanted = list(files) if asked.precisions is None else [p for p in asked.precisions if p in files]
-        if not wanted:
+        chosen = list(files) if wanted.precisions is None else [p for p in wanted.precisions if p in files]
+        if not chosen:
             there = ", ".join(files) or "none"
             raise UsageError(f"--precision: {self.path} has no such step graph for {self._backend}, only {there}")
-        return [self._run(precision, files[precision]) for precision in wanted]
+        return [self._run(precision, files[precision]) for precision in chosen]
 
     @contextmanager
     def drawer(self, run: Run) -> Iterator[Draw]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audit.fidelity.sample_cache import DEFAULT_STEPS, Annotate, Draw, Frames, Run, RunFilter
+from audit.fidelity.runs import DEFAULT_STEPS, Annotate, Draw, Run, RunFilter
 from contract.conditions import Array
 from contract.errors import Unavailable, UsageError
+from contract.frames import Frames
 from contract.guidance import check_guidance
 from contract.noise import initial_noises
 from contract.schedule import ddim_coefficients, trailing
@@ -26,29 +27,29 @@ class CheckpointSource:
     def __init__(self, path: Path, seed: int = 0, batch: int = 32, device: str = "cpu") -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise Unavailable("--backend: torch finds no GPU here, which a checkpoint needs for it; take --backend cpu")
-        torch.backends.cudnn.allow_tf32 = False  # a reference in float32 is one in float32
+        torch.backends.cudnn.allow_tf32 = False  # the reference is float32 throughout
         self.checkpoint = read_checkpoint(path)
         config = self.checkpoint.config
         self.path, self.name = path, path.stem
         self.schema, self.image = self.checkpoint.schema, config.image
         self._seed, self._batch, self._device = seed, batch, device
 
-    def runs(self, asked: RunFilter) -> list[Run]:
+    def runs(self, wanted: RunFilter) -> list[Run]:
         """Samplers x guidance x steps; a student only as it was trained. UsageError for what it wasn't trained for."""
         own = self.checkpoint.sampler
-        if asked.precisions is not None and "fp32" not in asked.precisions:
-            mend = f"export it and audit the bundle: python -m export {self.path} --precision {asked.precisions[0]}"
-            raise UsageError(f"--precision: {self.path} is drawn in fp32; {mend}")
+        if wanted.precisions is not None and "fp32" not in wanted.precisions:
+            fix = f"export it and audit the bundle: python -m export {self.path} --precision {wanted.precisions[0]}"
+            raise UsageError(f"--precision: {self.path} is drawn in fp32; {fix}")
         if own.timesteps is not None:
-            student = self._run("ddim", len(own.timesteps), own.guidance, asked.torch)
-            return [student] if "ddim" in asked.samplers else []
+            student = self._run("ddim", len(own.timesteps), own.guidance, wanted.torch)
+            return [student] if "ddim" in wanted.samplers else []
         runs = []
-        for guidance in asked.guidance or (own.guidance,):
+        for guidance in wanted.guidance or (own.guidance,):
             self._check_guidance(guidance)
-            for sampler in asked.samplers:
+            for sampler in wanted.samplers:
                 total = self.checkpoint.diffusion.timesteps
-                steps = (asked.steps or DEFAULT_STEPS) if sampler == "ddim" else (total,)
-                runs += [self._run(sampler, count, guidance, asked.torch) for count in steps]
+                steps = (wanted.steps or DEFAULT_STEPS) if sampler == "ddim" else (total,)
+                runs += [self._run(sampler, count, guidance, wanted.torch) for count in steps]
         for run in runs:
             if run.sampler == "ddim":
                 self._timesteps(run.steps)
@@ -61,7 +62,7 @@ class CheckpointSource:
         if run.precision != "fp32":
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sample = self._ddpm if run.sampler == "ddpm" else self._ddim
-        model = _Half(network, self._device) if run.precision == "bf16" else network
+        model = _Bfloat16(network, self._device) if run.precision == "bf16" else network
         yield lambda vectors, indices: sample(model, run, vectors, indices)
 
     def annotator(self) -> Annotate | None:
@@ -112,7 +113,7 @@ class CheckpointSource:
         return Run(self.name, self.checkpoint.sha256, sampler, steps, precision, float(guidance), self._seed)
 
 
-class _Half(Denoiser):
+class _Bfloat16(Denoiser):
     """A network in bfloat16 whose predictions are float32, as the sampler computes with them."""
 
     def __init__(self, network: Denoiser, device: str) -> None:

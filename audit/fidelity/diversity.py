@@ -1,9 +1,9 @@
-"""How different are frames of one and the same condition? A model that draws one face a condition scores near 0.
+"""How different are frames of one condition? A model that draws one face a condition scores near 0.
 
     found = spread(features, frames, GROUP)           # {"features": ..., "pixels": ...}, both [conditions]
-    diversity(found, spread(of_rendered_frames, rendered, GROUP))
+    diversity(found, spread(features_of_rendered_frames, rendered, GROUP))
 
-Frames lie one condition after another, `group` of each.
+Frames are ordered by condition, `group` of each.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def diversity(found: dict[str, Array], rendered: dict[str, Array] | None) -> dic
     Intervals are over conditions, of which there are few.
     """
     weights = resamples(len(found["features"]))
-    told: dict[str, Any] = {"intervals": {}}
+    figures: dict[str, Any] = {"intervals": {}}
     for name, values in found.items():
-        told[name] = float(values.mean())
-        told["intervals"][name] = interval(weights @ values / len(values))
+        figures[name] = float(values.mean())
+        figures["intervals"][name] = interval(weights @ values / len(values))
         if rendered is not None:
             floor = rendered[name]
-            told[f"{name}_share"] = float(values.mean() / floor.mean())
-            told["intervals"][f"{name}_share"] = interval(weights @ values / (weights @ floor))
-    return told
+            figures[f"{name}_share"] = float(values.mean() / floor.mean())
+            figures["intervals"][f"{name}_share"] = interval(weights @ values / (weights @ floor))
+    return figures
 
 
 def _pairwise(points: Array, group: int) -> Array:

@@ -1,45 +1,31 @@
-"""Rendered frames that no network was trained on: what generated frames are held against.
+"""Frames of people that no network was trained on: what generated frames are compared with.
 
-    held_out = read_held_out(Path("build/fidelity"), schema, size=64, count=2000)
-    held_out.frames, held_out.vectors                  # the generated frames are asked for the same conditions
+    held_out = read_held_out(Path("build/held-out"), schema, image, count=2000, rerendered=Path("build/rerendered"))
+    held_out.frames, held_out.vectors                  # generated frames are asked for the same conditions
 
-Other people sit there than in the training frames. What is rendered is kept, so that the next audit needs no torch.
+A second folder may hold other frames of the same conditions, found by their encoded conditions, whatever their order:
+what a perfect model would draw.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from audit.fidelity.diversity import CONDITIONS, GROUP
-from audit.fidelity.sample_cache import SHARD, Frames, keep, npz, read_npz
 from contract.conditions import Array, Condition, Schema
-from contract.errors import Refused, Unavailable
-from contract.files import write_whole
-from contract.schemas import CABIN
+from contract.errors import Refused
+from contract.frames import Frames, ImageShape
+from sources.base import LabelledFrames
+from sources.imagefolder import read_source
 
-if TYPE_CHECKING:
-    from sources.cartoon.cabin import Cabin
-
-SEED = 1_000_003
-"""Of the rendered frames; far from the seeds that training uses."""
-
-AGAIN = 1_000_033
-"""Of the same conditions rendered once more: other people, other noise."""
-
-KIN = 1 << 32
-"""First index of the frames that share a condition, beyond every other index."""
-
-WORTH_COMPILING = 200
-"""Frames from which the cabin's compilation, some 50 s, is less than what it saves on them and their likes."""
-
-INSTALL = "isn't installed, which rendering held-out frames needs; run: pip install '.[train]'"
+SAME_CONDITION_START = 1 << 32
+"""First index of the generated frames that share a condition, beyond every other index."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +37,19 @@ class HeldOut:
     """[N, H, W, C]"""
     vectors: Array
     """[N, D]: their conditions, encoded"""
-    again: Frames | None
-    """[N, H, W, C]: other frames of the same conditions, what a perfect model would draw; None where nothing renders
-    them"""
-    kin: Frames | None
-    """[CONDITIONS * GROUP, H, W, C]: of each of the first conditions several frames; None likewise"""
+    rerendered: Frames | None = None
+    """[N, H, W, C]: other frames of the same conditions; None where not every condition has one"""
+    same_condition: Frames | None = None
+    """[CONDITIONS * GROUP, H, W, C]: several frames of each of the first conditions; None likewise"""
 
     @cached_property
     def conditions(self) -> list[Condition]:
         return self.schema.decode(self.vectors)
 
     @property
-    def kin_vectors(self) -> Array:
+    def same_condition_vectors(self) -> Array:
         """The first conditions, each of them GROUP times: [CONDITIONS * GROUP, D]."""
-        return kin_vectors(self.vectors)
+        return np.repeat(self.vectors[:CONDITIONS], GROUP, axis=0)
 
     @property
     def fingerprint(self) -> str:
@@ -74,95 +59,55 @@ class HeldOut:
         return digest.hexdigest()
 
 
-def kin_vectors(vectors: Array) -> Array:
-    return np.repeat(vectors[:CONDITIONS], GROUP, axis=0)
+def read_frames(folder: Path, schema: Schema, image: ImageShape) -> LabelledFrames:
+    """The frames of a folder of shards or an imagefolder; Refused where the model draws others than these."""
+    source = read_source(folder, schema.name)
+    if source.image != image or not source.schema.encodes_like(schema):
+        raise Refused(
+            f"{folder}: {_shape(source.image)} frames of the schema {source.schema.name!r}; the model draws"
+            f" {_shape(image)} frames of {schema.name!r}: prepare frames of that size and schema"
+        )
+    return source
 
 
-def read_held_out(output: Path, schema: Schema, size: int, count: int, source: Path | None = None) -> HeldOut:
-    """`count` held-out frames: of `source` (a cache or imagefolder) or rendered, with others of their conditions.
+def read_held_out(
+    folder: Path, schema: Schema, image: ImageShape, count: int, rerendered: Path | None = None
+) -> HeldOut:
+    """The first `count` frames of a folder, with other frames of their conditions where `rerendered` holds them.
 
-    Raises Refused where the source has too few frames or others than the network draws, Unavailable where frames
-    have to be rendered and torch is absent, or where nothing renders frames of this schema.
+    Raises Refused where there are too few frames, or others than the model draws.
     """
-    renderer = _Renderer(size, compiled=count >= WORTH_COMPILING)
-    frames, vectors = _sourced(source, schema, size, count) if source else _rendered(output, schema, renderer, count)
-    if schema != CABIN:
-        return HeldOut(schema, frames, vectors, None, None)
-    again = keep(output / "again", renderer, vectors, title="rendered again")
-    kin = keep(output / "again", renderer, kin_vectors(vectors), KIN, title="one condition")
-    return HeldOut(schema, frames, vectors, again, kin)
-
-
-def _sourced(source: Path, schema: Schema, size: int, count: int) -> tuple[Frames, Array]:
-    try:
-        from sources.imagefolder import read_source
-    except ImportError as error:
-        raise Unavailable(f"{error.name or 'torch'} {INSTALL}") from error
-    cached = read_source(source, schema.name)
-    if cached.schema != schema or cached.frames.shape[1:3] != (size, size):
-        height, width = cached.frames.shape[1:3]
+    source = read_frames(folder, schema, image)
+    if len(source.frames) < count:
         raise Refused(
-            f"{source}: frames of {width} x {height} pixels and schema {cached.schema.name!r}; expected {size} x {size}"
-            f" and {schema.name!r}: python -m sources.render FOLDER --domain held-out --seed 1 --size {size}"
+            f"{folder}: {len(source.frames)} frames, --frames asks for {count}; add frames, or pass --frames"
+            f" {len(source.frames)}"
         )
-    if len(cached.frames) < count:
-        raise Refused(
-            f"{source}: {len(cached.frames)} frames, --frames asks for {count}; render more:"
-            f" python -m sources.render {source} -n {count} with the options that it was rendered with"
-        )
-    return cached.frames[:count], cached.conditions[:count]
+    frames, vectors = source.frames[:count], source.conditions[:count]
+    if rerendered is None:
+        return HeldOut(source.schema, frames, vectors)
+    others = read_frames(rerendered, schema, image)
+    rows = _rows_by_condition(others.conditions)
+    once = _choose(rows, vectors, 1)
+    several = _choose(rows, vectors[:CONDITIONS], GROUP)
+    if once is None and several is None:
+        raise Refused(f"{rerendered}: lacks conditions of {folder}; expected frames of the very same conditions")
+    pick = [None if chosen is None else others.frames[chosen] for chosen in (once, several)]
+    return HeldOut(source.schema, frames, vectors, *pick)
 
 
-def _rendered(output: Path, schema: Schema, renderer: _Renderer, count: int) -> tuple[Frames, Array]:
-    """What lies in `held-out.npz`, and rendered beyond that; frame i is the same however many there are."""
-    if schema != CABIN:
-        raise Unavailable(f"schema {schema.name!r}: nothing renders its frames; give some of your own with --held-out")
-    path, size = output / "held-out.npz", renderer.size
-    found = read_npz(path, "frames", "vectors")
-    if found is None or found[0].shape[1] != size:
-        found = [np.empty((0, size, size, 3), np.uint8), np.empty((0, schema.width), np.float32)]
-    frames, vectors = found
-    if len(frames) < count:
-        parts = [(frames, vectors)]
-        with tqdm(total=count - len(frames), desc="held-out", unit="frame", disable=None, leave=False) as progress:
-            for first in range(len(frames), count, SHARD):
-                indices = range(first, min(first + SHARD, count))
-                conditions, subjects = renderer.cabin.conditions(SEED, indices)
-                parts.append((renderer.draw(conditions, subjects, SEED, indices), schema.encode(conditions)))
-                progress.update(len(indices))
-        frames, vectors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        output.mkdir(parents=True, exist_ok=True)
-        write_whole(path, npz(frames=frames, vectors=vectors))
-    return frames[:count], vectors[:count]
+def _rows_by_condition(vectors: Array) -> dict[bytes, list[int]]:
+    rows: dict[bytes, list[int]] = defaultdict(list)
+    for row, vector in enumerate(vectors):
+        rows[vector.tobytes()].append(row)
+    return rows
 
 
-class _Renderer:
-    """Renders frames for encoded conditions; the cabin is built when the first frame is wanted."""
+def _choose(rows: dict[bytes, list[int]], vectors: Array, each: int) -> list[int] | None:
+    """`each` rows of every condition, one condition after another; None where one has fewer."""
+    found = [rows.get(vector.tobytes(), [])[:each] for vector in vectors]
+    return [row for few in found for row in few] if all(len(few) == each for few in found) else None
 
-    def __init__(self, size: int, compiled: bool) -> None:
-        self.size, self._compiled = size, compiled
 
-    @cached_property
-    def cabin(self) -> Cabin:
-        try:
-            from sources.cartoon.cabin import Cabin
-            from sources.cartoon.driver import HELD_OUT_DOMAIN
-        except ImportError as error:
-            raise Unavailable(f"{error.name or 'torch'} {INSTALL}") from error
-        return Cabin(self.size, HELD_OUT_DOMAIN, compiled=None if self._compiled else False)
-
-    def __call__(self, vectors: Array, indices: range) -> Frames:
-        people = np.random.Generator(np.random.Philox(key=[AGAIN, indices.start]))
-        subjects = people.integers(self.cabin.domain.subjects, size=len(indices)).tolist()
-        return self.draw(CABIN.decode(vectors), subjects, AGAIN, indices)
-
-    def draw(self, conditions: list[Condition], subjects: list[int], seed: int, indices: range) -> Frames:
-        """Frames [N, H, W, 3]; always in whole batches, since the cabin compiles itself anew for another size."""
-        from sources.cartoon.cabin import frames_per_batch
-
-        step, parts = min(SHARD, frames_per_batch(self.size)), []
-        for first in range(0, len(indices), step):
-            rows = [min(row, len(indices) - 1) for row in range(first, first + step)]
-            given = ([conditions[row] for row in rows], [subjects[row] for row in rows])
-            parts.append(self.cabin.draw(*given, seed, [indices[row] for row in rows]).frames)
-        return np.concatenate(parts)[: len(indices)]
+def _shape(image: ImageShape) -> str:
+    return f"{image.width} x {image.height} x {image.channels}"

@@ -3,8 +3,8 @@
     scores = score(schema, annotation, conditions)
     figures(scores, resamples(len(conditions)))       # mean_class_accuracy, class_accuracy, mae, intervals
 
-What the condition hides (eyes behind sunglasses, a mouth behind a mask) counts for nothing. Two numbers of one
-thing, its yaw and its pitch, are also scored together as an angle.
+What the condition hides (eyes behind sunglasses, a mouth behind a mask) isn't scored. Yaw and pitch of one direction,
+which the schema's roles name, are also scored together as an angle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from audit.stats.bootstrap import Array, interval
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Condition, Schema
 
-YAW, PITCH, ANGLE = "_yaw", "_pitch", "_angle"
+DIRECTIONS = {"gaze_angle": ("gaze_yaw", "gaze_pitch"), "head_angle": ("head_yaw", "head_pitch")}
+"""Roles of the two numbers that make one direction, by the name of the column that scores them together."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,17 @@ class Scores:
 
 
 def score(schema: Schema, annotation: Annotation, conditions: Sequence[Condition]) -> Scores:
-    """Hold what was read from N frames against the N conditions that they were asked for."""
+    """Compare what was read from N frames with the N conditions that they were asked for."""
     hidden = [schema.hidden(condition) for condition in conditions]
     values: dict[str, Array] = {}
     for name, columns in class_fields(schema).items():
         codes = {value: code for code, value in enumerate(schema.field(name).values)}
-        asked = np.array([codes[str(condition[name])] for condition in conditions])
-        values[name] = (annotation.probabilities[:, columns].argmax(axis=1) == asked).astype(np.float64)
+        wanted = np.array([codes[str(condition[name])] for condition in conditions])
+        values[name] = (annotation.probabilities[:, columns].argmax(axis=1) == wanted).astype(np.float64)
     classes = len(values)
     for name, column in number_fields(schema).items():
-        asked = np.array([float(condition[name]) for condition in conditions])
-        values[name] = np.abs(annotation.numbers[:, column].astype(np.float64) - asked)
+        wanted = np.array([float(condition[name]) for condition in conditions])
+        values[name] = np.abs(annotation.numbers[:, column].astype(np.float64) - wanted)
     shown = {name: np.array([name not in names for names in hidden]) for name in values}
     for angle, (yaw, pitch) in angles(schema).items():
         values[angle] = np.hypot(values[yaw], values[pitch])
@@ -77,10 +78,9 @@ def score(schema: Schema, annotation: Annotation, conditions: Sequence[Condition
 
 
 def angles(schema: Schema) -> dict[str, tuple[str, str]]:
-    """`{"gaze_angle": ("gaze_yaw", "gaze_pitch")}`: every pair of numbers that make one direction."""
-    numbers = number_fields(schema)
-    stems = [name.removesuffix(YAW) for name in numbers if name.endswith(YAW)]
-    return {stem + ANGLE: (stem + YAW, stem + PITCH) for stem in stems if stem + PITCH in numbers}
+    """Names of the two fields of every direction that the schema has, by the column that scores them together."""
+    fields = {angle: tuple(map(schema.with_role, roles)) for angle, roles in DIRECTIONS.items()}
+    return {angle: (yaw.name, pitch.name) for angle, (yaw, pitch) in fields.items() if yaw and pitch}
 
 
 def units(schema: Schema) -> dict[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from audit.fidelity.copies import find_nearest, most_suspicious
 from audit.fidelity.distances import distances, frechet, kernel_distance, neighbourhoods
 from audit.fidelity.diversity import diversity, spread
-from audit.fidelity.nearest import find_nearest, most_suspicious
 from audit.stats.neighbours import BLOCK, nearest
 from contract.errors import UsageError
 

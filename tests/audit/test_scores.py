@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audit.fidelity.sample_cache import RunFilter, open_source
+from audit.fidelity.inputs import open_source
+from audit.fidelity.runs import RunFilter
 from audit.fidelity.scores import figures, score, units
 from audit.stats.bootstrap import resamples
 from contract.annotation import Annotation, class_fields, number_fields
