@@ -83,9 +83,9 @@ def test_a_default_in_python_is_not_one_in_a_file() -> None:
 
 @pytest.mark.parametrize("data", [None, 3, [], "x", [1, 2]])
 def test_what_is_no_object_is_refused(data: object) -> None:
-    with pytest.raises(Refused, match="outer: .*expected object, got"):
+    with pytest.raises(Refused, match=r"outer: .*expected object, got"):
         Outer.from_dict(data)
-    with pytest.raises(Refused, match="figures: .*expected object, got"):
+    with pytest.raises(Refused, match=r"figures: .*expected object, got"):
         convert(data, dict[str, Any], "figures")
 
 

@@ -46,7 +46,7 @@ def test_the_command_trains_resumes_and_finishes(
         (["nowhere"], 1, "neither shards.json nor metadata.jsonl"),
         (["DATA", "--samples", "0"], 2, "--samples: 0"),
         (["DATA", "--lr", "9"], 2, "--lr: 9"),
-        (["DATA", "--widths", "33"], 2, "multiples of 32"),
+        (["DATA", "--widths", "33"], 2, "multiple of 32"),
         (["DATA", "--patch", "5"], 2, "expected multiples of"),
         (["DATA", "--init-from", "nothing.pt"], 1, "nothing.pt"),
         (["DATA", "--wrong"], 2, "--wrong"),
