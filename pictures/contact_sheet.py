@@ -1,6 +1,6 @@
 """Frames of a dataset side by side with their labels, for a person to look at.
 
-    python -m pictures.contact_sheet build/frames                 # writes build/frames.contact.png
+    python -m pictures build/frames                 # writes build/frames.contact.png
 
 Captions come from the schema alone: the classes, leaving out `none`, then the numbers that the frame shows.
 A red corner marks a frame that shows something else than requested, where an annotator has read it.
@@ -8,7 +8,6 @@ A red corner marks a frame that shows something else than requested, where an an
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -17,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contract.cli import Parser
 from contract.conditions import Schema, Value
 from contract.dataset import Dataset, Record, read_dataset
-from contract.errors import Refused, run_command
+from contract.errors import Refused
 from pictures.image_grid import MAX_TILE, Frame, Tile, draw_grid, fits, in_rows, tile_size, wrap, write_image
 
 FRAMES = 64
@@ -128,26 +126,3 @@ def _read_frame(dataset: Dataset, record: Record) -> Frame:
 def _with_channels(image: Image.Image) -> Frame:
     pixels: Frame = np.asarray(image, np.uint8)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m pictures.contact_sheet",
-        description="Draw the contact sheet of a dataset.",
-        epilog="example:\n  python -m pictures.contact_sheet build/frames",
-    )
-    parser.add_argument("folder", metavar="DATASET", help="folder with dataset.json, metadata.jsonl and frames")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> int:
-    print(write_contact_sheet(args.folder))
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command("pictures.contact_sheet", lambda: run(parse_args(argv)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

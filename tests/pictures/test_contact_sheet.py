@@ -10,7 +10,8 @@ from PIL import Image
 
 from contract.conditions import Value
 from contract.schemas import CABIN, DOCUMENT
-from pictures.contact_sheet import caption, draw_sheet, main, write_contact_sheet
+from pictures.__main__ import main
+from pictures.contact_sheet import caption, draw_sheet, write_contact_sheet
 from runtime.generate import main as generate
 
 CONDITION: dict[str, Value] = {
