@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,8 +143,7 @@ class Description(StoredRecord):
         schema, image = Schema.from_dict(own.pop("schema")), convert(own.pop("image"), dict[str, Count], "image")
         if set(image) != set(ImageShape._fields):
             raise ValueError(f"image with {', '.join(image)}; expected {', '.join(ImageShape._fields)}")
-        placeholder = {"schema": schema.to_dict(), "image": list(ImageShape(**image))}
-        return replace(convert(own | placeholder, cls, DESCRIPTION), schema=schema)
+        return convert(own | {"schema": schema, "image": ImageShape(**image)}, cls, DESCRIPTION)
 
     def differences(self, other: Description) -> list[str]:
         """Names of the fields in which two runs differ, but for what only a finished run knows."""

@@ -189,7 +189,7 @@ def test_the_runtime_works_where_torch_cannot_be_imported(tmp_path: Path) -> Non
     absent = {"torch", "onnx", "onnxscript", "tests", "models", "training", "export", "audit"}
     done = run_without(absent, "runtime.generate", tmp_path / "bundle", "-o", tmp_path / "d", "-n", 3)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "d" / "frames").glob("*.png"))) == 3
+    assert len(list((tmp_path / "d" / "frames").rglob("*.png"))) == 3
     done = run_without(absent, "runtime.verify", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
 

@@ -1,6 +1,6 @@
 """Whose dataset is it? A place is empty, holds this very dataset or its beginning, or is refused and left alone.
 
-    description = claim(storage, description)            # locks the place; what is there goes on as it was described
+description = claim(storage, description)            # locks the place; what is there goes on as it was described
 """
 
 from __future__ import annotations

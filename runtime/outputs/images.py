@@ -22,6 +22,7 @@ from PIL import Image, PngImagePlugin
 from contract.errors import Refused, UsageError
 from contract.frame_record import SUFFIXES
 from contract.provenance import IPTC_EXTENSION, PROPERTY, digital_source
+from runtime.outputs.signing import FrameSigner
 
 Frame = npt.NDArray[np.uint8]
 """uint8 [H, W, C]"""
@@ -69,6 +70,18 @@ def encode_image(frame: Frame, codec: str = "png", origin: str = "generated") ->
     image = Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame)
     image.save(content, codec, **CODECS[codec].options, **_mark(codec, origin))
     return content.getvalue()
+
+
+@dataclass(frozen=True)
+class FrameEncoder:
+    """Frames as image files of one format, signed where there is a certificate; may be used by several threads."""
+
+    codec: str = "png"
+    signer: FrameSigner | None = None
+
+    def __call__(self, frame: Frame) -> bytes:
+        content = encode_image(frame, self.codec)
+        return self.signer.sign(content, CODECS[self.codec].media_type) if self.signer else content
 
 
 def decode_image(content: bytes, channels: int | None = None) -> Frame:
