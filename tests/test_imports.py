@@ -31,12 +31,19 @@ LIBRARIES = {
         "pycuda",
         "cuda",
         "c2pa",
+        "pyarrow",
+        "fsspec",
+        "yaml",
         "cryptography",
     },
 }
 """What the folders that go onto a vehicle may import beside the standard library."""
 
-LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "c2pa", "cryptography"}
+LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "c2pa", "cryptography"} | {
+    "pyarrow",
+    "fsspec",
+    "yaml",
+}
 """Engines and drivers, which may be absent: imported inside a function only."""
 
 
