@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.fixtures import BATCHES, COMPARED, Setting, cpu_backend
+from contract.cores import cores
 from contract.frames import psnr, squared_errors
 from contract.noise import initial_noises
 from runtime import Generator
-from contract.cores import cores
 from runtime.backends.ov import import_openvino
 
 Frames = npt.NDArray[np.uint8]

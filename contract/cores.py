@@ -1,7 +1,7 @@
 """How many cores this process may use: what it is pinned to, what its container's quota pays for, what it was given.
 
-    limit_cores(2)                          # --threads 2
-    cores()                                 # 2 at most
+limit_cores(2)                          # --threads 2
+cores()                                 # 2 at most
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ def run_command(program: str, run: Callable[[], int]) -> int:
     except EdgeError as error:
         message, status = str(error), error.status
     except MemoryError as error:
-        message = f"not enough memory{f' ({error})' if str(error) else ''}; close other programs, or take a smaller --batch"
+        message = (
+            f"not enough memory{f' ({error})' if str(error) else ''}; close other programs, or take a smaller --batch"
+        )
         status = 1
     except KeyboardInterrupt:
         message, status = "interrupted; what is written is complete", 1

@@ -17,8 +17,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from contract.errors import Unavailable
 from contract.cores import cores
+from contract.errors import Unavailable
 
 OBJECT_STORE = 256 << 20
 """Bytes of shared memory for finished shards on this machine; two shards a worker wait there."""

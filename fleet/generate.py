@@ -24,8 +24,9 @@ from fleet.cluster import Cluster, connect
 from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
-from runtime.options import DEFAULT_FORMAT, DEFAULT_OUTPUT, add_options, check_options, make_plan
-from runtime.outputs.writer import FORMATS, check_channels
+from runtime.options import DEFAULT_OUTPUT, add_options, check_options, make_plan, make_settings
+from runtime.outputs.images import check_codec
+from runtime.outputs.writer import open_writer
 
 PROGRAM = "fleet.generate"
 
@@ -49,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", action="store_true", help="print a report as one JSON object")
     args = parser.parse_args(argv)
     check_options(args)
-    args.output, args.format = args.output or DEFAULT_OUTPUT, args.format or DEFAULT_FORMAT
+    args.output = args.output or DEFAULT_OUTPUT
     return args
 
 
@@ -57,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     manifest = read_manifest(args.bundle)
     plan = make_plan(args, manifest.schema)
-    check_channels(manifest.image.channels)
+    check_codec(make_settings(args).codec, manifest.image.channels)
     with connect(args.ray) as cluster:
         share = share_of(cluster, args.backend, args.workers)
         with worker_pool(cluster, _settings(args, manifest, share, cluster), share) as workers:
             fleet = Fleet(cluster, workers, plan)
-            writer = FORMATS[args.format](args.output, fleet.description)
+            writer = open_writer(args.output, fleet.description)
             result = fleet.write(writer, args.output, args.shard)
     _report(args, result, share, time.perf_counter() - started)
     return 0
@@ -72,7 +73,7 @@ def _settings(args: argparse.Namespace, manifest: Manifest, share: Share, cluste
     files = None if cluster.embedded else read_files(Path(args.bundle), [MANIFEST, *manifest.files])
     engine = (args.backend, args.precision, args.batch, args.annotator, args.state)
     return EngineSettings(
-        str(Path(args.bundle).resolve()), manifest.digest, files, share.cores, args.seed, args.reject_below, *engine
+        str(Path(args.bundle).resolve()), manifest.digest, files, share.cores, make_settings(args), *engine
     )
 
 
@@ -95,14 +96,15 @@ def _report(args: argparse.Namespace, result: FleetResult, share: Share, seconds
         "precision": description.precision,
         "agreeing": None if disagreeing is None else description.count - disagreeing,
         "rejected": description.rejected,
-        "contact_sheet": str(result.contact_sheet),
+        "contact_sheet": str(result.contact_sheet) if result.contact_sheet else None,
     }
     if args.json:
         print(json.dumps(figures))
         return
     rate = f"{result.new} of them new, {figures['frames_per_second']:.1f} a second by {share.workers} workers"
     lost = f"; {result.losses} workers were lost, and their shards drawn again" if result.losses else ""
-    print(f"{args.output}: {description.count} frames, {rate}{lost}; look at {result.contact_sheet}")
+    look = f"; look at {result.contact_sheet}" if result.contact_sheet else ""
+    print(f"{args.output}: {description.count} frames, {rate}{lost}{look}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

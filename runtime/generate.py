@@ -18,7 +18,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from contract.bundle import read_manifest
@@ -28,16 +27,18 @@ from contract.plan import Plan
 from runtime.dataset_run import RunResult, describe, write_dataset
 from runtime.generator import Generator
 from runtime.options import (
-    DEFAULT_FORMAT,
     DEFAULT_OUTPUT,
     add_options,
     check_options,
     make_plan,
+    make_settings,
     number,
     open_from,
+    open_signer,
 )
+from runtime.outputs.images import check_codec
 from runtime.outputs.raw_stream import PIXEL_FORMATS, Outcome, check_video, cycle, descriptor, opened, stream_frames
-from runtime.outputs.writer import FORMATS, check_channels
+from runtime.outputs.writer import open_writer
 
 PROGRAM = "runtime.generate"
 STDOUT = 1
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.bundle)
     plan = make_plan(args, manifest.schema, *([1] if args.raw else []))
     if not args.raw:
-        check_channels(manifest.image.channels)
+        check_codec(make_settings(args).codec, manifest.image.channels)
     with open_from(args, manifest, PROGRAM) as generator:
         return (_run_raw if args.raw else _run_dataset)(args, generator, plan)
 
@@ -83,15 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_dataset(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
     started = time.perf_counter()
-    description = describe(generator, plan, args.seed, args.reject_below)
-    result = write_dataset(generator, plan, FORMATS[args.format](args.output, description), args.output)
+    signer, description = open_signer(args), describe(generator, plan, make_settings(args))
+    result = write_dataset(generator, plan, open_writer(args.output, description), args.output, signer)
     _report(args, generator, result, time.perf_counter() - started)
     return 0
 
 
 def _run_raw(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
     """Stream frames until there are no more, or nobody takes them."""
-    conditions = plan.conditions() if args.count else cycle(plan.conditions)
+    conditions = plan.conditions(args.seed) if args.count else cycle(lambda: plan.conditions(args.seed))
     with opened(STDOUT if args.raw == "-" else args.raw) as video, _labels(args.labels) as labels:
         _print_layout(generator)
         batches = generator.stream(conditions, args.seed, reject_below=args.reject_below)
@@ -103,7 +104,7 @@ def _run_raw(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
 
 
 def _report(args: argparse.Namespace, generator: Generator, result: RunResult, seconds: float) -> None:
-    description, new, output = result.description, result.new, Path(args.output)
+    description, new, output = result.description, result.new, args.output
     disagreeing = description.disagreeing
     figures: dict[str, Any] = {
         "output": args.output,
@@ -111,19 +112,20 @@ def _report(args: argparse.Namespace, generator: Generator, result: RunResult, s
         "new": new,
         "seconds": round(seconds, 6),
         "frames_per_second": round(new / seconds, 3),
-        "contact_sheet": str(result.contact_sheet),
+        "contact_sheet": str(result.contact_sheet) if result.contact_sheet else None,
         "agreeing": None if disagreeing is None else description.count - disagreeing,
         "rejected": description.rejected,
     }
     figures |= _engine_figures(args, generator)
     agreement = _agreement(figures)
+    look = f"; look at {result.contact_sheet}" if result.contact_sheet else ""
     if args.json:
         print(json.dumps(figures))
     elif new:
         rate = f"{new} of them new, {figures['frames_per_second']:.1f} a second"
-        print(f"{output}: {description.count} frames, {rate}{agreement}; look at {result.contact_sheet}")
+        print(f"{output}: {description.count} frames, {rate}{agreement}{look}")
     else:
-        print(f"{output}: complete already, {description.count} frames{agreement}; look at {result.contact_sheet}")
+        print(f"{output}: complete already, {description.count} frames{agreement}{look}")
 
 
 def _engine_figures(args: argparse.Namespace, generator: Generator) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def _labels(target: int | str | None) -> Iterator[int | None]:
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
     """UsageError for options that exclude each other; defaults where they don't."""
     check_options(args)
-    for name in ("fps", "labels") if args.raw is None else ("output", "format"):
+    for name in ("fps", "labels") if args.raw is None else ("output", "format", "codec", "sign"):
         if getattr(args, name) is not None:
             raise UsageError(f"--{name}: goes {'without' if args.raw else 'with'} --raw")
     if args.raw is not None and args.raw == args.labels:
@@ -189,7 +191,7 @@ def _checked(args: argparse.Namespace) -> argparse.Namespace:
         if args.labels == STDOUT:
             raise UsageError("--labels 1: standard output takes the frames; give a file or another descriptor")
         check_video(STDOUT)
-    args.output, args.format = args.output or DEFAULT_OUTPUT, args.format or DEFAULT_FORMAT
+    args.output = args.output or DEFAULT_OUTPUT
     return args
 
 

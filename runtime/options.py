@@ -22,10 +22,13 @@ from contract.conditions import Schema
 from contract.cores import limit_cores
 from contract.errors import UsageError
 from contract.noise import SEEDS
-from contract.plan import MAX_COUNT, Plan
+from contract.plan import MAX_COUNT, Cell, Plan
 from runtime.annotator import CHOICES, OFF
 from runtime.backends.registry import AUTO, BACKENDS
+from runtime.dataset_run import RunSettings
 from runtime.generator import MAX_BATCH, Generator
+from runtime.outputs.images import CODECS
+from runtime.outputs.signing import CERTIFICATE_COMMAND, FrameSigner
 from runtime.outputs.writer import FORMATS
 from runtime.rejection_sampling import MAX_ATTEMPTS
 
@@ -33,6 +36,7 @@ DEFAULT_COUNT = 64
 MAX_THREADS = 1024
 DEFAULT_OUTPUT = "frames"
 DEFAULT_FORMAT = "folder"
+DEFAULT_CODEC = "png"
 
 
 def add_options(parser: Parser) -> None:
@@ -57,6 +61,9 @@ def add_options(parser: Parser) -> None:
     add("--threads", type=integer(1, MAX_THREADS), metavar="N", help=threads_help)
     add("--state", metavar="DIR", help="where verified.json and caches go (the bundle, and beside it)")
     add("--format", choices=tuple(FORMATS), help=f"layout of the dataset ({DEFAULT_FORMAT})")
+    add("--codec", choices=tuple(CODECS), help=f"image format; webp is lossless, jpeg isn't ({DEFAULT_CODEC})")
+    sign_help = f"sign every image with C2PA, by PEM files; make some: {CERTIFICATE_COMMAND}"
+    add("--sign", nargs=2, metavar=("CERT", "KEY"), help=sign_help)
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -67,7 +74,18 @@ def check_options(args: argparse.Namespace) -> None:
 
 def make_plan(args: argparse.Namespace, schema: Schema, default: int = DEFAULT_COUNT) -> Plan:
     """The requested conditions; UsageError for fields and values that the schema doesn't have."""
-    return Plan(schema, schema.parse(args.pairs), args.grid, args.count or (1 if args.grid else default))
+    return Plan(schema, [Cell(schema.parse(args.pairs), args.grid, args.count or (1 if args.grid else default))])
+
+
+def make_settings(args: argparse.Namespace) -> RunSettings:
+    """What a dataset is asked for beside its plan."""
+    layout, codec = args.format or DEFAULT_FORMAT, args.codec or DEFAULT_CODEC
+    return RunSettings(args.seed, args.reject_below, layout, codec, args.sign is not None)
+
+
+def open_signer(args: argparse.Namespace) -> FrameSigner | None:
+    """What signs the images, where that is asked for."""
+    return FrameSigner.open(*args.sign) if args.sign else None
 
 
 @contextmanager

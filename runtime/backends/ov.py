@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.bundle import FIX, Manifest, open_checked
-from contract.errors import Unavailable
 from contract.cores import cores
+from contract.errors import Unavailable
 from runtime.backends.cpu_pool import CpuPool, Frames, Job
 from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, summary
 

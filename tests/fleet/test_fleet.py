@@ -19,13 +19,14 @@ import pytest
 from contract.bundle import read_manifest
 from contract.dataset import Description, Record, read_dataset
 from contract.errors import Unavailable
-from contract.plan import Plan
+from contract.plan import Cell, Plan
 from fleet.cluster import Cluster, connect
 from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
 from fleet.worker import EngineSettings, read_files
 from pictures.contact_sheet import contact_path
+from runtime.dataset_run import RunSettings
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
 from tests.fake_bundle import write_fake_bundle
@@ -83,8 +84,7 @@ def settings_of(bundle: Path, **changes: Any) -> EngineSettings:
         "digest": "",
         "files": None,
         "cores": 1,
-        "seed": SEED,
-        "reject_below": REJECT_BELOW,
+        "run": RunSettings(SEED, REJECT_BELOW),
         "backend": "cpu",
         "precision": "fp32",
         "batch": None,
@@ -95,7 +95,7 @@ def settings_of(bundle: Path, **changes: Any) -> EngineSettings:
 
 
 def plan_of(bundle: Path) -> Plan:
-    return Plan(read_manifest(bundle).schema, {}, (), COUNT)
+    return Plan(read_manifest(bundle).schema, [Cell({}, (), COUNT)])
 
 
 def files_below(folder: Path) -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.cores import cores
 from contract.errors import UsageError
 from runtime import Generator
-from contract.cores import cores
 from runtime.backends.cpu_pool import CpuPool, Frames, Job
 
 NAP = 0.05
