@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from contract.telemetry import silence_engines
+
+silence_engines()  # before any test imports an engine
+
 PACKAGES = (
     "numpy",
     "torch",

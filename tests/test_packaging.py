@@ -1,0 +1,79 @@
+"""The wheel holds every package, its commands run from any folder, and nothing else can pass for our modules."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import dms_edge
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "import sys; sys.argv[0] = 'dms-export'; import dms_edge; sys.exit(dms_edge.export())"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the wheel installs, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    backend = "from setuptools.build_meta import build_wheel; import sys; build_wheel(sys.argv[1])"
+    source = folder / "source"
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
+    if names.returncode:
+        pytest.skip("needs the git repository")
+    for name in names.stdout.decode().split("\0"):
+        if name.endswith((".py", ".toml", ".md", ".css", ".js", ".j2")) and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run([sys.executable, "-c", backend, str(folder)], cwd=source, capture_output=True, text=True)
+    if "No module named 'setuptools" in done.stderr:
+        pytest.skip("needs setuptools")
+    assert done.returncode == 0, done.stderr[-2000:]
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(site: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Python in another folder, which finds our packages in `site` alone."""
+    environment = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_wheel_has_every_module_and_no_test(installed: Path) -> None:
+    found = {path.relative_to(installed).as_posix() for path in installed.rglob("*.py")}
+    here = {p.relative_to(ROOT).as_posix() for name in dms_edge.PACKAGES for p in (ROOT / name).rglob("*.py")}
+    assert found == here | {"dms_edge.py"}
+
+
+def test_every_console_command_exists(installed: Path) -> None:
+    text = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
+    functions = [line.partition("dms_edge:")[2] for line in text.splitlines() if "=" in line]
+    assert len(functions) >= 10 and all(callable(getattr(dms_edge, name)) for name in functions)
+
+
+def test_a_command_runs_in_a_folder_with_modules_of_the_same_name(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "export.py").write_text("raise SystemExit('not ours')")
+    done = run(installed, tmp_path, "-c", COMMAND, "--help")
+    assert done.returncode == 0 and "checkpoint" in done.stdout, done.stderr
+
+
+def test_a_package_of_another_distribution_is_named(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/__init__.py").touch()
+    done = run(Path(f"{tmp_path}{os.pathsep}{installed}"), tmp_path, "-c", COMMAND, "--help")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"models is imported from {tmp_path / 'models'}" in done.stderr and "environment of its own" in done.stderr
+
+
+def test_an_ascii_console_gets_other_characters_escaped() -> None:
+    program = "from contract.errors import run_command; run_command('p', lambda: print('\\u00b7') or 0)"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "\\xb7\n"), done.stderr
