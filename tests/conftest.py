@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.telemetry import silence_engines
+from contract.silence import silence_engines
 
 silence_engines()  # before any test imports an engine
 

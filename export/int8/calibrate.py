@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from contract.telemetry import silence_engines
+from contract.silence import silence_engines
 from export.onnx_edit import conv_output, convolutions, copy_of
 from export.progress import Advance, progress
 

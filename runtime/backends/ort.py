@@ -19,7 +19,7 @@ import numpy.typing as npt
 from contract.bundle import FIX, Manifest, open_checked
 from contract.cores import cores
 from contract.errors import Unavailable
-from contract.telemetry import silence_engines
+from contract.silence import silence_engines
 from runtime.backends.step_graph import Batches, EngineErrors, check_step_graph
 
 FATAL = 4

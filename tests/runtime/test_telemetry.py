@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.telemetry import SWITCHES
+from contract.silence import SWITCHES
 from tests.runtime.host_cpu import openvino_problem
 
 ROOT = Path(__file__).parents[2]
