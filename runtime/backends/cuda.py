@@ -30,8 +30,8 @@ INSTALL = "run: pip install pycuda (compiles against a CUDA toolkit) or pip inst
 OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY of the driver."""
 
-NON_BLOCKING, DEVICE_MAP = 1, 2
-"""CU_STREAM_NON_BLOCKING; CU_MEMHOSTALLOC_DEVICEMAP."""
+NON_BLOCKING, DEVICE_MAP, BLOCKING_SYNC = 1, 2, 1
+"""CU_STREAM_NON_BLOCKING; CU_MEMHOSTALLOC_DEVICEMAP; CU_EVENT_BLOCKING_SYNC."""
 
 Call = Callable[..., Any]
 """Name of a driver function and its arguments in, its result out; MemoryError or Unavailable where it fails."""
@@ -130,8 +130,8 @@ class Gpu:
         self._call("cuStreamDestroy", stream)
 
     def event(self) -> Any:
-        """An event that takes the time."""
-        return self._call("cuEventCreate", 0)
+        """An event that takes the time. Waiting for it leaves the core to others, which a Jetson has few of."""
+        return self._call("cuEventCreate", BLOCKING_SYNC)
 
     def record(self, event: Any, stream: Any) -> None:
         self._call("cuEventRecord", event, stream)

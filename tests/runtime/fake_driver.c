@@ -96,7 +96,7 @@ status cuStreamCreate(struct stream **stream, unsigned flags) {
 status cuStreamDestroy_v2(struct stream *stream) { free(stream); return OK; }
 status cuStreamSynchronize(struct stream *stream) { NEEDS_CONTEXT; return stream ? OK : INVALID_VALUE; }
 status cuStreamWaitEvent(struct stream *s, struct event *e, unsigned flags) { NEEDS_CONTEXT; return s && e ? OK : INVALID_VALUE; }
-status cuEventCreate(struct event **event, unsigned flags) { NEEDS_CONTEXT; *event = calloc(1, sizeof **event); return OK; }
+status cuEventCreate(struct event **event, unsigned flags) { NEEDS_CONTEXT; if (!(flags & 1)) return 1; /* it would spin */ *event = calloc(1, sizeof **event); return OK; }
 status cuEventDestroy_v2(struct event *event) { free(event); return OK; }
 status cuEventRecord(struct event *event, struct stream *stream) { NEEDS_CONTEXT; return event->milliseconds = clock_ms, OK; }
 status cuEventSynchronize(struct event *event) { NEEDS_CONTEXT; return event ? OK : INVALID_VALUE; }
