@@ -61,14 +61,14 @@ def connect(address: str | None) -> Iterator[Cluster]:
     with _environment({} if address else EMBEDDED):
         ray = load_ray()
         _init(ray, address)
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        cpus = [node["CPU"] for node in nodes if node.get("CPU")]
-        with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong
+    with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong, to the last
+        try:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            cpus = [node["CPU"] for node in nodes if node.get("CPU")]
             yield Cluster(ray, cpus, sum(node.get("GPU", 0.0) for node in nodes), address is None)
-    finally:
-        with suppress(Exception):
-            ray.shutdown()
+        finally:
+            with suppress(Exception):
+                ray.shutdown()
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def _report(args: argparse.Namespace, result: FleetResult, share: Share, seconds
         print(json.dumps(figures))
         return
     rate = f"{result.new} of them new, {figures['frames_per_second']:.1f} a second by {share.workers} workers"
-    lost = f"; {result.losses} workers were lost, and their shards drawn again" if result.losses else ""
+    lost = f"; lost and replaced workers: {result.losses}" if result.losses else ""
     print(f"{args.output}: {description.count} frames, {rate}{lost}; look at {result.contact_sheet}")
 
 

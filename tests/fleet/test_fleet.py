@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.bundle import read_manifest
-from contract.dataset import Description, Record, read_dataset
+from contract.dataset import Record, read_dataset
 from contract.errors import Unavailable
 from contract.plan import Plan
 from fleet.cluster import Cluster, connect
+from fleet.generate import main as generate_by_fleet
 from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
@@ -28,6 +30,7 @@ from fleet.worker import EngineSettings, read_files
 from pictures.contact_sheet import contact_path
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
+from runtime.outputs.writer import FORMATS
 from tests.fake_bundle import write_fake_bundle
 from tests.fleet.fake_workers import Deadly, Quick, Sleeper
 
@@ -121,28 +124,35 @@ def test_the_command_writes_what_one_process_writes(watch: Path, bundle: Path, e
     assert hosts_in(watch) == {"127.0.0.1"}
 
 
-class KillingWriter(FolderWriter):
-    """Kills a worker's process once some shards are written."""
-
-    def __init__(self, folder: Path, description: Description, victim: int) -> None:
-        super().__init__(folder, description)
-        self._victim: int | None = victim
-
-    def append(self, records: Sequence[Record]) -> None:
-        super().append(records)
-        if self._victim is not None and self.written >= COUNT // 4:
-            os.kill(self._victim, signal.SIGKILL)
-            self._victim = None
-
-
-def test_a_worker_that_is_killed_changes_nothing_and_is_counted(
-    cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
+def test_a_worker_that_is_killed_half_way_changes_nothing_and_is_reported(
+    cluster: Cluster,
+    bundle: Path,
+    expected: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with worker_pool(cluster, settings_of(bundle), share_of(cluster, "cpu", 2)) as workers:
-        fleet = Fleet(cluster, workers, plan_of(bundle))
-        [_, pid] = cluster.ray.get(workers[0].process.remote())
-        result = fleet.write(KillingWriter(tmp_path / "d", fleet.description, pid), str(tmp_path / "d"), SHARD)
-    assert result.losses == 1
+    victims: list[int] = []
+
+    @contextmanager
+    def noted_pool(*settings: Any) -> Iterator[list[Any]]:
+        with worker_pool(*settings) as workers:
+            victims.append(cluster.ray.get(workers[0].process.remote()).number)
+            yield workers
+
+    class KillingWriter(FolderWriter):
+        def append(self, records: Sequence[Record]) -> None:
+            super().append(records)
+            if victims and self.written >= COUNT // 2:
+                os.kill(victims.pop(), signal.SIGKILL)
+
+    monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
+    monkeypatch.setattr("fleet.generate.worker_pool", noted_pool)
+    monkeypatch.setitem(FORMATS, "folder", KillingWriter)
+    options = ["-n", str(COUNT), "--seed", str(SEED), "--backend", "cpu", "--reject-below", str(REJECT_BELOW)]
+    assert generate_by_fleet([str(bundle), "-o", str(tmp_path / "d"), *options, "--workers", "2", "--shard", "8"]) == 0
+    assert not victims
+    assert "lost and replaced workers: 1;" in capsys.readouterr().out
     assert_same(tmp_path / "d", expected)
 
 
