@@ -1,29 +1,42 @@
-"""Generation by a fleet beside one process, and how fast the fleet's one writer can write.
+"""Generation by a fleet beside one process, taking turns, and how fast the fleet's one writer can write.
 
-rate = one_process(bundle, folder, frames=2048)            # frames a second, as each command reports it
-rate = fleet(bundle, folder, frames=2048, workers=2)
+rounds = take_turns(bundle, folder, frames=1024, workers=2, rounds=7)
+rounds[0].fleet / rounds[0].one_process
 measured = writing(bundle, folder, frames=2048)            # of shards that are drawn already
 """
 
 from __future__ import annotations
 
-import json
+import filecmp
 import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.fixtures import ROOT, cpu_backend
+from benchmarks.fixtures import cpu_backend
 from contract.bundle import read_manifest
 from contract.plan import Plan
+from fleet.cluster import connect
+from fleet.pool import share_of, worker_pool
+from fleet.run import Fleet
 from fleet.scheduler import cut
 from fleet.worker import EngineSettings, ShardWorker
+from runtime.dataset_run import write_dataset
+from runtime.generator import Generator
+from runtime.outputs.folder import FolderWriter
 from runtime.outputs.writer import FORMATS
 
-PRECISION, SEED, SHARD = "int8", "1", 128
+PRECISION, SEED, SHARD = "int8", 1, 128
+
+
+@dataclass(frozen=True)
+class Round:
+    """Frames a second to disk, annotator and contact sheet included, engines opened before."""
+
+    one_process: float
+    fleet: float
+    load: float
+    """Processes that wanted a core during the last minute, this benchmark's own among them."""
 
 
 @dataclass(frozen=True)
@@ -35,34 +48,31 @@ class Written:
     """On disk, records included."""
 
 
-def one_process(bundle: Path, folder: Path, frames: int) -> float:
-    """Frames a second of `runtime.generate` with its annotator, from its opened engine to the contact sheet."""
-    report = _command("runtime.generate", bundle, folder, frames)
-    return frames / float(report["seconds"])
-
-
-def fleet(bundle: Path, folder: Path, frames: int, workers: int) -> float:
-    """Frames a second of `fleet.generate` on an embedded Ray, from the first shard to the last one written."""
-    options = ["--workers", str(workers), "--shard", str(SHARD)]
-    return float(_command("fleet.generate", bundle, folder, frames, *options)["frames_per_second"])
+def take_turns(bundle: Path, folder: Path, frames: int, workers: int, rounds: int) -> list[Round]:
+    """Both draw the same dataset, one after the other; RuntimeError where their files differ."""
+    plan, found = Plan(read_manifest(bundle).schema, {}, (), frames), []
+    with connect(None) as cluster:
+        share = share_of(cluster, cpu_backend(), workers)
+        with (
+            worker_pool(cluster, _settings(bundle, share.cores), share) as pool,
+            Generator.open(bundle, cpu_backend(), PRECISION) as generator,
+        ):
+            fleet = Fleet(cluster, pool, plan)
+            for number in range(rounds):
+                one, many = folder / f"one-{number}", folder / f"many-{number}"
+                started = time.perf_counter()
+                write_dataset(generator, plan, FolderWriter(one, fleet.description), str(one))
+                middle = time.perf_counter()
+                fleet.write(FolderWriter(many, fleet.description), str(many), SHARD)
+                seconds = middle - started, time.perf_counter() - middle
+                found.append(Round(frames / seconds[0], frames / seconds[1], os.getloadavg()[0]))
+                _refuse_difference(one, many)
+    return found
 
 
 def writing(bundle: Path, folder: Path, frames: int) -> dict[str, Written]:
     """Every format's writer on the same shards."""
-    settings = EngineSettings(
-        bundle=str(bundle),
-        digest=read_manifest(bundle).digest,
-        files=None,
-        cores=0,
-        seed=int(SEED),
-        reject_below=None,
-        backend=cpu_backend(),
-        precision=PRECISION,
-        batch=None,
-        annotator="auto",
-        state=None,
-    )
-    worker, plan = ShardWorker(settings), Plan(read_manifest(bundle).schema, {}, (), frames)
+    worker, plan = ShardWorker(_settings(bundle, 0)), Plan(read_manifest(bundle).schema, {}, (), frames)
     description = worker.report(plan).description
     shards = [worker.draw(plan, indices) for indices in cut(range(frames), SHARD)]
     found: dict[str, Written] = {}
@@ -80,16 +90,24 @@ def writing(bundle: Path, folder: Path, frames: int) -> dict[str, Written]:
     return found
 
 
-def load() -> float:
-    """Processes that wanted a core during the last minute."""
-    return os.getloadavg()[0]
+def _settings(bundle: Path, cores: int) -> EngineSettings:
+    return EngineSettings(
+        bundle=str(bundle),
+        digest=read_manifest(bundle).digest,
+        files=None,
+        cores=cores,
+        seed=SEED,
+        reject_below=None,
+        backend=cpu_backend(),
+        precision=PRECISION,
+        batch=None,
+        annotator="auto",
+        state=None,
+    )
 
 
-def _command(module: str, bundle: Path, folder: Path, frames: int, *options: str) -> dict[str, Any]:
-    engine = ["--backend", cpu_backend(), "--precision", PRECISION, "--seed", SEED]
-    command = [sys.executable, "-m", module, str(bundle), "-o", str(folder), "-n", str(frames), *engine, *options]
-    done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{module} ended with {done.returncode}: {done.stderr[-500:]}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+def _refuse_difference(one: Path, many: Path) -> None:
+    names = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
+    same = filecmp.cmpfiles(one, many, names, shallow=False)[0]
+    if different := sorted(set(names) - set(same)):
+        raise RuntimeError(f"{many}: {different[0]} isn't that of {one}")
