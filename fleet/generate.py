@@ -1,7 +1,7 @@
 """Labelled frames from a bundle, drawn by many workers: the same dataset, byte for byte, as by one process.
 
     python -m fleet.generate bundle -o frames -n 100000                       # an embedded Ray on this machine
-    python -m fleet.generate bundle -o frames -n 100000 --ray ray://head:10001
+    python -m fleet.generate bundle -o frames -n 100000 --ray head:6379
 
 The flags are those of `runtime.generate`. Workers draw and encode shards of consecutive frames, this process writes
 them in order; the same command on its own unfinished dataset resumes it, whichever of the two commands began it. A
@@ -34,7 +34,7 @@ SHARD = 512
 
 EXAMPLES = """examples:
   python -m fleet.generate bundle -o frames -n 100000 --workers 4
-  python -m fleet.generate bundle -o frames -n 1000000 --backend trt --ray ray://head:10001"""
+  python -m fleet.generate bundle -o frames -n 1000000 --backend trt --ray head:6379"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, manifest: Manifest, share: Share, cluster: Cluster) -> EngineSettings:
-    files = None if cluster.embedded else read_files(Path(args.bundle), [MANIFEST, *manifest.files])
+    content = None if cluster.embedded else read_files(Path(args.bundle), [MANIFEST, *manifest.files])
+    files = cluster.share(content) if content else None
     engine = (args.backend, args.precision, args.batch, args.annotator, args.state)
     return EngineSettings(
         str(Path(args.bundle).resolve()), manifest.digest, files, share.cores, args.seed, args.reject_below, *engine

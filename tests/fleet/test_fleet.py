@@ -6,6 +6,7 @@ import filecmp
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from fleet.generate import main as generate_by_fleet
 from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
-from fleet.worker import EngineSettings, read_files
+from fleet.worker import EngineSettings, find_bundle, read_files
 from pictures.contact_sheet import contact_path
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
@@ -178,15 +179,18 @@ def test_either_command_goes_on_with_what_the_other_began(
     assert_same(tmp_path / "d", expected)
 
 
-def test_a_bundle_travels_to_machines_that_do_not_have_it(
+def test_a_bundle_travels_to_machines_that_do_not_have_it_and_to_workers_that_start_again(
     cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
 ) -> None:
     manifest = read_manifest(bundle)
-    files = read_files(bundle, ["manifest.json", *manifest.files])
+    files = cluster.share(read_files(bundle, ["manifest.json", *manifest.files]))
     settings = settings_of(tmp_path / "not here", digest=manifest.digest, files=files)
     with worker_pool(cluster, settings, share_of(cluster, "cpu", 1)) as workers:
         fleet = Fleet(cluster, workers, plan_of(bundle))
-        fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+        shutil.rmtree(find_bundle(settings))
+        os.kill(cluster.ray.get(workers[0].process.remote()).number, signal.SIGKILL)
+        result = fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+    assert result.losses == 1
     assert_same(tmp_path / "d", expected)
 
 
