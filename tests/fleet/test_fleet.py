@@ -203,7 +203,10 @@ def test_what_a_worker_cannot_open_is_the_runtimes_own_error(cluster: Cluster, b
 
 
 def start(cluster: Cluster, *kinds: type) -> list[Any]:
-    return [cluster.ray.remote(kind).options(num_cpus=0).remote() for kind in kinds]
+    """Workers that are there: how long a machine takes to start them is no part of a test's patience."""
+    workers = [cluster.ray.remote(kind).options(num_cpus=0).remote() for kind in kinds]
+    cluster.ray.get([worker.process.remote() for worker in workers])
+    return workers
 
 
 def test_a_shard_that_does_not_come_back_is_given_to_another_worker(cluster: Cluster) -> None:
