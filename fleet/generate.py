@@ -19,13 +19,15 @@ from typing import Any
 
 from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
-from contract.errors import run_command
+from contract.errors import UsageError, run_command
 from fleet.cluster import Cluster, connect
 from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
 from runtime.options import DEFAULT_OUTPUT, add_options, check_options, make_plan, make_settings
 from runtime.outputs.images import check_codec
+from runtime.outputs.labels import write_labels
+from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import open_writer
 
 PROGRAM = "fleet.generate"
@@ -50,6 +52,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", action="store_true", help="print a report as one JSON object")
     args = parser.parse_args(argv)
     check_options(args)
+    if args.sign:
+        raise UsageError("--sign: signs in one process; take python -m runtime.generate")
     args.output = args.output or DEFAULT_OUTPUT
     return args
 
@@ -65,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
             fleet = Fleet(cluster, workers, plan)
             writer = open_writer(args.output, fleet.description)
             result = fleet.write(writer, args.output, args.shard)
+    for name in args.labels_as:
+        write_labels(open_dataset(args.output), name)
     _report(args, result, share, time.perf_counter() - started)
     return 0
 
