@@ -32,8 +32,10 @@ class TableShard:
         self._pa, parquet = load_pyarrow()
         self._schema = table_schema(schema)
         # The images are compressed already, and the records are few bytes beside them.
+        # Statistics of the others alone: those of a column of images would hold two of them whole.
+        flat = [column.name for column in columns(schema) if not column.children]
         options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
-        self._writer = parquet.ParquetWriter(file, self._schema, **options)
+        self._writer = parquet.ParquetWriter(file, self._schema, write_statistics=flat, **options)
         self._rows: list[dict[str, Any]] = []
 
     def add(self, index: int, sample: Sample) -> None:
