@@ -38,7 +38,9 @@ FIX = "export the bundle again: python -m export CHECKPOINT.pt -o {folder}"
 ANNOTATORS = {"fp32": "annotator.onnx", "int8": "annotator.int8.onnx"}
 """File of each precision of the annotator, where a bundle has one."""
 
-RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "measured", "agrees", "attempt", "tries"})
+RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "origin", "image", "clip"}) | frozenset(
+    {"measured", "agrees", "landmarks", "attempt", "tries"}
+)
 """Keys of a dataset record that no condition field may be named after."""
 
 Sha256 = Annotated[str, text(r"[0-9a-f]{64}", "64 hexadecimal digits")]

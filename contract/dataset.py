@@ -1,54 +1,69 @@
-"""The layout of a dataset on disk: what made it, and one record a frame.
+"""A dataset on disk: what made it, and its records.
 
-    OUT/dataset.json      what made it: bundle and checkpoint hash, schema, seed, count, epsilon/delta, complete;
-                          once complete also how many frames were rejected, and how many disagree with their condition
+    OUT/dataset.json      what made it: bundle and checkpoint hash, schema, seed, count, plan, epsilon/delta, complete;
+                          once complete also how many attempts were rejected, and how many frames disagree
     OUT/metadata.jsonl    one record a frame, in order of the index
-    OUT/frames/00000000.png ...
+    OUT/frames/00000/00000000.png ...                      a thousand frames a folder
 
     for entry in read_dataset("frames").records(): ...
 
-It loads as a Hugging Face imagefolder. `runtime.outputs` writes it.
+This is the folder layout, which loads as a Hugging Face imagefolder. Other layouts (`runtime.outputs`) hold the same
+records and files in shards, and the same `dataset.json`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 
 from contract.bundle import VERSION
 from contract.conditions import Condition, Schema
 from contract.errors import Refused
 from contract.files import parse_json
+from contract.frame_record import Count, Record, check_record, frame_name, record
+from contract.frames import ImageShape
 from contract.noise import SEEDS
+from contract.record import Record as StoredRecord
+from contract.record import convert, one_of
+
+__all__ = ["Dataset", "Description", "Record", "frame_name", "read_dataset", "record"]
 
 FORMAT = "dms-edge/dataset@1"
 DESCRIPTION = "dataset.json"
 METADATA = "metadata.jsonl"
-FRAMES = "frames"
 
-Record = dict[str, Any]
-READING = frozenset({"measured", "agrees"})
-"""Keys of a record whose frame an annotator has read."""
-
-TRYING = frozenset({"attempt", "tries"})
-"""Keys of a record whose frame could be rejected: the attempt that was kept, and how many were drawn."""
-
-Count = Annotated[int, Meta(ge=0)]
-Probability = Annotated[float, Meta(gt=0, lt=1)]
+LAYOUTS = ("folder", "webdataset", "parquet")
 
 LATER = ("complete", "software", "bundle", "rejected", "disagreeing")
 """Fields of a description that may differ between two runs of one command."""
 
+Probability = Annotated[float, Meta(gt=0, lt=1)]
+ANNOTATED, TRIED = ("measured", "agrees", "landmarks"), ("attempt", "tries")
+"""Keys of a record that an annotator fills in, and those that rejection sampling does."""
+
 
 @dataclass(frozen=True)
-class Description:
+class ClipShape:
+    """How long each clip of a dataset is."""
+
+    frames: Annotated[int, Meta(ge=1)]
+    fps: Annotated[float, Meta(gt=0)]
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True)
+class Description(StoredRecord):
     """What made a dataset; two runs of the same command describe the same dataset."""
+
+    WHAT = DESCRIPTION
 
     bundle: str
     """Digest of the bundle's manifest when the dataset was begun, for whoever looks the bundle up."""
@@ -60,10 +75,14 @@ class Description:
     """sha256 of the checkpoint that the bundle was exported from."""
 
     schema: Schema
+    image: ImageShape
     seed: int
     count: Count
     plan: Mapping[str, Any] = field(default_factory=dict)
-    """Which conditions were requested: `set`, `grid`."""
+    """Which conditions were requested: `Plan.to_dict`."""
+
+    clip: ClipShape | None = None
+    """Length of the clips that the frames make up, null where each stands alone."""
 
     backend: str = "cpu"
     """What draws it: two engines round differently, in int8 visibly so."""
@@ -75,14 +94,23 @@ class Description:
     reject_below: Probability | None = None
     """Frames that were less likely to show their condition were drawn again; null where none was."""
 
+    layout: Annotated[str, one_of(*LAYOUTS)] = "folder"
+    codec: Annotated[str, one_of("png", "webp", "jpeg")] = "png"
+    signed: bool = False
+    """Whether every image holds a C2PA manifest; signed files are never equal byte by byte."""
+
     epsilon: float | None = None
     delta: float | None = None
-    """Differential privacy of the checkpoint's training, null where it had none."""
+    unit: str | None = None
+    """Differential privacy of the checkpoint's training and what it protects, null where it had none."""
+
+    parts: tuple[Mapping[str, Any], ...] = ()
+    """Descriptions of the finished datasets that this one was merged from, in order."""
 
     software: str = VERSION
     complete: bool = False
     rejected: Count | None = None
-    """Frames that were drawn and not kept; null without `reject_below`, and until the dataset is complete."""
+    """Attempts that were drawn and not kept; null without `reject_below`, and until the dataset is complete."""
 
     disagreeing: Count | None = None
     """Records whose `agrees` is false; null without `annotator`, and until the dataset is complete."""
@@ -95,32 +123,75 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """`dataset.json` as JSON values."""
-        return {"format": FORMAT} | asdict(replace(self, schema=None)) | {"schema": self.schema.to_dict()}  # type: ignore[arg-type]
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        clip = {"frames": self.clip.frames, "fps": self.clip.fps} if self.clip else None
+        own |= {"schema": self.schema.to_dict(), "image": self.image._asdict(), "clip": clip}
+        return {"format": FORMAT} | own | {"plan": dict(self.plan), "parts": [dict(part) for part in self.parts]}
 
-    @staticmethod
-    def from_dict(data: object) -> Description:
+    def to_bytes(self) -> bytes:
+        """The content of `dataset.json`."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def from_dict(cls, data: object) -> Description:
         """Read `dataset.json`; ValueError on anything unexpected."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f"expected an object of the format {FORMAT}")
         own = {key: value for key, value in data.items() if key != "format"}
-        names = [field.name for field in fields(Description)]
-        if set(own) != set(names):
-            raise ValueError(f"expected the keys {', '.join(names)}")
-        return msgspec.convert(own | {"schema": Schema.from_dict(own["schema"])}, Description)
-
-    def same_run(self, other: Description) -> bool:
-        """Whether both describe the same frames, finished or not."""
-        return not self.differences(other)
+        if missing := {each.name for each in fields(Description)} - set(own):
+            raise ValueError(f"without {', '.join(sorted(missing))}")
+        schema, image = Schema.from_dict(own.pop("schema")), convert(own.pop("image"), dict[str, Count], "image")
+        if set(image) != set(ImageShape._fields):
+            raise ValueError(f"image with {', '.join(image)}; expected {', '.join(ImageShape._fields)}")
+        return convert(own | {"schema": schema, "image": ImageShape(**image)}, cls, DESCRIPTION)
 
     def differences(self, other: Description) -> list[str]:
         """Names of the fields in which two runs differ, but for what only a finished run knows."""
-        names = [field.name for field in fields(self) if field.name not in LATER]
+        names = [each.name for each in fields(self) if each.name not in LATER]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+    def extends(self, other: Description) -> bool:
+        """Whether the other run is the beginning of this larger one: neither has a grid or several cells."""
+        if self.count <= other.count or set(self.differences(other)) != {"count", "plan"}:
+            return False
+        plans = [[dict(cell) for cell in plan.get("cells", ())] for plan in (self.plan, other.plan)]
+        if any(len(cells) != 1 or cells[0].get("grid") for cells in plans):
+            return False
+        return bool(plans[0][0] | {"each": 0} == plans[1][0] | {"each": 0})
+
+    def check(self, data: Any, index: int) -> Record:
+        """The record at place `index`, or ValueError where it isn't this dataset's."""
+        entry = check_record(data, self.schema)
+        run, number = self._run_of(index)
+        wanted = {"file_name": frame_name(index, self.codec), "index": number, "seed": run.seed}
+        if wrong := [key for key, value in wanted.items() if entry[key] != value]:
+            raise ValueError(f"{wrong[0]} {entry[wrong[0]]!r}; expected {wanted[wrong[0]]!r}")
+        for keys, applies in ((ANNOTATED, run.annotator), (TRIED, run.reject_below), (("clip",), run.clip)):
+            if odd := [key for key in keys if (entry[key] is None) != (applies is None)]:
+                raise ValueError(f"{odd[0]} {entry[odd[0]]!r}, which isn't what {DESCRIPTION} says")
+        return entry
+
+    def _run_of(self, index: int) -> tuple[Description, int]:
+        """Which of the merged runs made the frame at place `index`, and the frame's index there."""
+        if not self.parts:
+            return self, index
+        for run in self._runs:
+            if index < run.count:
+                return run, index
+            index -= run.count
+        raise ValueError(f"a record more than the {self.count} of {DESCRIPTION}")
+
+    @property
+    def _runs(self) -> list[Description]:
+        if "runs" not in self.__dict__:
+            object.__setattr__(self, "runs", [Description.from_dict(dict(part)) for part in self.parts])
+        runs: list[Description] = self.__dict__["runs"]
+        return runs
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset on disk, opened for reading."""
+    """A dataset folder, opened for reading."""
 
     folder: Path
     description: Description
@@ -131,7 +202,7 @@ class Dataset:
             if indices is not None and number not in indices:
                 continue
             try:
-                yield check_record(parse_json(line), number, self.description)
+                yield self.description.check(parse_json(line), number)
             except ValueError as error:
                 raise Refused(f"{self.folder / METADATA}: line {number + 1}: {error}; generate it again") from error
 
@@ -144,44 +215,30 @@ class Dataset:
 
 
 def read_dataset(folder: str | Path) -> Dataset:
-    """Open a dataset for reading; Refused where it has no readable `dataset.json`."""
-    return Dataset(Path(folder), read_description(Path(folder)))
+    """Open a dataset folder for reading; Refused where it has no readable `dataset.json`, or another layout."""
+    description = read_description(Path(folder))
+    if description.layout != "folder":
+        fix = f"convert it: python -m runtime.merge {folder} -o FOLDER"
+        raise Refused(f"{folder}: in the layout {description.layout}; expected folder; {fix}")
+    return Dataset(Path(folder), description)
 
 
 def read_description(folder: Path) -> Description:
     """What `dataset.json` says; Refused where it isn't readable."""
     path = folder / DESCRIPTION
     try:
-        return Description.from_dict(parse_json(path.read_bytes()))
+        return parse_description(path.read_bytes(), str(path))
     except FileNotFoundError:
         fix = f"generate a dataset: python -m runtime.generate BUNDLE -o {folder}"
         raise Refused(f"{path}: no such file; {fix}") from None
+
+
+def parse_description(content: bytes, name: str) -> Description:
+    """The content of `dataset.json`; Refused, by the file's name, where it isn't what it should be."""
+    try:
+        return Description.from_dict(parse_json(content))
     except (ValueError, TypeError) as error:
-        raise Refused(f"{path}: {error}; generate it again into another folder") from error
-
-
-def record(index: int, seed: int, condition: Mapping[str, Any], reading: Mapping[str, Any] | None = None) -> Record:
-    """The record of frame `index`: its file, how to draw it again, its labels, and what an annotator read from it."""
-    own = {"file_name": frame_name(index), "index": index, "seed": seed, **condition, "synthetic": True}
-    return own | dict(reading or {})
-
-
-def frame_name(index: int) -> str:
-    """Path of frame `index` inside the dataset."""
-    return f"{FRAMES}/{index:08d}.png"
-
-
-def check_record(data: Any, index: int, description: Description) -> Record:
-    """The record of frame `index`, or ValueError."""
-    if not isinstance(data, dict):
-        raise ValueError("expected an object")
-    names = description.schema.names
-    wanted = record(index, description.seed, {})
-    if any(data.get(key) != value for key, value in wanted.items()) or any(name not in data for name in names):
-        raise ValueError(f"expected the record of frame {index} with {', '.join((*wanted, *names))}")
-    description.schema.check({name: data[name] for name in names})
-    _check_reading(data, description)
-    return data
+        raise Refused(f"{name}: {error}; generate the dataset again into another folder") from error
 
 
 def to_line(entry: Record) -> bytes:
@@ -196,24 +253,3 @@ def metadata_lines(folder: Path) -> Iterator[bytes]:
             yield from file
     except FileNotFoundError:
         raise Refused(f"{folder / METADATA}: no such file; generate the dataset again") from None
-
-
-def _check_reading(data: Record, description: Description) -> None:
-    """ValueError where a record doesn't hold what `dataset.json` says that an annotator read."""
-    wanted = (READING if description.annotator else set()) | (TRYING if description.reject_below else set())
-    if wanted != (READING | TRYING) & set(data):
-        raise ValueError(f"expected {', '.join(sorted(wanted)) or 'nothing'} from an annotator, as {DESCRIPTION} says")
-    if "measured" in wanted:
-        measured, names = data["measured"], description.schema.names
-        if not isinstance(measured, dict) or set(measured) != set(names) or type(data["agrees"]) is not bool:
-            raise ValueError("expected measured with every field of the schema, and agrees as true or false")
-        shown = {name: value for name, value in measured.items() if value is not None}
-        description.schema.check(shown)
-        if any(isinstance(value, str) is not description.schema.field(name).is_class for name, value in shown.items()):
-            raise ValueError("expected measured with names of classes, and numbers")
-    if "tries" in wanted and not (_is_count(data["tries"]) and _is_count(data["attempt"], data["tries"] - 1)):
-        raise ValueError("expected tries as a whole number, and attempt as one below it")
-
-
-def _is_count(value: object, most: float = float("inf")) -> bool:
-    return type(value) is int and 0 <= value <= most

@@ -19,13 +19,16 @@ from typing import Any
 
 from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
-from contract.errors import run_command
+from contract.errors import UsageError, run_command
 from fleet.cluster import Cluster, connect
 from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
-from runtime.options import DEFAULT_FORMAT, DEFAULT_OUTPUT, add_options, check_options, make_plan
-from runtime.outputs.writer import FORMATS, check_channels
+from runtime.options import DEFAULT_OUTPUT, add_options, check_options, make_plan, make_settings
+from runtime.outputs.images import check_codec
+from runtime.outputs.labels import write_labels
+from runtime.outputs.reader import open_dataset
+from runtime.outputs.writer import open_writer
 
 PROGRAM = "fleet.generate"
 
@@ -49,7 +52,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", action="store_true", help="print a report as one JSON object")
     args = parser.parse_args(argv)
     check_options(args)
-    args.output, args.format = args.output or DEFAULT_OUTPUT, args.format or DEFAULT_FORMAT
+    if args.sign:
+        raise UsageError("--sign: signs in one process; take python -m runtime.generate")
+    args.output = args.output or DEFAULT_OUTPUT
     return args
 
 
@@ -57,13 +62,15 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     manifest = read_manifest(args.bundle)
     plan = make_plan(args, manifest.schema)
-    check_channels(manifest.image.channels)
+    check_codec(make_settings(args).codec, manifest.image.channels)
     with connect(args.ray) as cluster:
         share = share_of(cluster, args.backend, args.workers)
         with worker_pool(cluster, _settings(args, manifest, share, cluster), share) as workers:
             fleet = Fleet(cluster, workers, plan)
-            writer = FORMATS[args.format](args.output, fleet.description)
+            writer = open_writer(args.output, fleet.description)
             result = fleet.write(writer, args.output, args.shard)
+    for name in args.labels_as:
+        write_labels(open_dataset(args.output), name)
     _report(args, result, share, time.perf_counter() - started)
     return 0
 
@@ -73,7 +80,7 @@ def _settings(args: argparse.Namespace, manifest: Manifest, share: Share, cluste
     files = cluster.share(content) if content else None
     engine = (args.backend, args.precision, args.batch, args.annotator, args.state)
     return EngineSettings(
-        str(Path(args.bundle).resolve()), manifest.digest, files, share.cores, args.seed, args.reject_below, *engine
+        str(Path(args.bundle).resolve()), manifest.digest, files, share.cores, make_settings(args), *engine
     )
 
 

@@ -1,7 +1,7 @@
 """One dataset drawn by a pool of workers, and written by this process.
 
     fleet = Fleet(cluster, workers, plan)
-    result = fleet.write(FolderWriter("frames", fleet.description), "frames", shard=512)
+    result = fleet.write(open_writer("frames", fleet.description), "frames", shard=512)
 
 Whatever the format, it is written by the runtime's own writer in the order of the indices: hence the same bytes.
 """
@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from contract.dataset import Dataset, Description
+from contract.dataset import Description
 from contract.plan import Plan
 from fleet.cluster import Cluster
 from fleet.pool import agreed, ask
 from fleet.scheduler import Scheduler, cut
 from fleet.worker import Shard
-from pictures.contact_sheet import ContactSheet, contact_path
+from pictures.contact_sheet import ContactSheet
+from runtime.dataset_run import draw_contact_sheet
 from runtime.outputs.writer import DatasetWriter
 
 
@@ -42,7 +43,7 @@ class FleetResult(NamedTuple):
     machines: dict[str, int]
     """Workers on each machine."""
 
-    contact_sheet: Path
+    contact_sheet: Path | None
 
 
 class Fleet:
@@ -74,10 +75,9 @@ class Fleet:
         finally:
             writer.close()
         seconds = time.perf_counter() - started
-        sheet.add_missing(Dataset(Path(folder), writer.description))
-        sheet.write(folder)
+        drawn = draw_contact_sheet(sheet, folder, changed=True)
         new, machines = count - before, dict(Counter(process.machine for process in self._processes))
-        return FleetResult(writer.description, new, seconds, scheduler.losses, machines, contact_path(folder))
+        return FleetResult(writer.description, new, seconds, scheduler.losses, machines, drawn)
 
 
 def _append(writer: DatasetWriter, sheet: ContactSheet, shard: Shard) -> None:

@@ -29,9 +29,9 @@ from fleet.cores import claim_cores
 from fleet.private_folder import private_folder
 from pictures.image_grid import Frame
 from runtime.backends.cpu_pool import cores
-from runtime.dataset_run import describe, records_of
+from runtime.dataset_run import RunSettings, describe, records_of
 from runtime.generator import Generator
-from runtime.outputs.writer import encode_png
+from runtime.outputs.images import FrameEncoder
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class EngineSettings:
     cores: int
     """Processor cores that this worker may keep busy."""
 
-    seed: int
-    reject_below: float | None
+    run: RunSettings
     backend: str
     precision: str
     batch: int | None
@@ -102,7 +101,7 @@ class ShardWorker:
     def report(self, plan: Plan) -> WorkerReport:
         """Open the engine and describe the dataset that it makes of a plan; the errors of `Generator.open`."""
         generator, settings = self._open(), self._settings
-        description = describe(generator, plan, settings.seed, settings.reject_below)
+        description = describe(generator, plan, settings.run)
         return WorkerReport(description, self.process(), str(generator.details().get("device", "")))
 
     def process(self) -> Process:
@@ -111,15 +110,16 @@ class ShardWorker:
 
     def draw(self, plan: Plan, indices: range, pictured: Collection[int] = ()) -> Shard:
         """The shard of these indices, with the pictures of some of them."""
-        generator, settings = self._open(), self._settings
-        conditions = itertools.islice(plan.conditions(indices.start), len(indices))
-        batches = generator.stream(conditions, settings.seed, indices.start, reject_below=settings.reject_below)
+        generator, run = self._open(), self._settings.run
+        encode = FrameEncoder(run.codec)
+        conditions = itertools.islice(plan.conditions(run.seed, indices.start), len(indices))
+        batches = generator.stream(conditions, run.seed, indices.start, reject_below=run.reject_below)
         shard = Shard(indices, [], [], {}, self.process())
         with ThreadPoolExecutor(cores(), thread_name_prefix="encode") as pool:
             encoded = []
             for batch in batches:
-                encoded += [pool.submit(encode_png, frame) for frame in batch.frames]
-                shard.records.extend(records_of(batch, settings.seed))
+                encoded += [pool.submit(encode, frame) for frame in batch.frames]
+                shard.records.extend(records_of(batch, run.seed, run.codec))
                 rows = enumerate(batch.frames, batch.start)
                 shard.pictures.update((index, frame) for index, frame in rows if index in pictured)
             shard.contents.extend(each.result() for each in encoded)
@@ -136,7 +136,7 @@ class ShardWorker:
                 settings.state,
                 annotator=settings.annotator,
             )
-            if settings.reject_below is not None:
+            if settings.run.reject_below is not None:
                 self._generator.require_annotator()
         return self._generator
 

@@ -58,6 +58,8 @@ class Annotator:
         self._session = self._errors(lambda: new_session(ort, content, CPU, config=CONFIG))
         channels, height, width = manifest.image
         self._frame = (height, width, channels)
+        self.landmarks: list[str] = manifest.files[self.file].extra.get("landmarks", [])
+        """Their names, in order."""
         self._sides = _sides(self._errors, manifest, self.file)
         self._errors.compare("inputs", self._session.get_inputs(), {"frames": (BYTE, [height, width, channels])})
         outputs = {name: (FLOAT, sides) for name, sides in self._sides.items()}

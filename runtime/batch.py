@@ -31,8 +31,8 @@ class Batch(NamedTuple):
     """Which attempt each frame is: 0 unless earlier ones were rejected."""
 
     readings: Sequence[Mapping[str, Any]] = ()
-    """What the record of each frame says beside its condition: `measured` and `agrees` where an annotator ran,
-    `attempt` and `tries` where frames could be rejected."""
+    """What the record of each frame says beside its condition: `measured`, `agrees` and `landmarks` where an
+    annotator ran, `attempt` and `tries` where frames could be rejected."""
 
     def reading(self, row: int) -> Mapping[str, Any]:
         return self.readings[row] if self.readings else {}

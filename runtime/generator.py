@@ -23,6 +23,7 @@ from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import Array, Condition, Schema
 from contract.errors import Unavailable, UsageError
+from contract.frame_record import landmark_list
 from contract.limits import LARGEST
 from contract.noise import check_seed, initial_noises, open_fields
 from contract.parity import Reference, read_reference
@@ -234,10 +235,14 @@ class Generator:
         return Batch(candidates[0].index, frames, conditions, annotation, attempts, readings)
 
     def _readings(self, annotation: Annotation, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-        """`measured` and `agrees` of each frame."""
+        """`measured`, `agrees` and `landmarks` of each frame."""
         entries = [measured(self.schema, annotation, row, condition) for row, condition in enumerate(conditions)]
         pairs = zip(entries, conditions, strict=True)
-        return [{"measured": entry, "agrees": agrees(self.schema, entry, condition)} for entry, condition in pairs]
+        names = self.annotator.landmarks if self.annotator else []
+        points = [landmark_list(names, row) for row in annotation.landmarks]
+        agreeing = [agrees(self.schema, entry, condition) for entry, condition in pairs]
+        rows = zip(entries, agreeing, points, strict=True)
+        return [{"measured": entry, "agrees": agreed, "landmarks": found} for entry, agreed, found in rows]
 
     def _draw(self, requests: Iterable[BatchRequest], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
         """The frames of each requested batch."""

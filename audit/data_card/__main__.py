@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audit.data_card.card import Stated, measure
-from audit.data_card.columns import columns
 from audit.data_card.croissant import croissant
 from audit.data_card.readme import readme, summary
 from contract.cli import Parser
 from contract.dataset import read_dataset
 from contract.errors import run_command
 from contract.files import write_whole
+from contract.frame_record import columns
 
 PROGRAM = "python -m audit.data_card"
 README, CROISSANT = "README.md", "croissant.json"
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.dataset)
     card = measure(dataset, Stated(args.license, args.purpose, args.retention, args.contact))
-    found = columns(dataset.description.schema, next(iter(dataset.records())))
+    found = [column for column in columns(dataset.description.schema) if column.name != "file_name"]
     metadata = croissant(dataset, card, found, summary(card))
     write_whole(args.dataset / CROISSANT, json.dumps(metadata, indent=1, allow_nan=False).encode() + b"\n")
     write_whole(args.dataset / README, readme(card, found).encode())

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from audit.data_card.columns import Column
 from contract.dataset import METADATA, Dataset
 from contract.files import sha256_of
+from contract.frame_record import Column
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from audit.data_card.columns import Column
 from contract.dataset import METADATA
 from contract.errors import Unavailable
+from contract.frame_record import Column
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 """Where the Hub's size categories begin and end."""
@@ -66,7 +66,7 @@ def size_category(frames: int) -> str:
 
 def _feature(column: Column) -> dict[str, Any]:
     if column.children:
-        return {"name": column.name, "struct": [_feature(child) for child in column.children]}
+        return {"name": column.name, column.kind: [_feature(child) for child in column.children]}
     return {"name": column.name, "dtype": column.kind}
 
 

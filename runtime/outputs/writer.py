@@ -1,6 +1,6 @@
-"""What every dataset format offers, and how frames reach it: encoded on worker threads, recorded in order.
+"""What every layout offers, and how frames reach it: encoded on worker threads, recorded in order.
 
-    with FrameOutput(FolderWriter("frames", description)) as output:
+    with FrameOutput(open_writer("frames", description)) as output:
         output.add(frames, records)               # returns at once; waits only when the disk can't keep up
 
 At most a few batches are in memory at any time.
@@ -8,9 +8,7 @@ At most a few batches are in memory at any time.
 
 from __future__ import annotations
 
-import io
 import os
-import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,21 +16,16 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from contract.dataset import Description, Record
-from contract.errors import Refused
 from runtime.outputs.folder import FolderWriter
+from runtime.outputs.images import FrameEncoder
+from runtime.outputs.parquet import ParquetWriter
+from runtime.outputs.signing import FrameSigner
+from runtime.outputs.webdataset import WebDatasetWriter
 
 PENDING_BATCHES = 2
 """Batches that may wait for the disk: enough to overlap with the engine, few enough for any memory."""
-
-COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""How zlib packs the PNGs: runs alone. Sensor noise hardly repeats itself, and what zlib's own search for repetitions
-saves at level 4, 4 % of a file, takes it twice as long."""
-
-CHANNELS = (1, 2, 3, 4)
-"""What a PNG holds: grey or colour, each with or without alpha."""
 
 
 class DatasetWriter(Protocol):
@@ -55,16 +48,26 @@ class DatasetWriter(Protocol):
         """Drop what isn't recorded, and mark the dataset complete where it is."""
 
 
-FORMATS: dict[str, Callable[[str, Description], DatasetWriter]] = {"folder": FolderWriter}
-"""How a dataset can be written: the name of `--format`, and what opens a path for writing."""
+FORMATS: dict[str, Callable[[str, Description], DatasetWriter]] = {
+    "folder": FolderWriter,
+    "webdataset": WebDatasetWriter,
+    "parquet": ParquetWriter,
+}
+"""How a dataset can be written: the name of `--format`, and what opens an address for writing."""
+
+
+def open_writer(address: str, description: Description) -> DatasetWriter:
+    """The writer of the described layout; Refused where the address holds anything else."""
+    return FORMATS[description.layout](address, description)
 
 
 class FrameOutput:
     """Frames into a DatasetWriter, which it closes."""
 
-    def __init__(self, writer: DatasetWriter) -> None:
+    def __init__(self, writer: DatasetWriter, signer: FrameSigner | None = None) -> None:
         self._writer = writer
-        self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="png")
+        self._encode = FrameEncoder(writer.description.codec, signer)
+        self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="encode")
         self._pending: deque[tuple[list[Future[None]], Sequence[Record]]] = deque()
 
     def __enter__(self) -> FrameOutput:
@@ -96,17 +99,4 @@ class FrameOutput:
             self._pending.popleft()
 
     def _place(self, index: int, frame: npt.NDArray[np.uint8]) -> None:
-        self._writer.place(index, encode_png(frame))
-
-
-def check_channels(channels: int) -> None:
-    """Refused where a PNG can't hold that many channels."""
-    if channels not in CHANNELS:
-        raise Refused(f"frames of {channels} channels: a PNG holds 1 to {max(CHANNELS)}")
-
-
-def encode_png(frame: npt.NDArray[np.uint8]) -> bytes:
-    """A frame uint8 [H, W, C] as the content of a PNG file, grey where it has one channel."""
-    content = io.BytesIO()
-    Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(content, "png", **COMPRESSION)
-    return content.getvalue()
+        self._writer.place(index, self._encode(frame))

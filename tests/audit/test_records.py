@@ -9,6 +9,7 @@ import pytest
 from audit.records import HIDDEN, NOT_READ, DatasetTally, Grouping, Tally, share, tally
 from contract.conditions import Field, Schema
 from contract.dataset import Dataset, Description
+from contract.frames import ImageShape
 
 SCHEMA = Schema(
     "tiny",
@@ -37,7 +38,8 @@ RECORDS = [
 def counted(records: list[dict[str, Any]]) -> DatasetTally:
     from pathlib import Path
 
-    description = Description(bundle="", frames="", checkpoint=None, schema=SCHEMA, seed=0, count=len(records))
+    image = ImageShape(3, 8, 8)
+    description = Description("", "", None, SCHEMA, image, seed=0, count=len(records))
     return tally(Dataset(Path(), description), records)
 
 

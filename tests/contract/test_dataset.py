@@ -12,11 +12,14 @@ import pytest
 from contract.conditions import Condition
 from contract.dataset import Description, Record, frame_name, read_dataset, record
 from contract.errors import Refused
+from contract.frame_record import OPTIONAL
+from contract.frames import ImageShape
 from contract.schemas import CABIN
 from runtime.outputs.folder import FolderWriter
 
 PNG = b"\x89PNG as far as the layout is concerned"
-DESCRIPTION = Description("b" * 64, "f" * 64, "c" * 64, CABIN, seed=3, count=6, plan={"set": {}, "grid": [], "each": 6})
+PLAN = {"cells": [{"set": {}, "grid": [], "each": 6}]}
+DESCRIPTION = Description("b" * 64, "f" * 64, "c" * 64, CABIN, ImageShape(3, 16, 16), seed=3, count=6, plan=PLAN)
 
 
 def condition(index: int) -> Condition:
@@ -60,9 +63,9 @@ def test_single_records_are_read_alone(tmp_path: Path) -> None:
 
 def test_a_record_has_what_the_contract_lists(tmp_path: Path) -> None:
     entry = records(2, 3)[0]
-    assert list(entry) == ["file_name", "index", "seed", *CABIN.names, "synthetic"]
+    assert list(entry) == ["file_name", "index", "seed", *CABIN.names, "synthetic", "origin", *OPTIONAL]
     assert (entry["file_name"], entry["index"], entry["seed"], entry["synthetic"]) == (
-        "frames/00000002.png",
+        "frames/00000/00000002.png",
         2,
         3,
         True,
@@ -92,7 +95,7 @@ DAMAGE = {
     "no newline": lambda d: (d / "metadata.jsonl").write_bytes((d / "metadata.jsonl").read_bytes()[:-1]),
     "missing frame": lambda d: (d / frame_name(3)).unlink(),
     "empty frame": lambda d: (d / frame_name(3)).write_bytes(b""),
-    "left temporary file": lambda d: (d / "frames/00000004.png.tmp").write_bytes(PNG),
+    "left temporary file": lambda d: (d / "frames/00000/00000004.png.tmp").write_bytes(PNG),
     "left frame": lambda d: (d / frame_name(5)).write_bytes(PNG),
 }
 
@@ -114,7 +117,7 @@ OTHERS = {
     "seed": {"seed": 4},
     "count": {"count": 7},
     "frames": {"frames": "d" * 64},
-    "plan": {"plan": {"set": {"gender": "male"}, "grid": [], "each": 6}},
+    "plan": {"plan": {"cells": [{"set": {"gender": "male"}, "grid": [], "each": 6}]}},
     "precision": {"precision": "fp16"},
 }
 
@@ -128,14 +131,14 @@ def test_another_dataset_is_refused_and_left_alone(tmp_path: Path, change: dict[
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
 
-FOREIGN = ["notes.txt", ".hidden", "frames/cat.png", "frames/1.png"]
+FOREIGN = ["notes.txt", ".hidden", "frames/cat.png", "frames/00000/1.png", "frames/00000/00001000.png"]
 
 
 @pytest.mark.parametrize(("name", "started"), [*((n, s) for n in FOREIGN for s in (0, 2)), ("metadata.jsonl", 0)])
 def test_a_folder_that_holds_anything_else_is_refused(tmp_path: Path, name: str, started: int) -> None:
     if started:
         fill(tmp_path, started)
-    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     before = names(tmp_path)
     with pytest.raises(Refused, match="name another"):
@@ -162,7 +165,13 @@ def read_records(first: int, last: int) -> list[Record]:
     found = []
     for index in range(first, last):
         shown = {**condition(index), "gaze_yaw": None}
-        reading = {"measured": shown, "agrees": index % 3 != 0, "attempt": index // 2, "tries": index + 1}
+        reading = {
+            "measured": shown,
+            "agrees": index % 3 != 0,
+            "landmarks": [],
+            "attempt": index // 2,
+            "tries": index + 1,
+        }
         found.append(record(index, 3, condition(index), reading))
     return found
 
@@ -228,7 +237,7 @@ def test_an_odd_reading_is_refused_and_drawn_again(tmp_path: Path, change: dict[
 def test_a_reading_that_the_description_does_not_know_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, 1)
     (tmp_path / "metadata.jsonl").write_text(json.dumps(read_records(0, 1)[0]) + "\n")
-    with pytest.raises(Refused, match=r"line 1: expected nothing from an annotator, as dataset\.json says"):
+    with pytest.raises(Refused, match=r"line 1: measured .*isn't what dataset\.json says"):
         list(read_dataset(tmp_path).records())
 
 

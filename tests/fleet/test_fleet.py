@@ -21,7 +21,7 @@ import pytest
 from contract.bundle import read_manifest
 from contract.dataset import Record, read_dataset
 from contract.errors import Unavailable
-from contract.plan import Plan
+from contract.plan import Cell, Plan
 from fleet.cluster import Cluster, connect
 from fleet.generate import main as generate_by_fleet
 from fleet.pool import share_of, worker_pool
@@ -29,6 +29,7 @@ from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
 from fleet.worker import EngineSettings, find_bundle, read_files
 from pictures.contact_sheet import contact_path
+from runtime.dataset_run import RunSettings
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
 from runtime.outputs.writer import FORMATS
@@ -87,8 +88,7 @@ def settings_of(bundle: Path, **changes: Any) -> EngineSettings:
         "digest": "",
         "files": None,
         "cores": 1,
-        "seed": SEED,
-        "reject_below": REJECT_BELOW,
+        "run": RunSettings(SEED, REJECT_BELOW),
         "backend": "cpu",
         "precision": "fp32",
         "batch": None,
@@ -99,7 +99,7 @@ def settings_of(bundle: Path, **changes: Any) -> EngineSettings:
 
 
 def plan_of(bundle: Path) -> Plan:
-    return Plan(read_manifest(bundle).schema, {}, (), COUNT)
+    return Plan(read_manifest(bundle).schema, [Cell({}, (), COUNT)])
 
 
 def files_below(folder: Path) -> list[str]:

@@ -74,7 +74,7 @@ def test_the_sheet_lies_beside_the_folder_and_is_made_again_on_request(bundle: P
 
 def test_an_unreadable_frame_is_named(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate([str(bundle), "-o", str(tmp_path / "d"), "-n", "2", "--backend", "cpu"]) == 0
-    (tmp_path / "d" / "frames" / "00000001.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (tmp_path / "d" / "frames" / "00000" / "00000001.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     capsys.readouterr()
     assert main([str(tmp_path / "d")]) == 1
     error = capsys.readouterr().err

@@ -45,7 +45,7 @@ def check_valid(folder: Path, exact: bool = True) -> Dataset:
         with Image.open(path) as image:
             image.load()
     if exact:
-        assert sorted((folder / "frames").iterdir()) == recorded
+        assert sorted((folder / "frames").rglob("*.*")) == recorded
     assert not dataset.description.complete
     return dataset
 

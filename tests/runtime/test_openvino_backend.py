@@ -96,7 +96,7 @@ def test_it_is_what_auto_takes_on_a_cpu(own_bundle: Path, tmp_path: Path, capsys
         assert generator.details()["device"].startswith("cpu, openvino 20")
     assert "openvino" in (own_bundle / "verified.json").read_text()  # held against the reference at its first start
     assert generate([str(own_bundle), "-o", str(tmp_path / "d"), "-n", "5"]) == 0
-    assert len(list((tmp_path / "d/frames").glob("*.png"))) == 5
+    assert len(list((tmp_path / "d/frames").rglob("*.png"))) == 5
     assert generate([str(own_bundle), "-o", str(tmp_path / "d"), "-n", "5", "--backend", "cpu"]) == 1
     assert "other backend" in capsys.readouterr().err
     assert verify([str(own_bundle), "--backend", "openvino"]) == 0

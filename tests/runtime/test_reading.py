@@ -21,7 +21,7 @@ from runtime import Generator
 from runtime.annotator import Annotator, choose
 from runtime.generate import main
 from runtime.verify import main as verify
-from tests.fake_bundle import IMAGE, STEPS, annotator_graph, expected_annotation, fake_sampler, fit_annotator
+from tests.fake_bundle import IMAGE, LANDMARKS, STEPS, annotator_graph, expected_annotation, fake_sampler, fit_annotator
 
 FLOAT32 = 1e-4
 """Of values up to 45, computed in fp32 by the graph and in fp64 by numpy; logits go up to some tens."""
@@ -100,9 +100,9 @@ def test_records_carry_it_and_off_leaves_them_as_they_were(bundle: Path, read_bu
     assert main([str(bundle), "-o", str(tmp_path / "none"), *options]) == 0
     read, off, none = (read_dataset(tmp_path / name) for name in ("read", "off", "none"))
     assert list(off.records()) == list(none.records())
-    assert [{k: v for k, v in r.items() if k not in ("measured", "agrees")} for r in read.records()] == list(
-        none.records()
-    )
+    unread = dict.fromkeys(("measured", "agrees", "landmarks"))
+    assert [entry | unread for entry in read.records()] == list(none.records())
+    assert all([point["name"] for point in entry["landmarks"]] == list(LANDMARKS) for entry in read.records())
     assert all(isinstance(r["agrees"], bool) and r["measured"]["lighting"] for r in read.records())
     told = read.description
     assert (told.annotator, told.reject_below, told.rejected) == ("fp32", None, None)
