@@ -10,21 +10,20 @@ from __future__ import annotations
 import filecmp
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.fixtures import cpu_backend
 from contract.bundle import read_manifest
-from contract.plan import Plan
+from contract.plan import Cell, Plan
 from fleet.cluster import connect
 from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
 from fleet.scheduler import cut
 from fleet.worker import EngineSettings, ShardWorker
-from runtime.dataset_run import write_dataset
+from runtime.dataset_run import RunSettings, write_dataset
 from runtime.generator import Generator
-from runtime.outputs.folder import FolderWriter
-from runtime.outputs.writer import FORMATS
+from runtime.outputs.writer import FORMATS, open_writer
 
 PRECISION, SEED, SHARD = "int8", 1, 128
 
@@ -50,7 +49,7 @@ class Written:
 
 def take_turns(bundle: Path, folder: Path, frames: int, workers: int, rounds: int) -> list[Round]:
     """Both draw the same dataset, one after the other; RuntimeError where their files differ."""
-    plan, found = Plan(read_manifest(bundle).schema, {}, (), frames), []
+    plan, found = Plan(read_manifest(bundle).schema, [Cell({}, each=frames)]), []
     with connect(None) as cluster:
         share = share_of(cluster, cpu_backend(), workers)
         with (
@@ -61,9 +60,9 @@ def take_turns(bundle: Path, folder: Path, frames: int, workers: int, rounds: in
             for number in range(rounds):
                 one, many = folder / f"one-{number}", folder / f"many-{number}"
                 started = time.perf_counter()
-                write_dataset(generator, plan, FolderWriter(one, fleet.description), str(one))
+                write_dataset(generator, plan, open_writer(str(one), fleet.description), str(one))
                 middle = time.perf_counter()
-                fleet.write(FolderWriter(many, fleet.description), str(many), SHARD)
+                fleet.write(open_writer(str(many), fleet.description), str(many), SHARD)
                 seconds = middle - started, time.perf_counter() - middle
                 found.append(Round(frames / seconds[0], frames / seconds[1], os.getloadavg()[0]))
                 _refuse_difference(one, many)
@@ -72,13 +71,13 @@ def take_turns(bundle: Path, folder: Path, frames: int, workers: int, rounds: in
 
 def writing(bundle: Path, folder: Path, frames: int) -> dict[str, Written]:
     """Every format's writer on the same shards."""
-    worker, plan = ShardWorker(_settings(bundle, 0)), Plan(read_manifest(bundle).schema, {}, (), frames)
+    worker, plan = ShardWorker(_settings(bundle, 0)), Plan(read_manifest(bundle).schema, [Cell({}, each=frames)])
     description = worker.report(plan).description
     shards = [worker.draw(plan, indices) for indices in cut(range(frames), SHARD)]
     found: dict[str, Written] = {}
-    for name, writer_of in FORMATS.items():
+    for name in FORMATS:
         started = time.perf_counter()
-        writer = writer_of(str(folder / name), description)
+        writer = open_writer(str(folder / name), replace(description, layout=name))
         for shard in shards:
             for index, content in zip(shard.indices, shard.contents, strict=True):
                 writer.place(index, content)
@@ -96,8 +95,7 @@ def _settings(bundle: Path, cores: int) -> EngineSettings:
         digest=read_manifest(bundle).digest,
         files=None,
         cores=cores,
-        seed=SEED,
-        reject_below=None,
+        run=RunSettings(SEED),
         backend=cpu_backend(),
         precision=PRECISION,
         batch=None,

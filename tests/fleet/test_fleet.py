@@ -157,6 +157,21 @@ def test_a_worker_that_is_killed_half_way_changes_nothing_and_is_reported(
     assert_same(tmp_path / "d", expected)
 
 
+@pytest.mark.parametrize(("layout", "codec"), [("webdataset", "webp"), ("parquet", "png"), ("folder", "jpeg")])
+def test_every_format_is_that_of_one_process(
+    cluster: Cluster, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, codec: str
+) -> None:
+    if layout == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow isn't installed: pip install '.[datasets]'")
+    monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
+    options = ["-n", "20", "--seed", "3", "--backend", "cpu", "--format", layout, "--codec", codec]
+    assert generate([str(bundle), "-o", str(tmp_path / "one"), *options]) == 0
+    assert (
+        generate_by_fleet([str(bundle), "-o", str(tmp_path / "many"), *options, "--workers", "2", "--shard", "7"]) == 0
+    )
+    assert_same(tmp_path / "many", tmp_path / "one")
+
+
 def test_either_command_goes_on_with_what_the_other_began(
     cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from fleet.pool import Share, agreed, largest_share, share_of
 from fleet.private_folder import private_folder
 from fleet.scheduler import cut
 from fleet.worker import Process, WorkerReport
+from tests.fake_bundle import IMAGE
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +53,7 @@ def test_workers_take_a_gpu_each_where_there_are_some() -> None:
 
 
 def test_workers_that_would_draw_differently_are_refused() -> None:
-    description = Description("0" * 64, "1" * 64, None, CABIN, seed=1, count=4, backend="cpu", precision="fp32")
+    description = Description("0" * 64, "1" * 64, None, CABIN, IMAGE, seed=1, count=4, backend="cpu", precision="fp32")
 
     def report(machine: str, **changes: Any) -> WorkerReport:
         return WorkerReport(replace(description, **changes), Process(machine, 1), "cpu")
