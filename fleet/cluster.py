@@ -1,7 +1,7 @@
 """A Ray cluster to draw on: an embedded one on this machine, or one that runs already.
 
     with connect(None) as cluster: ...                     # embedded; listens on the loopback address alone
-    with connect("ray://head:10001") as cluster: ...
+    with connect("head:6379") as cluster: ...
 
 An embedded one sends nothing anywhere: Ray's usage reports are switched off in it. A cluster that runs already was
 started by somebody else, with whatever settings they chose: `ray disable-usage-stats` on its head node.
@@ -12,13 +12,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from contract.cores import cores
 from contract.errors import Unavailable
+
+T = TypeVar("T")
 
 OBJECT_STORE = 256 << 20
 """Bytes of shared memory for finished shards on this machine; two shards a worker wait there."""
@@ -51,6 +54,10 @@ class Cluster:
     gpus: float
     embedded: bool
 
+    def share(self, value: T) -> Callable[[], T]:
+        """A function that fetches the value on any machine, as long as the caller keeps the function."""
+        return partial(self.ray.get, self.ray.put(value))
+
 
 @contextmanager
 def connect(address: str | None) -> Iterator[Cluster]:
@@ -61,14 +68,14 @@ def connect(address: str | None) -> Iterator[Cluster]:
     with _environment({} if address else EMBEDDED):
         ray = load_ray()
         _init(ray, address)
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        cpus = [node["CPU"] for node in nodes if node.get("CPU")]
-        with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong
+    with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong, to the last
+        try:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            cpus = [node["CPU"] for node in nodes if node.get("CPU")]
             yield Cluster(ray, cpus, sum(node.get("GPU", 0.0) for node in nodes), address is None)
-    finally:
-        with suppress(Exception):
-            ray.shutdown()
+        finally:
+            with suppress(Exception):
+                ray.shutdown()
 
 
 @contextmanager

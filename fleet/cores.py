@@ -8,10 +8,10 @@ A core is claimed by a lock on a file named after it, which the system releases 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from contract.locks import NoLocks, try_lock
+from fleet.private_folder import private_folder
 
 
 def claim_cores(count: int, folder: Path | None = None) -> list[int]:
@@ -21,8 +21,7 @@ def claim_cores(count: int, folder: Path | None = None) -> list[int]:
     """
     if count < 1 or not hasattr(os, "sched_setaffinity"):
         return []
-    place = folder or Path(tempfile.gettempdir()) / f"dms-edge-cores-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
+    place = folder or private_folder("cores")
     claimed: dict[int, int] = {}
     for core in sorted(os.sched_getaffinity(0)):
         if len(claimed) == count:

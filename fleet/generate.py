@@ -1,7 +1,7 @@
 """Labelled frames from a bundle, drawn by many workers: the same dataset, byte for byte, as by one process.
 
     python -m fleet.generate bundle -o frames -n 100000                       # an embedded Ray on this machine
-    python -m fleet.generate bundle -o frames -n 100000 --ray ray://head:10001
+    python -m fleet.generate bundle -o frames -n 100000 --ray head:6379
 
 The flags are those of `runtime.generate`. Workers draw and encode shards of consecutive frames, this process writes
 them in order; the same command on its own unfinished dataset resumes it, whichever of the two commands began it. A
@@ -19,13 +19,15 @@ from typing import Any
 
 from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
-from contract.errors import run_command
+from contract.errors import UsageError, run_command
 from fleet.cluster import Cluster, connect
 from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
 from runtime.options import DEFAULT_OUTPUT, add_options, check_options, make_plan, make_settings
 from runtime.outputs.images import check_codec
+from runtime.outputs.labels import write_labels
+from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import open_writer
 
 PROGRAM = "fleet.generate"
@@ -35,7 +37,7 @@ SHARD = 512
 
 EXAMPLES = """examples:
   python -m fleet.generate bundle -o frames -n 100000 --workers 4
-  python -m fleet.generate bundle -o frames -n 1000000 --backend trt --ray ray://head:10001"""
+  python -m fleet.generate bundle -o frames -n 1000000 --backend trt --ray head:6379"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,6 +52,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", action="store_true", help="print a report as one JSON object")
     args = parser.parse_args(argv)
     check_options(args)
+    if args.sign:
+        raise UsageError("--sign: signs in one process; take python -m runtime.generate")
     args.output = args.output or DEFAULT_OUTPUT
     return args
 
@@ -65,12 +69,15 @@ def run(args: argparse.Namespace) -> int:
             fleet = Fleet(cluster, workers, plan)
             writer = open_writer(args.output, fleet.description)
             result = fleet.write(writer, args.output, args.shard)
+    for name in args.labels_as:
+        write_labels(open_dataset(args.output), name)
     _report(args, result, share, time.perf_counter() - started)
     return 0
 
 
 def _settings(args: argparse.Namespace, manifest: Manifest, share: Share, cluster: Cluster) -> EngineSettings:
-    files = None if cluster.embedded else read_files(Path(args.bundle), [MANIFEST, *manifest.files])
+    content = None if cluster.embedded else read_files(Path(args.bundle), [MANIFEST, *manifest.files])
+    files = cluster.share(content) if content else None
     engine = (args.backend, args.precision, args.batch, args.annotator, args.state)
     return EngineSettings(
         str(Path(args.bundle).resolve()), manifest.digest, files, share.cores, make_settings(args), *engine
@@ -102,7 +109,7 @@ def _report(args: argparse.Namespace, result: FleetResult, share: Share, seconds
         print(json.dumps(figures))
         return
     rate = f"{result.new} of them new, {figures['frames_per_second']:.1f} a second by {share.workers} workers"
-    lost = f"; {result.losses} workers were lost, and their shards drawn again" if result.losses else ""
+    lost = f"; lost and replaced workers: {result.losses}" if result.losses else ""
     look = f"; look at {result.contact_sheet}" if result.contact_sheet else ""
     print(f"{args.output}: {description.count} frames, {rate}{lost}{look}")
 

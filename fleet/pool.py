@@ -91,8 +91,12 @@ def agreed(reports: Sequence[WorkerReport]) -> Description:
     first = reports[0]
     for other in reports[1:]:
         if names := first.description.differences(other.description):
-            one, two = (
-                f"{getattr(report.description, names[0])} on {report.process.machine}" for report in (first, other)
-            )
-            raise Refused(f"workers differ in {names[0]}: {one}, {two}; name it, with --backend and --precision")
+            raise Refused(_difference(names[0], first, other, "name it, with --backend and --precision"))
+        if first.description.software != other.description.software:
+            raise Refused(_difference("software", first, other, "install the same on every machine"))
     return first.description
+
+
+def _difference(name: str, one: WorkerReport, other: WorkerReport, fix: str) -> str:
+    found = [f"{getattr(each.description, name)} on {each.process.machine}" for each in (one, other)]
+    return f"workers differ in {name}: {', '.join(found)}; {fix}"

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import socket
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,7 @@ from contract.dataset import Description, Record
 from contract.errors import Refused
 from contract.plan import Plan
 from fleet.cores import claim_cores
+from fleet.private_folder import private_folder
 from pictures.image_grid import Frame
 from runtime.dataset_run import RunSettings, describe, records_of
 from runtime.generator import Generator
@@ -41,8 +44,8 @@ class EngineSettings:
     digest: str
     """`Manifest.digest` of that bundle."""
 
-    files: Mapping[str, bytes] | None
-    """The bundle itself, for machines that may not share the folder; None where all do."""
+    files: Callable[[], Mapping[str, bytes]] | None
+    """Fetches the bundle itself, for machines that may not share the folder; None where all do."""
 
     cores: int
     """Processor cores that this worker may keep busy."""
@@ -142,11 +145,16 @@ def find_bundle(settings: EngineSettings) -> Path:
     """The bundle's folder, or a copy of it where this machine doesn't have it."""
     if settings.files is None:
         return Path(settings.bundle)
-    folder = Path(tempfile.mkdtemp(prefix=f"bundle-{settings.digest[:12]}-"))
-    for name, content in settings.files.items():
-        (folder / name).write_bytes(content)
+    folder = private_folder("bundles") / settings.digest
+    if not folder.exists():
+        files, copy = settings.files(), Path(tempfile.mkdtemp(dir=folder.parent))
+        for name, content in files.items():
+            (copy / name).write_bytes(content)
+        with suppress(OSError):  # another worker of this machine was faster
+            copy.rename(folder)
+        shutil.rmtree(copy, ignore_errors=True)
     if read_manifest(folder).digest != settings.digest:
-        raise Refused(f"{folder}: another bundle than {settings.bundle}; start the command again")
+        raise Refused(f"{folder}: another bundle than {settings.bundle}; remove it")
     return folder
 
 

@@ -37,12 +37,21 @@ from runtime.options import (
     open_signer,
 )
 from runtime.outputs.images import check_codec
+from runtime.outputs.labels import check_labels, write_labels
 from runtime.outputs.raw_stream import PIXEL_FORMATS, Outcome, check_video, cycle, descriptor, opened, stream_frames
+from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import open_writer
+from runtime.preview import preview
 
 PROGRAM = "runtime.generate"
 STDOUT = 1
 MAX_FPS = 10_000.0
+
+SHOWN_CELLS = 20
+"""Of a dry run."""
+
+RAW_ONLY, DATASET_ONLY = ("fps", "labels"), ("output", "format", "codec", "sign", "labels_as", "dry_run")
+"""Options that go with --raw, and those that go without."""
 
 ENDS = {"count": "all frames written", "reader": "the reader went away", "stopped": "interrupted"}
 """How a raw stream can end."""
@@ -51,6 +60,9 @@ EXAMPLES = """examples:
   python -m runtime.generate bundle -o frames -n 64
   python -m runtime.generate bundle -o night -n 1000 --set lighting=night accessory=sunglasses --seed 7
   python -m runtime.generate bundle -o grid --grid fatigue_level,distraction_type,lighting,accessory -n 10
+  python -m runtime.generate bundle -o tail --plan plan.yaml --dry-run
+  python -m runtime.generate bundle -o rest --balance real/metadata.jsonl --by fatigue_level,lighting
+  python -m runtime.generate bundle -o s3://bucket/night -n 100000 --set lighting=night --format webdataset
   python -m runtime.generate bundle -o sure -n 1000 --reject-below 0.5
   python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl |
       ffmpeg -f rawvideo -pix_fmt rgb24 -s 64x64 -r 30 -i - drivers.mkv"""
@@ -65,6 +77,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--fps", type=rate, metavar="F", help="with --raw: a steady rate in frames a second (as fast as possible)")
     labels_help = "with --raw: a line of JSON for each frame, written before it"
     add("--labels", type=descriptor, metavar="FILE|FD", help=labels_help)
+    add("--dry-run", action="store_true", help="say what the plan comes to, by drawing a few frames; write nothing")
     add("--json", action="store_true", help="print a report as one JSON object (with --raw - to standard error)")
     return _checked(parser.parse_args(argv))
 
@@ -75,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.raw:
         check_codec(make_settings(args).codec, manifest.image.channels)
     with open_from(args, manifest, PROGRAM) as generator:
-        return (_run_raw if args.raw else _run_dataset)(args, generator, plan)
+        check_labels(args.labels_as, generator.annotator is not None)
+        return (_dry_run if args.dry_run else _run_raw if args.raw else _run_dataset)(args, generator, plan)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +100,26 @@ def _run_dataset(args: argparse.Namespace, generator: Generator, plan: Plan) -> 
     started = time.perf_counter()
     signer, description = open_signer(args), describe(generator, plan, make_settings(args))
     result = write_dataset(generator, plan, open_writer(args.output, description), args.output, signer)
+    for name in args.labels_as:
+        write_labels(open_dataset(args.output), name)
     _report(args, generator, result, time.perf_counter() - started)
+    return 0
+
+
+def _dry_run(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
+    found = preview(generator, plan, make_settings(args))
+    if args.json:
+        print(json.dumps(found._asdict()))
+        return 0
+    for cell in found.cells[:SHOWN_CELLS]:
+        of = " ".join(f"{name}={value}" for name, value in cell["set"].items())
+        grid = f" every {' x '.join(cell['grid'])}, {cell['each']} each" if cell["grid"] else ""
+        print(f"{cell['frames']:>10} frames  {of}{grid}")
+    if len(found.cells) > SHOWN_CELLS:
+        print(f"       ... {len(found.cells) - SHOWN_CELLS} cells more")
+    minutes, megabytes = found.seconds / 60, found.bytes / 1e6
+    estimate = f"about {megabytes:.1f} MB and {minutes:.1f} minutes, from {found.measured} frames drawn now"
+    print(f"{len(found.cells)} cells, {found.frames} frames, {estimate}; nothing was written")
     return 0
 
 
@@ -182,9 +215,11 @@ def _labels(target: int | str | None) -> Iterator[int | None]:
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
     """UsageError for options that exclude each other; defaults where they don't."""
     check_options(args)
-    for name in ("fps", "labels") if args.raw is None else ("output", "format", "codec", "sign"):
-        if getattr(args, name) is not None:
-            raise UsageError(f"--{name}: goes {'without' if args.raw else 'with'} --raw")
+    for name in (
+        ("fps", "labels") if args.raw is None else ("output", "format", "codec", "sign", "labels_as", "dry_run")
+    ):
+        if getattr(args, name):
+            raise UsageError(f"--{name.replace('_', '-')}: goes {'without' if args.raw else 'with'} --raw")
     if args.raw is not None and args.raw == args.labels:
         raise UsageError(f"--labels {args.labels}: the frames go there; give another file")
     if args.raw == "-":

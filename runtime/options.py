@@ -28,8 +28,10 @@ from runtime.backends.registry import AUTO, BACKENDS
 from runtime.dataset_run import RunSettings
 from runtime.generator import MAX_BATCH, Generator
 from runtime.outputs.images import CODECS
+from runtime.outputs.labels import LABELS
 from runtime.outputs.signing import CERTIFICATE_COMMAND, FrameSigner
 from runtime.outputs.writer import FORMATS
+from runtime.plans import balancing_plan, read_plan
 from runtime.rejection_sampling import MAX_ATTEMPTS
 
 DEFAULT_COUNT = 64
@@ -49,6 +51,12 @@ def add_options(parser: Parser) -> None:
     set_help = "what all frames have in common; the other fields are drawn from the schema's prior"
     add("--set", dest="pairs", action="extend", nargs="+", default=[], metavar="FIELD=VALUE", help=set_help)
     add("--grid", type=_names, default=(), metavar="FIELD,FIELD", help="every combination of these fields")
+    add("--plan", metavar="FILE", help="cells with counts, values and ranges, in YAML (runtime/plans.py shows one)")
+    balance_help = "records of another dataset (metadata.jsonl); order what it lacks"
+    add("--balance", metavar="FILE", help=balance_help)
+    add("--by", type=_names, default=(), metavar="FIELD,FIELD", help="with --balance: class fields to balance by")
+    to_help = "with --balance: frames that each combination shall have (as many as the fullest)"
+    add("--to", type=integer(1, MAX_COUNT), metavar="N", help=to_help)
     add("--seed", type=integer(0, SEEDS - 1), default=0, metavar="S", help="0 to 2^64 - 1 (0)")
     add("--batch", type=integer(1, MAX_BATCH), metavar="B", help="frames in one call of the engine")
     add("--backend", choices=(AUTO, *BACKENDS), default=AUTO, help="inference engine (auto)")
@@ -63,18 +71,32 @@ def add_options(parser: Parser) -> None:
     add("--format", choices=tuple(FORMATS), help=f"layout of the dataset ({DEFAULT_FORMAT})")
     add("--codec", choices=tuple(CODECS), help=f"image format; webp is lossless, jpeg isn't ({DEFAULT_CODEC})")
     sign_help = f"sign every image with C2PA, by PEM files; make some: {CERTIFICATE_COMMAND}"
+    labels_help = "write the labels of the finished dataset in these formats, too"
+    add("--labels-as", choices=tuple(LABELS), nargs="+", default=[], metavar="FORMAT", help=labels_help)
     add("--sign", nargs=2, metavar=("CERT", "KEY"), help=sign_help)
 
 
 def check_options(args: argparse.Namespace) -> None:
     """UsageError for options that exclude each other."""
+    orders = [name for name in ("grid", "plan", "balance") if getattr(args, name)]
+    if len(orders) > 1:
+        raise UsageError(f"--{orders[0]} and --{orders[1]}: take one of them")
+    if args.count and (args.plan or args.balance):
+        raise UsageError(f"-n: goes without --{orders[0]}, which says how many frames there are")
+    if (args.by or args.to) and not args.balance:
+        raise UsageError(f"--{'by' if args.by else 'to'}: goes with --balance")
     if args.reject_below is not None and args.annotator == OFF:
         raise UsageError("--annotator off: --reject-below needs the annotator; leave one of them out")
 
 
 def make_plan(args: argparse.Namespace, schema: Schema, default: int = DEFAULT_COUNT) -> Plan:
     """The requested conditions; UsageError for fields and values that the schema doesn't have."""
-    return Plan(schema, [Cell(schema.parse(args.pairs), args.grid, args.count or (1 if args.grid else default))])
+    common = schema.parse(args.pairs)
+    if args.plan:
+        return read_plan(args.plan, schema, common)
+    if args.balance:
+        return balancing_plan(args.balance, schema, args.by, args.to, common)
+    return Plan(schema, [Cell(common, args.grid, args.count or (1 if args.grid else default))])
 
 
 def make_settings(args: argparse.Namespace) -> RunSettings:

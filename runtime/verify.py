@@ -1,6 +1,7 @@
-"""Is this bundle what was exported, and does it draw the same frames on this machine?
+"""Is this bundle what was exported, and does it draw the same frames on this machine? Is this dataset whole?
 
     python -m runtime.verify bundle                 # hashes every file, replays reference.npz
+    python -m runtime.verify frames                 # every record and image of a dataset
     python -m runtime.verify bundle --state /var/lib/dms     # where the bundle is on a read-only disk
 
 Every step graph that this machine can run is compared with the torch fp32 frames in `reference.npz`, by the
@@ -27,6 +28,7 @@ from runtime.annotator import Annotator
 from runtime.backends.registry import AUTO, BACKENDS, Request
 from runtime.generator import open_generator
 from runtime.verified import VERIFIED, new_report, require_verified, write_report
+from runtime.verify_dataset import is_dataset, verify_dataset
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -102,10 +104,10 @@ def _files(manifest: Manifest, backend: str, precision: str) -> list[str]:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m runtime.verify",
-        description="Hash every file of a bundle and replay its reference frames on this machine.",
+        description="Hash every file of a bundle and replay its reference frames on this machine, or check a dataset.",
         epilog="example:\n  python -m runtime.verify bundle --state /var/lib/dms",
     )
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder that the exporter wrote")
+    parser.add_argument("bundle", metavar="BUNDLE|DATASET", help="what the exporter or runtime.generate wrote")
     parser.add_argument("--state", metavar="DIR", help=f"where to write {VERIFIED} (the bundle)")
     parser.add_argument("--backend", choices=(AUTO, *BACKENDS), default=AUTO, help="inference engine (all there are)")
     parser.add_argument("--precision", default=AUTO, metavar="P", help="fp32, fp16, int8: which files (all there are)")
@@ -114,6 +116,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    if is_dataset(args.bundle):
+        found = verify_dataset(args.bundle)
+        line = f"{args.bundle}: {found['frames']} frames as recorded, every one marked as synthetic"
+        print(json.dumps(found) if args.json else line)
+        return 0
     folder = Path(args.bundle)
     state = Path(args.state) if args.state else None
     report = verify(folder, args.backend, args.precision, state)

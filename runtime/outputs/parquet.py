@@ -32,7 +32,10 @@ class TableShard:
         self._pa, parquet = load_pyarrow()
         self._schema = table_schema(schema)
         # The images are compressed already, and the records are few bytes beside them.
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd", use_dictionary=False)
+        # Statistics of the others alone: those of a column of images would hold two of them whole.
+        flat = [column.name for column in columns(schema) if not column.children]
+        options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+        self._writer = parquet.ParquetWriter(file, self._schema, write_statistics=flat, **options)
         self._rows: list[dict[str, Any]] = []
 
     def add(self, index: int, sample: Sample) -> None:
@@ -72,7 +75,7 @@ class TableLayout:
         pa, parquet = load_pyarrow()
         names = [column.name for column in columns(description.schema)]
         try:
-            table = parquet.ParquetFile(file)
+            table = parquet.ParquetFile(file, page_checksum_verification=True)
             if not table.schema_arrow.equals(table_schema(description.schema)):
                 raise ValueError("other columns than the schema's")
             for batch in table.iter_batches(ROWS, columns=[*more, *names]):

@@ -7,7 +7,6 @@ for entry in dataset.records(): ...             # without reading images
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO
@@ -60,14 +59,17 @@ class StoredDataset:
         self, read: Callable[[IO[bytes], Description], Iterator[Sample]], wanted: Collection[int] | None = None
     ) -> Iterator[Sample]:
         for number, name in enumerate(whole_shards(self.storage, SHARDS[self.description.layout])):
-            places = itertools.count(number * PER_FOLDER)
+            first, end = number * PER_FOLDER, min((number + 1) * PER_FOLDER, self.description.count)
             if wanted is not None and not any(place // PER_FOLDER == number for place in wanted):
                 continue
             try:
                 with self.storage.open(name) as file:
-                    for place, sample in zip(places, read(file, self.description), strict=False):
+                    place = first - 1
+                    for place, sample in enumerate(read(file, self.description), first):
                         if wanted is None or place in wanted:
                             yield Sample(self.description.check(sample.record, place), sample.content)
+                if self.description.complete and place + 1 != end:  # tarfile ends at a broken header without a word
+                    raise ValueError(f"{place + 1 - first} frames; expected {end - first}")
             except ValueError as error:
                 raise self._refused(name, error) from error
 

@@ -8,21 +8,26 @@ import time
 from fleet.worker import Process, Shard
 
 
-class Sleeper:
+class Worker:
+    def process(self) -> Process:
+        return Process("machine", os.getpid())
+
+
+class Sleeper(Worker):
     """A worker whose shards never come back."""
 
     def draw(self, indices: range) -> None:
         time.sleep(3600)
 
 
-class Quick:
+class Quick(Worker):
     """A worker whose shards come back at once, and are empty."""
 
     def draw(self, indices: range) -> Shard:
-        return Shard(indices, [], [], {}, Process("machine", os.getpid()))
+        return Shard(indices, [], [], {}, self.process())
 
 
-class Deadly:
+class Deadly(Worker):
     """A worker whose process dies of every shard."""
 
     def draw(self, indices: range) -> None:

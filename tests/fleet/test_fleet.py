@@ -6,29 +6,33 @@ import filecmp
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.bundle import read_manifest
-from contract.dataset import Description, Record, read_dataset
+from contract.dataset import Record, read_dataset
 from contract.errors import Unavailable
 from contract.plan import Cell, Plan
 from fleet.cluster import Cluster, connect
+from fleet.generate import main as generate_by_fleet
 from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
-from fleet.worker import EngineSettings, read_files
+from fleet.worker import EngineSettings, find_bundle, read_files
 from pictures.contact_sheet import contact_path
 from runtime.dataset_run import RunSettings
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
+from runtime.outputs.writer import FORMATS
 from tests.fake_bundle import write_fake_bundle
 from tests.fleet.fake_workers import Deadly, Quick, Sleeper
 
@@ -121,29 +125,51 @@ def test_the_command_writes_what_one_process_writes(watch: Path, bundle: Path, e
     assert hosts_in(watch) == {"127.0.0.1"}
 
 
-class KillingWriter(FolderWriter):
-    """Kills a worker's process once some shards are written."""
-
-    def __init__(self, folder: Path, description: Description, victim: int) -> None:
-        super().__init__(folder, description)
-        self._victim: int | None = victim
-
-    def append(self, records: Sequence[Record]) -> None:
-        super().append(records)
-        if self._victim is not None and self.written >= COUNT // 4:
-            os.kill(self._victim, signal.SIGKILL)
-            self._victim = None
-
-
-def test_a_worker_that_is_killed_changes_nothing_and_is_counted(
-    cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
+def test_a_worker_that_is_killed_half_way_changes_nothing_and_is_reported(
+    cluster: Cluster,
+    bundle: Path,
+    expected: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with worker_pool(cluster, settings_of(bundle), share_of(cluster, "cpu", 2)) as workers:
-        fleet = Fleet(cluster, workers, plan_of(bundle))
-        [_, pid] = cluster.ray.get(workers[0].process.remote())
-        result = fleet.write(KillingWriter(tmp_path / "d", fleet.description, pid), str(tmp_path / "d"), SHARD)
-    assert result.losses == 1
+    victims: list[int] = []
+
+    @contextmanager
+    def noted_pool(*settings: Any) -> Iterator[list[Any]]:
+        with worker_pool(*settings) as workers:
+            victims.append(cluster.ray.get(workers[0].process.remote()).number)
+            yield workers
+
+    class KillingWriter(FolderWriter):
+        def append(self, records: Sequence[Record]) -> None:
+            super().append(records)
+            if victims and self.written >= COUNT // 2:
+                os.kill(victims.pop(), signal.SIGKILL)
+
+    monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
+    monkeypatch.setattr("fleet.generate.worker_pool", noted_pool)
+    monkeypatch.setitem(FORMATS, "folder", KillingWriter)
+    options = ["-n", str(COUNT), "--seed", str(SEED), "--backend", "cpu", "--reject-below", str(REJECT_BELOW)]
+    assert generate_by_fleet([str(bundle), "-o", str(tmp_path / "d"), *options, "--workers", "2", "--shard", "8"]) == 0
+    assert not victims
+    assert "lost and replaced workers: 1;" in capsys.readouterr().out
     assert_same(tmp_path / "d", expected)
+
+
+@pytest.mark.parametrize(("layout", "codec"), [("webdataset", "webp"), ("parquet", "png"), ("folder", "jpeg")])
+def test_every_format_is_that_of_one_process(
+    cluster: Cluster, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, codec: str
+) -> None:
+    if layout == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow isn't installed: pip install '.[datasets]'")
+    monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
+    options = ["-n", "20", "--seed", "3", "--backend", "cpu", "--format", layout, "--codec", codec]
+    assert generate([str(bundle), "-o", str(tmp_path / "one"), *options]) == 0
+    assert (
+        generate_by_fleet([str(bundle), "-o", str(tmp_path / "many"), *options, "--workers", "2", "--shard", "7"]) == 0
+    )
+    assert_same(tmp_path / "many", tmp_path / "one")
 
 
 def test_either_command_goes_on_with_what_the_other_began(
@@ -168,15 +194,18 @@ def test_either_command_goes_on_with_what_the_other_began(
     assert_same(tmp_path / "d", expected)
 
 
-def test_a_bundle_travels_to_machines_that_do_not_have_it(
+def test_a_bundle_travels_to_machines_that_do_not_have_it_and_to_workers_that_start_again(
     cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
 ) -> None:
     manifest = read_manifest(bundle)
-    files = read_files(bundle, ["manifest.json", *manifest.files])
+    files = cluster.share(read_files(bundle, ["manifest.json", *manifest.files]))
     settings = settings_of(tmp_path / "not here", digest=manifest.digest, files=files)
     with worker_pool(cluster, settings, share_of(cluster, "cpu", 1)) as workers:
         fleet = Fleet(cluster, workers, plan_of(bundle))
-        fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+        shutil.rmtree(find_bundle(settings))
+        os.kill(cluster.ray.get(workers[0].process.remote()).number, signal.SIGKILL)
+        result = fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+    assert result.losses == 1
     assert_same(tmp_path / "d", expected)
 
 
@@ -189,7 +218,10 @@ def test_what_a_worker_cannot_open_is_the_runtimes_own_error(cluster: Cluster, b
 
 
 def start(cluster: Cluster, *kinds: type) -> list[Any]:
-    return [cluster.ray.remote(kind).options(num_cpus=0).remote() for kind in kinds]
+    """Workers that are there: how long a machine takes to start them is no part of a test's patience."""
+    workers = [cluster.ray.remote(kind).options(num_cpus=0).remote() for kind in kinds]
+    cluster.ray.get([worker.process.remote() for worker in workers])
+    return workers
 
 
 def test_a_shard_that_does_not_come_back_is_given_to_another_worker(cluster: Cluster) -> None:

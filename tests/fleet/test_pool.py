@@ -6,13 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from contract.dataset import Description
+from contract.errors import Refused
+from contract.schemas import CABIN
 from fleet.cluster import Cluster
-from fleet.pool import Share, largest_share, share_of
+from fleet.pool import Share, agreed, largest_share, share_of
+from fleet.private_folder import private_folder
 from fleet.scheduler import cut
+from fleet.worker import Process, WorkerReport
+from tests.fake_bundle import IMAGE
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +50,19 @@ def test_workers_take_a_gpu_each_where_there_are_some() -> None:
     assert share_of(cluster, "auto", 8) == Share(8, 4.0, 0.5)
     assert share_of(cluster, "cpu", None) == Share(8, 4.0, 0.0)
     assert share_of(Cluster(None, [2.0], 0.0, True), "auto", None) == Share(1, 2.0, 0.0)
+
+
+def test_workers_that_would_draw_differently_are_refused() -> None:
+    description = Description("0" * 64, "1" * 64, None, CABIN, IMAGE, seed=1, count=4, backend="cpu", precision="fp32")
+
+    def report(machine: str, **changes: Any) -> WorkerReport:
+        return WorkerReport(replace(description, **changes), Process(machine, 1), "cpu")
+
+    assert agreed([report("a"), report("b", bundle="2" * 64)]) == description
+    with pytest.raises(Refused, match="workers differ in backend: cpu on a, openvino on b; name it, with --backend"):
+        agreed([report("a"), report("a"), report("b", backend="openvino")])
+    with pytest.raises(Refused, match=r"workers differ in software: .* on a, 0\.0 on b; install the same"):
+        agreed([report("a"), report("b", software="0.0")])
 
 
 def test_shards_cover_every_index_once() -> None:
@@ -87,3 +109,13 @@ def test_a_core_is_claimed_by_one_process_until_it_ends(tmp_path: Path) -> None:
         for holder in holders:
             holder.kill()
             holder.wait()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no users on this system")
+def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = private_folder("bundles")
+    assert folder.stat().st_mode & 0o077 == 0
+    folder.parent.chmod(0o777)
+    with pytest.raises(Refused, match="others may write it"):
+        private_folder("bundles")

@@ -1,0 +1,121 @@
+"""Finished datasets of one schema as one, in any layout; a single one is converted.
+
+    python -m runtime.merge night day -o both
+    python -m runtime.merge frames -o shards --format webdataset
+
+Files and records are copied as they are, numbered anew: `file_name` is the frame's in the merged dataset, while `index`
+and `seed` stay those that draw it again. `dataset.json` keeps the description of every part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tqdm import tqdm
+
+from contract.cli import Parser
+from contract.dataset import Description, Record, frame_name
+from contract.errors import EdgeError, Refused, UsageError, run_command
+from runtime.outputs.reader import StoredDataset, open_dataset
+from runtime.outputs.shards import Sample
+from runtime.outputs.writer import FORMATS, open_writer
+
+BATCH = 64
+"""Frames copied at a time."""
+
+ONE_VALUE = ("checkpoint", "backend", "precision", "annotator", "reject_below", "clip", "epsilon", "delta", "unit")
+"""Fields that a merged description keeps only where all parts agree."""
+
+
+def merged_description(parts: Sequence[Description], layout: str) -> Description:
+    """What describes the datasets as one; Refused where they don't fit together."""
+    first = parts[0]
+    for part in parts[1:]:
+        for name in ("schema", "image", "codec"):
+            if getattr(part, name) != getattr(first, name):
+                raise Refused(f"merge: parts of another {name}; only datasets of one {name} can be merged")
+    flat = [each for part in parts for each in (part.parts or (part.to_dict(),))]
+    same = {name: _only(parts, name) for name in ONE_VALUE}
+    text = {name: same[name] or "several" for name in ("backend", "precision")}
+    return replace(
+        first,
+        **same | text,
+        bundle=_only(parts, "bundle") or "",
+        frames=_only(parts, "frames") or "",
+        count=sum(part.count for part in parts),
+        plan={},
+        layout=layout,
+        signed=all(part.signed for part in parts),
+        parts=tuple(flat),
+        complete=False,
+        rejected=None,
+        disagreeing=None,
+    )
+
+
+def merge(addresses: Sequence[str], output: str, layout: str) -> Description:
+    """Copy finished datasets into one; what is there of an interrupted merge stays."""
+    datasets = [open_dataset(address) for address in addresses]
+    for address, dataset in zip(addresses, datasets, strict=True):
+        if not dataset.description.complete:
+            raise EdgeError(f"{address}: unfinished; run the command that began it again")
+        if address.rstrip("/") == output.rstrip("/"):
+            raise UsageError(f"{address}: both read and written; name another with -o")
+    description = merged_description([dataset.description for dataset in datasets], layout)
+    writer = open_writer(output, description)
+    try:
+        before = writer.written
+        copied = itertools.islice(_copies(datasets, description.codec), before, None)
+        with tqdm(total=description.count, initial=before, unit="frame", disable=None) as progress:
+            while batch := list(itertools.islice(copied, BATCH)):
+                for place, sample in enumerate(batch, writer.written):
+                    writer.place(place, sample.content)
+                writer.append([sample.record for sample in batch])
+                progress.update(len(batch))
+    finally:
+        writer.close()
+    return writer.description
+
+
+def _copies(datasets: Sequence[StoredDataset], codec: str) -> Iterator[Sample]:
+    samples = itertools.chain.from_iterable(dataset.samples() for dataset in datasets)
+    for place, (entry, content) in enumerate(samples):
+        numbered: Record = entry | {"file_name": frame_name(place, codec)}
+        yield Sample(numbered, content)
+
+
+def _only(parts: Sequence[Description], name: str) -> Any:
+    found = {getattr(part, name) for part in parts}
+    return found.pop() if len(found) == 1 else None
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    example = "example:\n  python -m runtime.merge night day -o both --format parquet"
+    about = "Merge finished datasets of one schema, or convert one into another layout."
+    parser = Parser(prog="python -m runtime.merge", description=about, epilog=example)
+    parser.add_argument("datasets", nargs="+", metavar="DATASET", help="finished datasets, in the order of the frames")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="dataset to write")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="folder", help="layout of the result (folder)")
+    parser.add_argument("--json", action="store_true", help="print a report as one JSON object")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    description = merge(args.datasets, args.output, args.format)
+    figures = {"output": args.output, "frames": description.count, "parts": len(description.parts)}
+    line = f"{args.output}: {description.count} frames of {len(description.parts)} parts"
+    print(json.dumps(figures) if args.json else line)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command("runtime.merge", lambda: run(parse_args(argv)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
