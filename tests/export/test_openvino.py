@@ -45,11 +45,13 @@ def test_the_document_s_network_step_by_step(tmp_path: Path, capsys: pytest.Capt
 
 def test_products_by_the_same_weights_are_joined_over_the_steps(calm_bundle: Path) -> None:
     """FiLM's, and those of the condition's own embedding; none stays behind once for each step."""
-    openvino, steps = import_openvino(), read_manifest(calm_bundle).sampler.steps
+    openvino, manifest = import_openvino(), read_manifest(calm_bundle)
     model = openvino.Core().read_model(calm_bundle / "step.fp32.onnx")
     single = sum(node.get_type_name() == "MatMul" for node in model.get_ordered_ops())
-    trajectory = _trajectory(openvino, model, steps)
+    shapes = {"noise": [2, *manifest.image], "condition": [2, manifest.schema.width]}
+    step = (calm_bundle / "step.fp32.onnx").read_bytes()
+    trajectory = _trajectory(openvino, step, manifest.sampler.steps, shapes)
     assert single > 1
     assert sum(node.get_type_name() == "MatMul" for node in trajectory.get_ordered_ops()) == single
-    assert [port.any_name for port in trajectory.inputs] == ["x", "condition"]
+    assert [port.any_name for port in trajectory.inputs] == ["noise", "condition"]
     assert [port.any_name for port in trajectory.outputs] == ["frame"]
