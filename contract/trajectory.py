@@ -2,8 +2,8 @@
 
     content = trajectory(Path("bundle/step.fp32.onnx").read_bytes(), steps=4)
 
-The exporter writes it as a file and the OpenVINO backend compiles it. Graphs are edited as protocol buffers (onnx.proto3
-names the fields), since a vehicle has no onnx package.
+The exporter writes it as a file and the OpenVINO backend compiles it. Graphs are edited as protocol buffers
+(onnx.proto3 names the fields), since a vehicle has no onnx package.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def _needed(nodes: list[bytes], output: str) -> list[bytes]:
 def _number(name: str, value: int) -> bytes:
     """A scalar int64 tensor."""
     raw = np.array(value, "<i8").tobytes()
-    return write([(TENSOR_TYPE, VARINT, _as_varint(INT64)), (TENSOR_NAME, BYTES, name.encode()), (TENSOR_RAW, BYTES, raw)])
+    return write(
+        [(TENSOR_TYPE, VARINT, _as_varint(INT64)), (TENSOR_NAME, BYTES, name.encode()), (TENSOR_RAW, BYTES, raw)]
+    )
 
 
 def _set_name(value: bytes, names: Mapping[str, str]) -> bytes:

@@ -1,6 +1,6 @@
-"""Do a bundle's files draw what torch draws? Full trajectories, from the same noise, through the runtime itself.
+"""Does a file of a bundle draw what torch draws? Full trajectories, from the same noise, through the runtime itself.
 
-    entry = measure(folder, manifest, "step.fp16.onnx", reference, QUICK, bar.update)   # ParityError where it is off
+    entry = measure(folder, manifest, "step.fp16.onnx", reference, QUICK, bar.update)   # ParityError where it fails
 
 The one file of this room that looks into the runtime; it needs no torch, as the reference may come from the bundle.
 """
@@ -16,18 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.annotation import Annotation
-from contract.bundle import Manifest
+from contract.bundle import Manifest, open_checked
 from contract.conditions import Array, Schema
 from contract.errors import ParityError, Unavailable
 from contract.frames import Frames
 from contract.noise import initial_noises, open_fields
 from contract.parity import Reference, compare, gates_of
+from contract.trajectory import FRAME, NOISE
 from runtime.annotator import Annotator
+from runtime.backends.ort import CPU, import_onnxruntime, new_session
 from runtime.backends.ort_cpu import open_cpu
 from runtime.backends.registry import Backend, Request, open_backend
 
 Advance = Callable[[int], object]
-"""Told how many more frames are done."""
+"""Takes the number of frames that were finished since the last call."""
 
 TENSORRT = "trt"
 """The runtime's backend for engines."""
@@ -142,10 +144,29 @@ def annotated(folder: Path, manifest: Manifest, precision: str, frames: Frames) 
         annotator.close()
 
 
-def _open(folder: Path, manifest: Manifest, name: str) -> Backend:
+def _open(folder: Path, manifest: Manifest, name: str) -> Backend | TrajectorySession:
     if name.endswith(".engine"):
         return open_backend(folder, manifest, Request(TENSORRT, file=name))[0]
+    if name.startswith("trajectory."):
+        return TrajectorySession(open_checked(folder, manifest, name))
     return open_cpu(folder, manifest, name)
+
+
+class TrajectorySession:
+    """A trajectory graph in ONNX Runtime, in one call as any consumer runs it."""
+
+    device = CPU
+
+    def __init__(self, content: bytes) -> None:
+        self._session = new_session(import_onnxruntime("cpu"), content, CPU)
+
+    def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
+        """Frames uint8 [B, H, W, C] from noise [B, C, H, W] under condition [B, D]."""
+        frames: Frames = self._session.run([FRAME], {NOISE: x, "condition": condition})[0]
+        return frames
+
+    def close(self) -> None:
+        self._session = None
 
 
 def _name_condition(manifest: Manifest, reference: Reference, index: int) -> str:
