@@ -64,14 +64,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Read, build, verify, report; without a TensorRT the bundle is made all the same, and the exit status is 1."""
     source = Path(args.source)
-    output = Path(args.output or (source if source.is_dir() else "bundle"))
+    output = Path(args.output or (source if _is_bundle(source) else "bundle"))
     precisions = list(dict.fromkeys(args.precision))
     _check_options(args, source)
     flavor, missing = _flavor(args.flavor)
     options = _build_options(args, flavor, output) if flavor else None
     before = _manifest_of(output)
     with replacing(output) as part:
-        draft = (_from_bundle if source.is_dir() else _from_checkpoint)(part, source, precisions, args)
+        draft = (_from_bundle if _is_bundle(source) else _from_checkpoint)(part, source, precisions, args)
         added = [add_engine(draft, precision, options, output, before) for precision in precisions] if options else []
         draft.write()
     if flavor is None:
@@ -85,11 +85,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(PROGRAM, lambda: run(parse_args(argv)))
 
 
+def _is_bundle(source: Path) -> bool:
+    """Whether the source is a bundle rather than a checkpoint: a file, or a folder that diffusers wrote."""
+    return (source / MANIFEST).is_file()
+
+
 def _check_options(args: argparse.Namespace, source: Path) -> None:
     """UsageError for options that contradict each other or the source."""
     if args.ampere_plus and args.target:
         raise UsageError("--ampere-plus and --target exclude each other")
-    for option in OF_A_CHECKPOINT if source.is_dir() else ():
+    for option in OF_A_CHECKPOINT if _is_bundle(source) else ():
         if getattr(args, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')}: {source} is a bundle, which says that itself")
 

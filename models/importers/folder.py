@@ -69,7 +69,7 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
 def _config(folder: Path, expected: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     path = folder / "config.json"
     if not path.is_file():
-        raise Refused(f"{folder}: no config.json in it; expected a folder as diffusers' save_pretrained writes it")
+        raise Refused(f"{folder}: no config.json in it, as diffusers writes it, and no manifest.json of a bundle")
     settings = read_json(path)
     kind = settings.get("_class_name")
     if kind not in expected:
