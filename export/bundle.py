@@ -77,12 +77,23 @@ class Draft:
                 self.add(graph.name, graph.entry)
                 self.measure(graph.name)
 
+    def add_decoders(self, precisions: Sequence[str], base: bytes) -> None:
+        """Write the decoder of a latent model in these precisions; it is measured with the steps before it."""
+        for precision in precisions:
+            (made,) = derive(precision, base, self.manifest)
+            name = f"decoder.{precision}.onnx"
+            write_whole(self.folder / name, made.content)
+            self.add(name, made.entry)
+
     def add_trajectories(self) -> None:
         """Write and measure all steps of each step graph as one graph."""
         for name, entry in self.manifest.files.items():
             if name.startswith("step.") and name.endswith(".onnx"):
                 step, whole = open_checked(self.folder, self.manifest, name), name.replace("step.", "trajectory.", 1)
-                write_whole(self.folder / whole, trajectory(step, self.manifest.sampler.steps))
+                decoder = None
+                if self.manifest.latent:
+                    decoder = open_checked(self.folder, self.manifest, self.manifest.decoder_of(name))
+                write_whole(self.folder / whole, trajectory(step, self.manifest.sampler.steps, decoder))
                 extra = {key: value for key, value in entry.extra.items() if key == "for"}
                 self.add(whole, FileEntry(sha256_of(self.folder / whole), entry.precision, extra))
                 self.measure(whole)

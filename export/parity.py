@@ -107,7 +107,7 @@ def measure(
     def draw(rows: npt.NDArray[np.int64], size: int) -> Frames:
         frames = []
         for chosen in np.split(rows, len(rows) // size):
-            x = initial_noises(reference.seed, chosen.tolist(), tuple(manifest.image))
+            x = initial_noises(reference.seed, chosen.tolist(), manifest.x_shape)
             frames.append(backend.sample(x, reference.conditions[chosen]))
             advance(size)
         return np.concatenate(frames)

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     before = _manifest_of(output)
     with replacing(output) as part:
         draft = (_from_bundle if _is_bundle(source) else _from_checkpoint)(part, source, precisions, args)
+        _check_pixels(draft, source)
         added = [add_engine(draft, precision, options, output, before) for precision in precisions] if options else []
         draft.write()
     if flavor is None:
@@ -97,6 +98,15 @@ def _check_options(args: argparse.Namespace, source: Path) -> None:
     for option in OF_A_CHECKPOINT if _is_bundle(source) else ():
         if getattr(args, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')}: {source} is a bundle, which says that itself")
+
+
+def _check_pixels(draft: Draft, source: Path) -> None:
+    """UsageError for latent models: the runtime runs an engine of a step, which has no frame there."""
+    if draft.manifest.latent:
+        raise UsageError(
+            f"{source}: a latent model, of which no engines are made; run it with --backend cuda, openvino or cpu, or"
+            " build one of its trajectory with trtexec: python -m export CKPT --precision fp16 --trajectory"
+        )
 
 
 def _flavor(name: str) -> tuple[Flavor | None, str]:

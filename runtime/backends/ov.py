@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import FIX, Manifest, open_checked
+from contract.bundle import FIX, Manifest
 from contract.errors import Unavailable
 from contract.trajectory import NOISE, STEP_MARK, trajectory
 from runtime.backends.cpu_pool import CpuPool, Frames, Job, cores
-from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, summary
+from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, graph_of, summary
 
 CHAINED = 8
 """The most steps that are compiled as one: every one of them takes its time and memory to compile."""
@@ -114,15 +114,21 @@ class OpenVinoBackend:
         return self._errors(lambda: engine.draw(x, condition))
 
     def _open(self, openvino: Any, folder: Path, manifest: Manifest, file: str, streams: int) -> Engine:
-        content = open_checked(folder, manifest, file)
+        content = graph_of(folder, manifest, file)
         core = openvino.Core()
         model = self._errors(lambda: core.read_model(content))
         check_step_graph(self._errors, _ports(model.inputs), _ports(model.outputs), _steps(model), manifest)
-        steps, shape = manifest.sampler.steps, [self._rows, *manifest.image]
+        steps, shape = manifest.sampler.steps, [self._rows, *manifest.x_shape]
         condition = [self._rows, manifest.schema.width]
+        chained = steps <= CHAINED
+        if manifest.latent and not chained:
+            raise Unavailable(
+                f"{file}: {steps} steps of a latent model, more than the {CHAINED} that OpenVINO compiles"
+            )
         try:
-            if chained := steps <= CHAINED:
-                model = _trajectory(openvino, content, steps, {NOISE: shape, "condition": condition})
+            if chained:
+                whole = content if manifest.latent else trajectory(content, steps)
+                model = _trajectory(openvino, whole, steps, {NOISE: shape, "condition": condition})
             else:
                 model.reshape({"x": shape, "condition": condition, "step": []})
             # Without a hint OpenVINO computes in bf16 where a processor has it, whatever the graph says.
@@ -170,9 +176,9 @@ def _padded(array: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
 
 
-def _trajectory(openvino: Any, step: bytes, steps: int, shapes: dict[str, list[int]]) -> Any:
+def _trajectory(openvino: Any, content: bytes, steps: int, shapes: dict[str, list[int]]) -> Any:
     """All steps as one graph of fixed shapes: noise and condition in, the last step's frame out."""
-    model = openvino.Core().read_model(trajectory(step, steps))
+    model = openvino.Core().read_model(content)
     model.reshape(shapes)
     _multiply_at_once(openvino.opset13, model, steps)
     return model
