@@ -127,7 +127,7 @@ class OpenVinoBackend:
             )
         try:
             if chained:
-                whole = content if manifest.latent else trajectory(content, steps)
+                whole = content if manifest.latent else self._errors(lambda: trajectory(content, steps))
                 model = _trajectory(openvino, whole, steps, {NOISE: shape, "condition": condition})
             else:
                 model.reshape({"x": shape, "condition": condition, "step": []})

@@ -82,5 +82,5 @@ def test_what_is_not_offered_says_so(folder: Path, tmp_path: Path, capsys: pytes
     assert main([str(folder / "model"), "-o", str(tmp_path / "i"), "--precision", "int8"]) == 2
     assert "a latent model; expected fp32 or fp16" in capsys.readouterr().err
     bundle = Path(shutil.copytree(folder / "b", tmp_path / "b"))
-    assert export_trt([str(bundle), "--precision", "fp32"]) == 2
+    assert export_trt([str(bundle), "--precision", "fp16"]) == 2
     assert "a latent model, of which no engines are made" in capsys.readouterr().err
