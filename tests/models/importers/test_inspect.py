@@ -33,7 +33,7 @@ def lightning(tmp_path: Path) -> Path:
 
 def test_what_is_missing_is_said(lightning: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = inspect(capsys, lightning)
-    assert set(found["weights"]) == {"state_dict", "ema"} and found["weights"]["ema"]["tensors"] == 46
+    assert set(found["weights"]) == {"state_dict", "ema"} and found["weights"]["ema"]["tensors"] == 48
     assert found["settings"] == {"timesteps": 100, "objective": "pred_v", "lr": 1e-4}
     assert found["export"] is None and "--schema document --image-size" in found["missing"]
     assert os.listdir(lightning.parent) == ["last.ckpt"]
