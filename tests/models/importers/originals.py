@@ -22,6 +22,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -229,7 +230,10 @@ def denoising_diffusion(
 
 
 def import_denoising_diffusion() -> Any:
-    """The library; torchvision, of which its trainer alone makes use, needn't be there."""
+    """The library, or a skipped test; torchvision, of which its trainer alone makes use, needn't be there."""
+    if importlib.util.find_spec("denoising_diffusion_pytorch") is None:
+        packages = "denoising-diffusion-pytorch ema-pytorch accelerate einops"
+        pytest.skip(f"denoising-diffusion-pytorch isn't installed; run: pip install --no-deps {packages}")
     if importlib.util.find_spec("torchvision") is None:
         absent = types.ModuleType("torchvision")
         absent.transforms = absent.utils = types.ModuleType("torchvision.absent")  # type: ignore[attr-defined]

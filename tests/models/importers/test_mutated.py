@@ -20,9 +20,10 @@ from torch import Tensor
 
 from contract.errors import EdgeError, Refused
 from export.sampler import choose_sampler
+from models.attention_unet import AttentionUNet, AttentionUNetConfig
 from models.checkpoint import read_checkpoint
 from models.importers.given import Given
-from tests.models.importers.originals import denoising_diffusion, zero_snr_folder
+from tests.models.importers.originals import zero_snr_folder
 from tests.tiny_checkpoint import tiny_checkpoint
 
 MUTATIONS = 60
@@ -100,10 +101,10 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = dict(tiny_checkpoint(base=1, size=8).weights)
     torch.save({"state_dict": weights, "hyper_parameters": argparse.Namespace(timesteps=100)}, folder / "last.ckpt")
     save_file(weights, folder / "doc.safetensors")
-    path = denoising_diffusion(folder / "dd", size=(8, 8)).path
-    content = torch.load(path, weights_only=True)
-    averaged = {name: weight for name, weight in content["ema"].items() if name.startswith("ema_model")}
-    torch.save({"step": 1, "ema": averaged}, path)
+    levels = {"heads": (2, 2), "head_width": (4, 4), "full": (False, True)}
+    network = AttentionUNet(AttentionUNetConfig(size=8, dim=8, widths=(8, 8, 16), **levels))
+    averaged = {f"ema_model.model.{name}": weight for name, weight in network.state_dict().items()}
+    torch.save({"step": 1, "ema": averaged}, folder / "model-1.pt")
     zero_snr_folder(folder / "folder")
     return folder
 
@@ -112,7 +113,7 @@ CASES: dict[str, tuple[str, Mutate, Given]] = {
     "Lightning's bytes": ("last.ckpt", flip_bytes, Given(schema="document", image_size=8)),
     "pickles": ("last.ckpt", edit_pickle, Given(schema="document", image_size=8)),
     "safetensors": ("doc.safetensors", flip_bytes, Given(schema="document", image_size=8)),
-    "tensors": ("dd/model-1.pt", replace_tensors, Given(image_size=8)),
+    "tensors": ("model-1.pt", replace_tensors, Given(image_size=8)),
     "settings": ("folder", edit_settings, Given()),
 }
 
