@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.bundle import read_manifest
@@ -18,6 +18,7 @@ from runtime.backends.ort_cpu import open_cpu
 from tests.fake_bundle import write_fake_bundle
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 2000), st.just(2), st.binary(max_size=300))))
 def test_messages_are_read_as_they_were_written(fields: list[tuple[int, int, bytes]]) -> None:
     assert list(read(write(fields))) == fields
