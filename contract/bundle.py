@@ -184,6 +184,10 @@ class Manifest:
     latent: Latent | None = None
     """Where the steps work on latents; None where x is the image itself."""
 
+    def decoder_of(self, file: str) -> str:
+        """Name of the decoder that a step graph of a latent model goes with."""
+        return f"decoder.{self.files[file].precision}.onnx"
+
     @property
     def x_shape(self) -> tuple[int, int, int]:
         """Shape [C, H, W] of the x that a step takes and gives."""
@@ -215,6 +219,7 @@ class Manifest:
         whole = self.to_dict()
         decisive = {key: whole[key] for key in ("image", "schema", "sampler")}
         files = {"file": file} | ({"annotator": annotator} if annotator else {})
+        files |= {"decoder": self.decoder_of(file)} if self.latent else {}
         return digest_of(decisive | {key: self.files[name].sha256 for key, name in files.items()})
 
     @staticmethod

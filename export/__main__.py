@@ -34,6 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("checkpoint", metavar="CKPT", help="a trained checkpoint, or a file or folder of other software")
     add("-o", "--output", default="bundle", metavar="FOLDER", help="the bundle to write or replace (bundle)")
     add("--precision", nargs="+", choices=PRECISIONS, default=["fp32"], help="step graphs to write (fp32)")
+    add("--trajectory", action="store_true", help="also write all steps as one graph, for any ONNX consumer")
     add("--inspect", action="store_true", help="say what the checkpoint holds, and export nothing")
     add_checkpoint_options(parser)
     return parser.parse_args(argv)
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     checkpoint = read_checkpoint(args.checkpoint, given)
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
-    manifest = write_bundle(checkpoint, args.output, sampler, list(dict.fromkeys(args.precision)), args.verify)
+    precisions = list(dict.fromkeys(args.precision))
+    manifest = write_bundle(checkpoint, args.output, sampler, precisions, args.verify, args.trajectory)
     report = {"bundle": args.output, "steps": sampler.steps, "guidance": sampler.guidance, "parity": manifest.parity}
     report["assumed"] = dict(checkpoint.assumed)
     print(json.dumps(report) if args.json else _text(args.output, manifest))

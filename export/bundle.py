@@ -22,14 +22,15 @@ from typing import Any
 
 from contract.bundle import MANIFEST, FileEntry, Manifest, open_checked, read_manifest, write_manifest
 from contract.errors import Refused
-from contract.files import write_whole
+from contract.files import sha256_of, write_whole
 from contract.parity import Reference, read_reference
+from contract.trajectory import trajectory
 from export.parity import FULL, QUICK, ParityPlan, measure
 from export.precisions import BASE, NAMES, derive
 from export.progress import progress
 
 OF_A_BUNDLE = re.compile(
-    r"manifest\.json(\.tmp)?|reference\.npz|verified\.json|(step|annotator)\.([\w.+-]+\.)?(onnx|engine)"
+    r"manifest\.json(\.tmp)?|reference\.npz|verified\.json|(step|trajectory|decoder|annotator)\.([\w.+-]+\.)?(onnx|engine)"
 )
 """Names that a bundle is made of. The manifest isn't asked, since exporting again is what fixes a damaged one."""
 
@@ -78,6 +79,27 @@ class Draft:
                 write_whole(self.folder / graph.name, graph.content)
                 self.add(graph.name, graph.entry)
                 self.measure(graph.name)
+
+    def add_decoders(self, precisions: Sequence[str], base: bytes) -> None:
+        """Write the decoder of a latent model in these precisions; it is measured with the steps before it."""
+        for precision in precisions:
+            (made,) = derive(precision, base, self.manifest)
+            name = f"decoder.{precision}.onnx"
+            write_whole(self.folder / name, made.content)
+            self.add(name, made.entry)
+
+    def add_trajectories(self) -> None:
+        """Write and measure all steps of each step graph as one graph."""
+        for name, entry in self.manifest.files.items():
+            if name.startswith("step.") and name.endswith(".onnx"):
+                step, whole = open_checked(self.folder, self.manifest, name), name.replace("step.", "trajectory.", 1)
+                decoder = None
+                if self.manifest.latent:
+                    decoder = open_checked(self.folder, self.manifest, self.manifest.decoder_of(name))
+                write_whole(self.folder / whole, trajectory(step, self.manifest.sampler.steps, decoder))
+                extra = {key: value for key, value in entry.extra.items() if key == "for"}
+                self.add(whole, FileEntry(sha256_of(self.folder / whole), entry.precision, extra))
+                self.measure(whole)
 
     def write(self) -> None:
         """The manifest, last of all."""

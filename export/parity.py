@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.annotation import Annotation
-from contract.bundle import Manifest
+from contract.bundle import Manifest, open_checked
 from contract.conditions import Array, Schema
 from contract.errors import ParityError, Unavailable
 from contract.frames import Frames
 from contract.noise import initial_noises, open_fields
 from contract.parity import Reference, compare, gates_of
+from contract.trajectory import FRAME, NOISE
 from runtime.annotator import Annotator
+from runtime.backends.ort import CPU, import_onnxruntime, new_session
 from runtime.backends.ort_cpu import open_cpu
 from runtime.backends.registry import Backend, Request, open_backend
 
@@ -105,7 +107,7 @@ def measure(
     def draw(rows: npt.NDArray[np.int64], size: int) -> Frames:
         frames = []
         for chosen in np.split(rows, len(rows) // size):
-            x = initial_noises(reference.seed, chosen.tolist(), tuple(manifest.image))
+            x = initial_noises(reference.seed, chosen.tolist(), manifest.x_shape)
             frames.append(backend.sample(x, reference.conditions[chosen]))
             advance(size)
         return np.concatenate(frames)
@@ -142,10 +144,29 @@ def annotated(folder: Path, manifest: Manifest, precision: str, frames: Frames) 
         annotator.close()
 
 
-def _open(folder: Path, manifest: Manifest, name: str) -> Backend:
+def _open(folder: Path, manifest: Manifest, name: str) -> Backend | TrajectorySession:
     if name.endswith(".engine"):
         return open_backend(folder, manifest, Request(TENSORRT, file=name))[0]
+    if name.startswith("trajectory."):
+        return TrajectorySession(open_checked(folder, manifest, name))
     return open_cpu(folder, manifest, name)
+
+
+class TrajectorySession:
+    """A trajectory graph in ONNX Runtime, in one call as any consumer runs it."""
+
+    device = CPU
+
+    def __init__(self, content: bytes) -> None:
+        self._session = new_session(import_onnxruntime("cpu"), content, CPU)
+
+    def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
+        """Frames uint8 [B, H, W, C] from noise [B, C, H, W] under condition [B, D]."""
+        frames: Frames = self._session.run([FRAME], {NOISE: x, "condition": condition})[0]
+        return frames
+
+    def close(self) -> None:
+        self._session = None
 
 
 def _name_condition(manifest: Manifest, reference: Reference, index: int) -> str:

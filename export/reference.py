@@ -11,14 +11,14 @@ import timeit
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from contract.bundle import Sampler
 from contract.parity import Reference
 from export.parity import FULL, HEAVY, QUICK, SEED, Advance, ParityPlan, conditions_of, noise_of
 from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
-from models.diffusion import predict, sample
+from models.diffusion import predict, sample, to_frames
 
 QUICK_SECONDS = 60.0
 TRIALS = 3
@@ -45,9 +45,14 @@ def seconds_per_step(network: Denoiser, guidance: float) -> float:
 
 
 def draw_reference(
-    checkpoint: Checkpoint, network: Denoiser, sampler: Sampler, frames: int, advance: Advance
+    checkpoint: Checkpoint,
+    network: Denoiser,
+    sampler: Sampler,
+    frames: int,
+    advance: Advance,
+    decoder: nn.Module | None = None,
 ) -> Reference:
-    """Conditions from the schema's prior and torch's frames for the first of them."""
+    """Conditions from the schema's prior and torch's frames for the first of them, of latents by their decoder."""
     config = checkpoint.config
     conditions = conditions_of(checkpoint.schema, max(STORED, frames))
     drawn = []
@@ -55,7 +60,8 @@ def draw_reference(
         rows = range(first, min(first + BATCH, frames))
         noise = torch.from_numpy(noise_of(tuple(config.image), rows))
         condition = torch.from_numpy(conditions[rows.start : rows.stop])
-        _, final = sample(network, sampler, noise, condition)
+        x, final = sample(network, sampler, noise, condition)
+        final = to_frames(decoder(x)) if decoder else final
         drawn.append(final.numpy())
         advance(len(rows))
     return Reference(conditions, SEED, np.concatenate(drawn))

@@ -19,9 +19,10 @@ import onnx.reference
 import torch
 from torch import Tensor, nn
 
-from contract.bundle import Sampler
+from contract.bundle import Latent, Sampler
 from contract.frames import unscale_pixels
 from contract.guidance import guided
+from contract.trajectory import FRAME
 from export.onnx_edit import prune
 from models.denoiser import Denoiser
 
@@ -44,8 +45,9 @@ class Step(nn.Module):
     coefficients: Tensor
     embeddings: Tensor
 
-    def __init__(self, network: Denoiser, sampler: Sampler) -> None:
+    def __init__(self, network: Denoiser, sampler: Sampler, latent: bool = False) -> None:
         super().__init__()
+        self.latent = latent
         table = sampler.coefficients()
         timesteps = torch.tensor(sampler.timesteps, dtype=torch.int64)
         self.network = network
@@ -61,8 +63,8 @@ class Step(nn.Module):
         x: Tensor,  # [B, C, H, W] float32
         condition: Tensor,  # [B, D] float32
         step: Tensor,  # [] int64, 0 to K - 1
-    ) -> tuple[Tensor, Tensor]:
-        """x_next like x, and frame uint8 [B, H, W, C]."""
+    ) -> tuple[Tensor, ...]:
+        """x_next like x, and frame uint8 [B, H, W, C], which steps on latents don't give."""
         a, b, c, d, e = self.coefficients[step].unbind()
         prediction = self._guided(x, self.embeddings[step], condition)
         x0 = a * x + b * prediction
@@ -72,6 +74,8 @@ class Step(nn.Module):
         x_next = c * x + d * x0
         if self.keeps_noise:
             x_next = x_next + e * prediction
+        if self.latent:
+            return (x_next,)
         frame = unscale_pixels(clamped if self.ends_in_x0 else x_next.clamp(-1.0, 1.0)).round().permute(0, 2, 3, 1)
         return x_next, frame.to(torch.uint8)
 
@@ -87,7 +91,27 @@ class Step(nn.Module):
         return guided(conditional, unconditional, self.guidance)  # type: ignore[no-any-return]
 
 
-def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
+class FrameDecoder(nn.Module):
+    """Latents in, frames out."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """float32 [B, c, h, w] to uint8 [B, H, W, C]."""
+        image: Tensor = self.decoder(latent)
+        frame: Tensor = unscale_pixels(image.clamp(-1.0, 1.0)).round().permute(0, 2, 3, 1)
+        return frame.to(torch.uint8)
+
+
+def decoder_graph(decoder: nn.Module, latent: Latent) -> bytes:
+    """The decoder of a latent model as a checked ONNX file in float32: `latent` in, `frame` out."""
+    example = torch.zeros(EXAMPLE_BATCH, *latent.shape)
+    return export_graph(FrameDecoder(decoder), {"latent": example}, [FRAME], {})
+
+
+def step_graph(network: Denoiser, sampler: Sampler, latent: bool = False) -> bytes:
     """The step graph as a checked ONNX file: float32, weights inside, only the batch dynamic.
 
     Its metadata says `steps`, so that the runtime can compare it with the manifest.
@@ -99,7 +123,8 @@ def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
         "step": torch.tensor(0),
     }
     metadata = {"steps": str(len(sampler.timesteps))}
-    return export_graph(Step(network, sampler), inputs, ["x_next", "frame"], metadata)
+    outputs = ["x_next"] if latent else ["x_next", FRAME]
+    return export_graph(Step(network, sampler, latent), inputs, outputs, metadata)
 
 
 def export_graph(

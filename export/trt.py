@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contract.bundle import MANIFEST, Manifest, read_manifest
+from contract.bundle import MANIFEST, Latent, Manifest, read_manifest
 from contract.cli import Parser, integer
 from contract.engine import FLAVORS, BatchProfile
 from contract.errors import EdgeError, Unavailable, UsageError, run_command
@@ -99,6 +99,15 @@ def _check_options(args: argparse.Namespace, source: Path) -> None:
             raise UsageError(f"--{option.replace('_', '-')}: {source} is a bundle, which says that itself")
 
 
+def _check_pixels(latent: Latent | None, source: Path) -> None:
+    """UsageError for latent models: the runtime's engines are of a step, which has no frame there."""
+    if latent:
+        raise UsageError(
+            f"{source}: a latent model, of which no engines are made; run it with --backend cuda, openvino or cpu, or"
+            " build one of its trajectory with trtexec: python -m export CKPT --precision fp16 --trajectory"
+        )
+
+
 def _flavor(name: str) -> tuple[Flavor | None, str]:
     """The flavor to build with, or None and how to get one."""
     try:
@@ -119,6 +128,7 @@ def _build_options(args: argparse.Namespace, flavor: Flavor, output: Path) -> Bu
 def _from_bundle(part: Path, source: Path, precisions: list[str], args: argparse.Namespace) -> Draft:
     """The bundle again, with the step graphs that the engines are built from."""
     draft = from_bundle(part, source, args.verify)
+    _check_pixels(draft.manifest.latent, source)
     if lacking := draft.lacking(precisions):
         draft.add_graphs(lacking, draft.base())
     return draft
@@ -135,6 +145,7 @@ def _from_checkpoint(part: Path, source: Path, precisions: list[str], args: argp
         fix = "run: pip install '.[cpu,export]', or give a bundle in place of the checkpoint"
         raise Unavailable(f"a checkpoint can't be read here: {error}; {fix}") from error
     checkpoint = read_checkpoint(source, Given(**given_flags(args)))
+    _check_pixels(checkpoint.latent, source)
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
     return from_checkpoint(part, checkpoint, sampler, list(dict.fromkeys(["fp32", *precisions])), args.verify)
 

@@ -50,6 +50,14 @@ class AttentionUNetConfig(NetworkConfig):
     condition_width: int = 1
     arch: str = "attention-unet"
 
+    def __post_init__(self) -> None:
+        levels = len(self.heads)
+        if not levels or (len(self.widths), len(self.head_width), len(self.full)) != (levels + 1, levels, levels):
+            raise ValueError(f"{len(self.widths)} widths and {levels} heads; expected one more width than levels")
+        if min(self.dim - 3, *self.widths, *self.heads, *self.head_width) < 1:
+            raise ValueError(f"widths {list(self.widths)}, dim {self.dim}; expected numbers above 0, dim above 3")
+        super().__post_init__()
+
     @property
     def multiple(self) -> int:
         return int(2 ** (len(self.heads) - 1))

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from contract.bundle import Latent
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError
 from contract.files import write_whole
@@ -110,6 +111,15 @@ class Checkpoint:
     def assumed(self) -> Mapping[str, str]:
         """What a checkpoint of other software doesn't say, and was given or taken by default."""
         return self.imported.assumed if self.imported else {}
+
+    @property
+    def latent(self) -> Latent | None:
+        """What the network works on, where that isn't the image itself."""
+        return self.imported.decoder.latent if self.imported and self.imported.decoder else None
+
+    def decoder(self) -> nn.Module | None:
+        """What makes images [B, C, H, W] of a latent model's last x, in eval mode; None where x is the image."""
+        return self.imported.decoder.build() if self.imported and self.imported.decoder else None
 
     def network(self) -> Denoiser:
         """The network with the stored weights as float32, in eval mode, without gradients."""

@@ -246,7 +246,7 @@ class Generator:
 
     def _draw(self, requests: Iterable[BatchRequest], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
         """The frames of each requested batch."""
-        shape = tuple(self.manifest.image)
+        shape = tuple(self.manifest.x_shape)
         batches = ((initial_noises(seed, r.indices, shape, r.attempts), r.rows) for r in requests)
         try:
             yield from self._backend.sample_all(batches)

@@ -42,7 +42,7 @@ def read_denoising_diffusion(content: object, given: Given) -> Imported:
     try:
         config = AttentionUNetConfig(size=size, **shape)
     except ValueError as error:
-        raise UsageError(f"--image-size {given.image_size}: {error}") from error
+        raise UsageError(f"its U-Net with --image-size {given.image_size}: {error}") from error
     settings = plain_settings(content) | _objective(found.buffers)
     diffusion, assumed = find_schedule(found.buffers, settings, given, DEFAULT)
     assumed["theta"] = "10000 in the time embedding, by default"

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import FIX, Manifest, open_checked
+from contract.bundle import FIX, Manifest
 from contract.cores import cores
 from contract.errors import Unavailable
 from contract.silence import silence_engines
-from runtime.backends.step_graph import Batches, EngineErrors, check_step_graph
+from contract.trajectory import FRAME, NOISE
+from runtime.backends.step_graph import Batches, EngineErrors, check_step_graph, graph_of
 
 FATAL = 4
 """ONNX Runtime's log level: its errors come as exceptions, and a second copy on stderr helps nobody."""
@@ -40,7 +41,8 @@ class OnnxBackend:
         self._image, self._steps, self._condition_width = manifest.image, manifest.sampler.steps, manifest.schema.width
         self._run_options = None
         self._errors = EngineErrors(str(folder / file), FIX.format(folder=folder))
-        content = open_checked(folder, manifest, file)
+        self._latent = manifest.latent is not None
+        content = graph_of(folder, manifest, file)
         self._session = self._errors(lambda: self._open(content, provider))
         if self._session.get_providers()[0] != provider:
             raise Unavailable(f"{provider} doesn't start here (no GPU, or another CUDA or cuDNN than it needs)")
@@ -84,6 +86,8 @@ class OnnxBackend:
         return self._loop(self._session, x, condition)
 
     def _loop(self, session: Any, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
+        if self._latent:
+            return session.run([FRAME], {NOISE: x, "condition": condition}, self._run_options)[0]
         value, device, image = self._ort.OrtValue, self._where, self._image
         # Two buffers take turns as x and x_next, so that no step allocates or leaves the device.
         current = value.ortvalue_from_numpy(x, device, 0)

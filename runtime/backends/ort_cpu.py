@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import Manifest, open_checked
+from contract.bundle import Manifest
 from contract.cores import cores
 from runtime.backends.cpu_pool import CpuPool, Frames, Job
 from runtime.backends.ort import CPU, OnnxBackend, import_onnxruntime, new_session
-from runtime.backends.step_graph import Batches
+from runtime.backends.step_graph import Batches, graph_of
 
 EVEN = 0.75
 """Share of the cores' time that a batch has to fill to be divided: 8 frames on 7 cores would leave 6 of them idle
@@ -84,7 +84,7 @@ class CpuOnnxBackend(OnnxBackend):
 
     def _draw(self, together: bool, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
         if together and self._together is None:
-            self._together = new_session(self._ort, open_checked(*self._opened), CPU)
+            self._together = new_session(self._ort, graph_of(*self._opened), CPU)
         session = self._together if together else self._session
         frames: Frames = self._errors(lambda: self._loop(session, x, condition))
         return frames

@@ -88,7 +88,7 @@ class CudaOnnxBackend(OnnxBackend):
         return session
 
     def _sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
-        if len(x) not in self._sizes and len(self._sizes) == MAX_SIZES:
+        if self._latent or (len(x) not in self._sizes and len(self._sizes) == MAX_SIZES):
             return super()._sample(x, condition)
         if len(x) not in self._sizes:
             self._sizes[len(x)] = self._new_size(len(x))

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import FIX, Manifest, open_checked
+from contract.bundle import FIX, Manifest
 from contract.cores import cores
 from contract.errors import Unavailable
+from contract.trajectory import NOISE, STEP_MARK, trajectory
 from runtime.backends.cpu_pool import CpuPool, Frames, Job
-from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, summary
+from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, graph_of, summary
 
 CHAINED = 8
 """The most steps that are compiled as one: every one of them takes its time and memory to compile."""
@@ -114,15 +115,23 @@ class OpenVinoBackend:
         return self._errors(lambda: engine.draw(x, condition))
 
     def _open(self, openvino: Any, folder: Path, manifest: Manifest, file: str, streams: int) -> Engine:
-        content = open_checked(folder, manifest, file)
+        content = graph_of(folder, manifest, file)
         core = openvino.Core()
         model = self._errors(lambda: core.read_model(content))
         check_step_graph(self._errors, _ports(model.inputs), _ports(model.outputs), _steps(model), manifest)
-        steps, shape = manifest.sampler.steps, [self._rows, *manifest.image]
+        steps, shape = manifest.sampler.steps, [self._rows, *manifest.x_shape]
+        condition = [self._rows, manifest.schema.width]
+        chained = steps <= CHAINED
+        if manifest.latent and not chained:
+            raise Unavailable(
+                f"{file}: {steps} steps of a latent model, more than the {CHAINED} that OpenVINO compiles"
+            )
         try:
-            model.reshape({"x": shape, "condition": [self._rows, manifest.schema.width], "step": []})
-            if chained := steps <= CHAINED:
-                model = _trajectory(openvino, model, steps)
+            if chained:
+                whole = content if manifest.latent else self._errors(lambda: trajectory(content, steps))
+                model = _trajectory(openvino, whole, steps, {NOISE: shape, "condition": condition})
+            else:
+                model.reshape({"x": shape, "condition": condition, "step": []})
             # Without a hint OpenVINO computes in bf16 where a processor has it, whatever the graph says.
             settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams)}
             settings["INFERENCE_NUM_THREADS"] = str(cores())
@@ -151,7 +160,7 @@ class Engine:
         request = self._idle.get()
         try:
             if self._steps is None:
-                found = request.infer({"x": x, "condition": condition}, share_inputs=True)
+                found = request.infer({NOISE: x, "condition": condition}, share_inputs=True)
             else:
                 for step in range(self._steps):
                     feeds = {"x": x, "condition": condition, "step": np.array(step, np.int64)}
@@ -169,42 +178,26 @@ def _padded(array: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
 
 
-def _trajectory(openvino: Any, step: Any, steps: int) -> Any:
-    """All steps as one graph: x and condition in, the last step's frame out."""
-    by_name = {port.any_name: port for port in step.inputs}
-    x, condition = (by_name[name].get_node() for name in ("x", "condition"))
-    current = x.output(0)
-    for number in range(steps):
-        clone = step.clone()
-        sources = {
-            "x": current,
-            "condition": condition.output(0),
-            "step": openvino.opset13.constant(np.array(number, np.int64)).output(0),
-        }
-        for port in clone.inputs:
-            for reader in port.get_target_inputs():
-                reader.replace_source_output(sources[port.any_name])
-        made = {port.any_name: port.get_node().input_value(0) for port in clone.outputs}
-        current = made["x_next"]
-    frame = openvino.opset13.result(made["frame"])
-    frame.get_output_tensor(0).set_names({"frame"})
-    trajectory = openvino.Model([frame], [x, condition], "trajectory")
-    _multiply_at_once(openvino.opset13, trajectory, x, steps)
-    return trajectory
+def _trajectory(openvino: Any, content: bytes, steps: int, shapes: dict[str, list[int]]) -> Any:
+    """All steps as one graph of fixed shapes: noise and condition in, the last step's frame out."""
+    model = openvino.Core().read_model(content)
+    model.reshape(shapes)
+    _multiply_at_once(openvino.opset13, model, steps)
+    return model
 
 
-def _multiply_at_once(ops: Any, trajectory: Any, x: Any, steps: int) -> None:
+def _multiply_at_once(ops: Any, model: Any, steps: int) -> None:
     """Let products that don't depend on x, those of FiLM, read their weights once for all steps.
 
     For single frames, reading them is most of what such a product takes.
     """
-    from_x = {x.get_name()}
+    from_x = {port.get_node().get_name() for port in model.inputs if port.any_name == NOISE}
     products: dict[str, list[Any]] = {}
-    for node in trajectory.get_ordered_ops():
+    for node in model.get_ordered_ops():
         if any(value.get_node().get_name() in from_x for value in node.input_values()):
             from_x.add(node.get_name())
         elif node.get_type_name() == "MatMul" and _by_stored_weights(node):
-            products.setdefault(node.get_friendly_name(), []).append(node)
+            products.setdefault(node.get_friendly_name().partition(STEP_MARK)[0], []).append(node)
     for nodes in products.values():
         if len(nodes) == steps:  # one of every step, all by the same weights
             rows = ops.concat([node.input_value(0) for node in nodes], 0)

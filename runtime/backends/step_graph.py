@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import Manifest
+from contract.bundle import FIX, Manifest, open_checked
 from contract.errors import EdgeError, Refused
+from contract.trajectory import FRAME, NOISE, trajectory
 
 T = TypeVar("T")
 
@@ -105,16 +107,31 @@ class EngineErrors:
             raise Refused(f"{self.name}: {what} {open_batch}, expected {wanted} by the manifest; {self.fix}")
 
 
+def graph_of(folder: Path, manifest: Manifest, file: str) -> bytes:
+    """A step graph of the bundle, hashed; of a latent model all its steps and the decoder as one graph."""
+    content = open_checked(folder, manifest, file)
+    if manifest.latent is None:
+        return content
+    decoder = open_checked(folder, manifest, manifest.decoder_of(file))
+    try:
+        return trajectory(content, manifest.sampler.steps, decoder)
+    except (IndexError, StopIteration, UnicodeDecodeError) as error:
+        raise Refused(f"{folder / file}: no step graph of a latent model; {FIX.format(folder=folder)}") from error
+
+
 def check_step_graph(
     errors: EngineErrors, inputs: Sequence[Port], outputs: Sequence[Port], steps: str | None, manifest: Manifest
 ) -> None:
     """Compare a graph's names, types, shapes and number of steps with the manifest, before anything is allocated."""
     channels, height, width = manifest.image
-    x = ("tensor(float)", [channels, height, width])
-    expected = {"x": x, "condition": ("tensor(float)", [manifest.schema.width]), "step": ("tensor(int64)", None)}
-    errors.compare("inputs", inputs, expected)
+    x, condition = ("tensor(float)", list(manifest.x_shape)), ("tensor(float)", [manifest.schema.width])
     frame = ("tensor(uint8)", [height, width, channels])
-    errors.compare("outputs", outputs, {"x_next": x, "frame": frame})
+    if manifest.latent:
+        errors.compare("inputs", inputs, {NOISE: x, "condition": condition})
+        errors.compare("outputs", outputs, {FRAME: frame})
+    else:
+        errors.compare("inputs", inputs, {"x": x, "condition": condition, "step": ("tensor(int64)", None)})
+        errors.compare("outputs", outputs, {"x_next": x, FRAME: frame})
     wanted = manifest.sampler.steps
     if steps not in (None, str(wanted)):  # another exporter may leave it out
         raise Refused(f"{errors.name}: made for {steps} steps, expected {wanted} by the manifest; {errors.fix}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import read_manifest
+from contract.trajectory import trajectory
 from export.__main__ import main as export
 from models.checkpoint import write_checkpoint
 from runtime.backends.ov import CHAINED, _trajectory, import_openvino
@@ -45,11 +46,13 @@ def test_the_document_s_network_step_by_step(tmp_path: Path, capsys: pytest.Capt
 
 def test_products_by_the_same_weights_are_joined_over_the_steps(calm_bundle: Path) -> None:
     """FiLM's, and those of the condition's own embedding; none stays behind once for each step."""
-    openvino, steps = import_openvino(), read_manifest(calm_bundle).sampler.steps
+    openvino, manifest = import_openvino(), read_manifest(calm_bundle)
     model = openvino.Core().read_model(calm_bundle / "step.fp32.onnx")
     single = sum(node.get_type_name() == "MatMul" for node in model.get_ordered_ops())
-    trajectory = _trajectory(openvino, model, steps)
+    shapes = {"noise": [2, *manifest.image], "condition": [2, manifest.schema.width]}
+    content = trajectory((calm_bundle / "step.fp32.onnx").read_bytes(), manifest.sampler.steps)
+    chained = _trajectory(openvino, content, manifest.sampler.steps, shapes)
     assert single > 1
-    assert sum(node.get_type_name() == "MatMul" for node in trajectory.get_ordered_ops()) == single
-    assert [port.any_name for port in trajectory.inputs] == ["x", "condition"]
-    assert [port.any_name for port in trajectory.outputs] == ["frame"]
+    assert sum(node.get_type_name() == "MatMul" for node in chained.get_ordered_ops()) == single
+    assert [port.any_name for port in chained.inputs] == ["noise", "condition"]
+    assert [port.any_name for port in chained.outputs] == ["frame"]

@@ -14,6 +14,7 @@ from tests.models.importers.originals import (
     conditional_folder,
     denoising_diffusion,
     difference,
+    latent_folder,
     zero_snr_folder,
 )
 
@@ -27,6 +28,7 @@ EXPORTED = {
     "U-Net 2D": zero_snr_folder,
     "conditional U-Net": conditional_folder,
     "attention U-Net": denoising_diffusion,
+    "latents": latent_folder,
 }
 """One network of each kind; the others differ from these in the scheduler alone."""
 
