@@ -6,6 +6,7 @@ splits = split_by_driver(drivers, {"train": 0.7, "validation": 0.15, "test": 0.1
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from contract.errors import Refused, UsageError
@@ -43,7 +44,7 @@ def split_by_driver(drivers: Sequence[str], shares: Mapping[str, float], seed: i
         reached += share / whole
         edges.append(number + round(reached * free))
     order = stream(seed, 0, SPLIT_TOPIC).permutation(len(names))
-    chosen = {}
-    for split, low, high in zip(shares, edges, edges[1:], strict=False):
+    chosen: dict[str, str] = {}
+    for split, (low, high) in zip(shares, itertools.pairwise(edges), strict=True):
         chosen |= {names[place]: split for place in order[low:high]}
     return [chosen[driver] for driver in drivers]

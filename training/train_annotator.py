@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
     start = read_checkpoint(args.init_from) if args.init_from else None
     if start and not start.annotator:
         raise Refused(f"{args.init_from}: carries no annotator; leave --init-from out to begin anew")
-    device, held_out = check_device(args.device), read_source(args.held_out, args.schema)
+    device, held_out = check_device(args.device), read_source(args.held_out, args.schema, partial=True)
     if start and start.schema != held_out.schema:
         raise Refused(f"{args.init_from}: its annotator reads another schema than {args.held_out} is labelled with")
-    source = read_source(args.data, args.schema)
+    source = read_source(args.data, args.schema, partial=True)
     if held_out.schema != source.schema or held_out.image != source.image:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
     recipe = AnnotatorRecipe(

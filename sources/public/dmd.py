@@ -8,7 +8,9 @@ Frames of the annotation are those of all cameras side by side. A camera that be
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ def read(folder: Path) -> Iterator[Sample]:
             raise Refused(f"{path}: expected a name like gA_1_s1_2019-03-08T09;31;15+01;00_rgb_ann_distraction.json")
         content = _content(path)
         spans, shifts = list(_spans(_actions(path, content))), _shifts(path, content)
+        lengths = {c: _stream_number(path, content, c, ("total_frames",)) or MAX_FRAMES for c in CAMERAS}
         videos = [
             (camera, channel, file)
             for camera in CAMERAS
@@ -45,7 +48,7 @@ def read(folder: Path) -> Iterator[Sample]:
             raise Refused(f"{path}: none of its videos (… _rgb_face.mp4) lies beside it; unpack the session again")
         for camera, channel, file in videos:
             for start, end, raw in spans:
-                first, last = max(0, start - shifts[camera]), end - shifts[camera]
+                first, last = max(0, start - shifts[camera]), min(end - shifts[camera], lengths[camera])
                 if first < last:
                     yield Sample(file, found[2], {"channel": channel, "camera": camera} | raw, {}, (first, last))
 
@@ -79,19 +82,29 @@ def _actions(path: Path, content: dict[str, Any]) -> dict[str, list[Interval]]:
 
 
 def _interval(path: Path, kind: str, interval: Any) -> Interval:
-    ends = [interval.get(name) if isinstance(interval, dict) else None for name in ("frame_start", "frame_end")]
-    if not all(type(end) is int for end in ends) or not 0 <= ends[0] <= ends[1] < MAX_FRAMES:
-        raise Refused(f"{path}: {kind} from {str(ends[0])[:20]} to {str(ends[1])[:20]}; expected frames in order")
-    return ends[0], ends[1] + 1
+    ends = interval if isinstance(interval, dict) else {}
+    start, end = ends.get("frame_start"), ends.get("frame_end")
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end < MAX_FRAMES:
+        raise Refused(f"{path}: {kind} from {str(start)[:20]} to {str(end)[:20]}; expected frames in order")
+    return start, end + 1
 
 
 def _spans(actions: dict[str, list[Interval]]) -> Iterator[tuple[int, int, dict[str, str]]]:
-    """Start, end and labels of each stretch of frames with any action; one label for each level (`eyes_state/close`)."""
-    edges = sorted({end for intervals in actions.values() for interval in intervals for end in interval})
-    for start, end in zip(edges, edges[1:], strict=False):
-        active = sorted(kind for kind, spans in actions.items() if any(a <= start and end <= b for a, b in spans))
+    """Start, end and labels of each stretch of frames with any action; an action is a level and a label of it.
+
+    Where two labels of one level overlap, which they shouldn't, the text is both of them and maps onto nothing.
+    """
+    changes: dict[int, Counter[str]] = {}
+    for kind, intervals in actions.items():
+        for start, end in intervals:
+            changes.setdefault(start, Counter())[kind] += 1
+            changes.setdefault(end, Counter())[kind] -= 1
+    active: Counter[str] = Counter()
+    for start, end in itertools.pairwise(sorted(changes)):
+        for kind, change in changes[start].items():
+            active[kind] += change
         raw: dict[str, str] = {}
-        for kind in active:
+        for kind in sorted(kind for kind, count in active.items() if count):
             level, _, label = kind.partition("/")
             raw[level] = f"{raw[level]} + {label}" if level in raw else label or level
         if raw:
@@ -100,17 +113,22 @@ def _spans(actions: dict[str, list[Interval]]) -> Iterator[tuple[int, int, dict[
 
 def _shifts(path: Path, content: dict[str, Any]) -> dict[str, int]:
     """How many frames after the first camera each one began."""
-    after: dict[str, int] = {"face": 0}
-    streams = content.get("streams") or (content.get("metadata") or {}).get("streams") or {}
+    after = {"face": 0}
     for camera in ("body", "hands"):
-        value: Any = streams
-        for key in (f"{camera}_camera", "stream_properties", "sync", "frame_shift"):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None and (type(value) is not int or abs(value) > MAX_FRAMES):
-            raise Refused(f"{path}: frame_shift {str(value)[:20]!r} of {camera}_camera; expected a number of frames")
-        after[camera] = value or 0
+        after[camera] = _stream_number(path, content, camera, ("sync", "frame_shift")) or 0
     earliest = min(after.values())
     return {camera: shift - earliest for camera, shift in after.items()}
+
+
+def _stream_number(path: Path, content: dict[str, Any], camera: str, keys: tuple[str, ...]) -> int | None:
+    """A whole number out of a camera's properties, which VCD 4.3 keeps below `metadata`."""
+    metadata = content.get("metadata")
+    value = content.get("streams") or (metadata.get("streams") if isinstance(metadata, dict) else None)
+    for key in (f"{camera}_camera", "stream_properties", *keys):
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is not None and (type(value) is not int or abs(value) > MAX_FRAMES):
+        raise Refused(f"{path}: {keys[-1]} {str(value)[:20]!r} of {camera}_camera; expected a number of frames")
+    return value
 
 
 OTHER = ("reach_side", "reach_backseat", "hair_and_makeup", "talking_to_passenger")

@@ -9,7 +9,7 @@ from sources.public import columbia_gaze, dmd, drive_act, mrl_eye, nthu, sam_dd,
 from sources.public.record import Layout
 
 MODULES = (state_farm, drive_act, dmd, nthu, uta_rldd, yawdd, mrl_eye, columbia_gaze, sam_dd)
-LAYOUTS = {module.LAYOUT.name: module.LAYOUT for module in MODULES}
+LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in MODULES}
 """Those with files of a name of their own come first, since folders are recognised in this order."""
 
 

@@ -60,7 +60,7 @@ class Meaning:
     """A mapping on one schema."""
 
     def __init__(self, mapping: LabelMapping, schema: Schema, strict: bool = False) -> None:
-        """Fields that the schema lacks are left out, or with `strict` a UsageError, as are values that no field takes."""
+        """Fields that the schema lacks are left out, with `strict` a UsageError, which wrong values always are."""
         self.schema, self.columns = schema, mapping.columns
         self._values: dict[tuple[str, str], dict[str, Value]] = {}
         for name, column in mapping.columns.items():

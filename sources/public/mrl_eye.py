@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from contract.conditions import Condition
 from contract.errors import Refused
 from sources.public.mapping import Column, LabelMapping
 from sources.public.record import IMAGES, Layout, Sample, files_of
@@ -35,7 +36,7 @@ def recognises(folder: Path) -> bool:
     return first is not None and NAME.fullmatch(first.stem) is not None
 
 
-NIR = {"sensor": "nir"}
+NIR: Condition = {"sensor": "nir"}
 LAYOUT = Layout(
     "mrl-eye",
     "MRL Eye: s0001/s0001_00001_0_0_1_0_0_01.png",

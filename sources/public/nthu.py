@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from contract.conditions import Condition
 from contract.errors import Refused
 from sources.public.mapping import Column, LabelMapping
 from sources.public.record import IMAGES, VIDEOS, Layout, Sample, files_of, text_of
@@ -102,7 +103,8 @@ def recognises(folder: Path) -> bool:
     return bool(named) or (first.parent.name.lower() in SCENARIOS and first.suffix.lower() in VIDEOS)
 
 
-DAY, NIGHT, NIR = {"lighting": "day"}, {"lighting": "night"}, {"sensor": "nir"}
+DAY: Condition = {"lighting": "day", "sensor": "nir"}
+NIGHT: Condition = {"lighting": "night", "sensor": "nir"}
 LAYOUT = Layout(
     "nthu-ddd",
     "NTHU-DDD: 001/glasses/sleepyCombination.avi, or frames like 001_glasses_sleepyCombination_599_drowsy.jpg",
@@ -115,11 +117,11 @@ LAYOUT = Layout(
         {
             "scenario": Column(
                 {
-                    "noglasses": DAY | NIR | {"accessory": "none"},
-                    "glasses": DAY | NIR | {"accessory": "glasses"},
-                    "sunglasses": DAY | NIR | {"accessory": "sunglasses"},
-                    "night_noglasses": NIGHT | NIR | {"accessory": "none"},
-                    "night_glasses": NIGHT | NIR | {"accessory": "glasses"},
+                    "noglasses": DAY | {"accessory": "none"},
+                    "glasses": DAY | {"accessory": "glasses"},
+                    "sunglasses": DAY | {"accessory": "sunglasses"},
+                    "night_noglasses": NIGHT | {"accessory": "none"},
+                    "night_glasses": NIGHT | {"accessory": "glasses"},
                 }
             ),
             "drowsiness": Column({"0": {"fatigue_level": "normal"}}),  # 1 is drowsy, but not how much

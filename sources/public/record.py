@@ -72,8 +72,8 @@ def read_layout(folder: Path, layout: Layout, schema: Schema, mapping: LabelMapp
 
     Refused for an empty folder, for damage, for a driver in two splits, and where two labels contradict each other.
     """
-    if not folder.is_dir():
-        raise Refused(f"{folder}: no such folder; expected {layout.title}")
+    if not folder.exists():
+        raise Refused(f"{folder}: no such file or folder; expected {layout.title}")
     meaning = Meaning(mapping or layout.mapping, schema, strict=mapping is not None)
     samples = []
     for sample in layout.read(folder):

@@ -100,7 +100,7 @@ def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -
 def test_the_command_trains_resumes_and_attaches(
     source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema: source)
+    monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema, partial: source)
     write_checkpoint(tmp_path / "ckpt.pt", tiny_edge_checkpoint())
     out = tmp_path / "annotator"
     command = ["data", "--held-out", "other", "-o", str(out), "--samples", "64", "--batch", "16", "--widths", "32"]
