@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contract.errors import Refused
+from contract.record import short
 from sources.public.mapping import Column, LabelMapping
 from sources.public.record import Layout, Sample
 from sources.public.table import table_of
@@ -21,6 +22,7 @@ TABLES = "activities_3s/*/midlevel.chunks_90.split_0.*.csv"
 
 COLUMNS = ("participant_id", "file_id", "frame_start", "frame_end", "activity")
 FILE_ID = re.compile(r"(vp\d+)/[\w.-]+")
+FRAME = re.compile(r"[0-9]{1,9}")
 
 PHONE = ("interacting_with_phone", "talking_on_phone")
 FOOD = ("eating", "drinking")
@@ -54,12 +56,11 @@ def read(folder: Path) -> Iterator[Sample]:
         for where, row in table_of(table, COLUMNS):
             found = FILE_ID.fullmatch(row["file_id"])
             if not found or found[1] != f"vp{row['participant_id']}":
-                raise Refused(
-                    f"{where}: file_id {row['file_id']!r}; expected one of participant vp{row['participant_id']}"
-                )
+                asked = f"vp{row['participant_id'][:60]}"
+                raise Refused(f"{where}: file_id {short(row['file_id'])}; expected one of participant {asked}")
             start, end = row["frame_start"], row["frame_end"]
-            if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
-                raise Refused(f"{where}: frames {start!r} to {end!r}; expected two numbers in order")
+            if not (FRAME.fullmatch(start) and FRAME.fullmatch(end) and int(start) < int(end)):
+                raise Refused(f"{where}: frames {short(start)} to {short(end)}; expected two numbers in order")
             yield Sample(
                 _video(folder, camera, row["file_id"], where),
                 found[1],

@@ -108,3 +108,5 @@ def text_of(path: Path, most: int = 1 << 28) -> str:
         raise Refused(f"{path}: missing; unpack the data set again") from error
     except UnicodeDecodeError as error:
         raise Refused(f"{path}: not UTF-8 text; unpack the data set again") from error
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; unpack the data set again") from error

@@ -34,6 +34,8 @@ def read(folder: Path) -> Iterator[Sample]:
             raise Refused(f"{path}: expected Tester1/0/side_RGB/img_1.jpg, of driver, behaviour and view")
         if not re.fullmatch(r"\d", parts[-3]):
             raise Refused(f"{path}: behaviour {parts[-3]!r}; expected a folder 0 to 9")
+        if not re.fullmatch(r"img_\d+", path.stem):
+            raise Refused(f"{path}: expected an image called img_1.jpg, by its number")
         yield Sample(path, driver[1], {"behaviour": parts[-3], "view": parts[-2]})
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contract.errors import Refused
+from contract.record import short
 from sources.public.mapping import Column, LabelMapping
 from sources.public.record import IMAGES, Layout, Sample, files_of
 from sources.public.table import table_of
@@ -36,9 +37,9 @@ def read(folder: Path) -> Iterator[Sample]:
     for where, row in table_of(folder / TABLE, ("subject", "classname", "img")):
         name = f"{row['classname']}/{row['img']}"
         if row["classname"] not in CLASSES:
-            raise Refused(f"{where}: class {row['classname']!r}; expected c0 to c9")
+            raise Refused(f"{where}: class {short(row['classname'])}; expected c0 to c9")
         if name in listed:
-            raise Refused(f"{where}: {name} stands twice; expected one row an image")
+            raise Refused(f"{where}: {name[:60]} stands twice; expected one row an image")
         listed[name] = row["subject"]
     for path in files_of(folder / "imgs" / "train", IMAGES):
         name = path.relative_to(folder / "imgs" / "train").as_posix()
@@ -46,7 +47,9 @@ def read(folder: Path) -> Iterator[Sample]:
             raise Refused(f"{path}: not in {TABLE}; without its driver an image can't be put into a split")
         yield Sample(path, listed.pop(name), {"classname": path.parent.name})
     for name in listed:
-        raise Refused(f"{folder / 'imgs' / 'train' / name}: missing, though {TABLE} lists it; unpack imgs.zip again")
+        raise Refused(
+            f"{folder / 'imgs' / 'train' / name[:60]}: missing, though {TABLE} lists it; unpack imgs.zip again"
+        )
 
 
 LAYOUT = Layout(
