@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from contract.conditions import Condition, Schema
 from contract.errors import EdgeError, Refused
@@ -76,7 +78,8 @@ class Survey:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self)
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     def problem(self, text: str) -> None:
         """Keep a problem, or count it where there are many."""
