@@ -40,8 +40,11 @@ def lines(survey: Survey) -> Iterator[str]:
             yield _line(name, _counted(counts))
     if survey.drivers:
         yield _line("drivers", _counted(survey.drivers))
-    for field_name, found in survey.fields.items():
-        yield _line(field_name, _field(found, survey.records))
+    for name, found in survey.fields.items():
+        if found.labelled:
+            yield _line(name, _field(found, survey.frames))
+    if unlabelled := [name for name, found in survey.fields.items() if not found.labelled]:
+        yield _line("not labelled", ", ".join(unlabelled))
     for column, counts in survey.unmapped.items():
         yield _line("not mapped", f"{column}: {_counted(counts)}")
     for column, counts in survey.clips.items():
@@ -61,12 +64,10 @@ def _counted(counts: Counter[str]) -> str:
     return shown + (f" and {len(counts) - MOST} others" if len(counts) > MOST else "")
 
 
-def _field(found: FieldCount, records: int) -> str:
-    if not found.labelled:
-        return "not labelled"
+def _field(found: FieldCount, frames: int) -> str:
     text = _counted(found.counts) if found.counts else f"{found.low:g} to {found.high:g}"
     never = f"; never {', '.join(found.never)}" if found.never else ""
-    missing = f"; missing in {records - found.labelled}" if found.labelled < records else ""
+    missing = f"; missing in {frames - found.labelled}" if found.labelled < frames else ""
     return text + never + missing
 
 

@@ -9,7 +9,7 @@ Nothing is fixed and nothing is guessed. What training would refuse is collected
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Survey:
     schema: str
     records: int = 0
     frames: int = 0
-    """Images, and frames of the videos whose labels say how many there are"""
+    """What all counts below count: images and frames of videos, a video of unknown length being one"""
     splits: Counter[str] = field(default_factory=Counter)
     drivers: Counter[str] = field(default_factory=Counter)
     images: Counter[str] = field(default_factory=Counter)
@@ -120,7 +120,7 @@ def _survey_shards(folder: Path) -> Survey:
     survey.images[f"{image.width} x {image.height} x {image.channels} uint8"] = survey.frames
     if source.subjects is not None:
         survey.drivers.update(map(str, source.subjects.tolist()))
-    _count_labels(survey, source.schema, source.schema.decode(source.conditions))
+    _count_labels(survey, source.schema, ((condition, 1) for condition in source.schema.decode(source.conditions)))
     return survey
 
 
@@ -140,7 +140,7 @@ def _survey_rows(folder: Path, name: str, images: bool, progress: Progress) -> S
             if column not in schema.by_name and column not in DRIVERS:
                 survey.unmapped.setdefault(column, Counter())[str(value)] += 1
     _check_drivers(survey, ((row.driver, row.split, row.where) for row in rows))
-    _count_labels(survey, schema, conditions)
+    _count_labels(survey, schema, ((condition, 1) for condition in conditions))
     if images:
         _look_at(survey, progress([row.image for row in rows]))
         if len({size.rsplit(" x ", 1)[0] for size in survey.images}) > 1:
@@ -156,15 +156,15 @@ def _survey_layout(
     meaning = Meaning(mapping or layout.mapping, schema)
     survey.records = len(samples)
     for sample in samples:
-        survey.frames += sample.span[1] - sample.span[0] if sample.span else sample.file.suffix.lower() in IMAGES
-        survey.splits[sample.split] += 1
-        survey.drivers[sample.driver] += 1
+        survey.frames += sample.frames
+        survey.splits[sample.split] += sample.frames
+        survey.drivers[sample.driver] += sample.frames
         for column, value in sample.raw.items():
             if not meaning.of(column, value):
-                survey.unmapped.setdefault(column, Counter())[value] += 1
+                survey.unmapped.setdefault(column, Counter())[value] += sample.frames
         for column, value in sample.clip.items():
-            survey.clips.setdefault(column, Counter())[value] += 1
-    _count_labels(survey, schema, [sample.labels for sample in samples])
+            survey.clips.setdefault(column, Counter())[value] += sample.frames
+    _count_labels(survey, schema, ((sample.labels, sample.frames) for sample in samples))
     if images:
         _look_at(survey, progress([s.file for s in samples if s.file.suffix.lower() in IMAGES]))
     return survey
@@ -177,14 +177,15 @@ def _check_drivers(survey: Survey, seen: Iterable[tuple[str | None, str, str]]) 
         survey.problem(str(error))
 
 
-def _count_labels(survey: Survey, schema: Schema, conditions: Iterable[Mapping[str, Any]]) -> None:
+def _count_labels(survey: Survey, schema: Schema, labelled: Iterable[tuple[Condition, int]]) -> None:
+    """Count conditions, each with the number of its frames."""
     survey.fields = {name: FieldCount() for name in schema.names}
-    for condition in conditions:
+    for condition, frames in labelled:
         for name, value in condition.items():
             found = survey.fields[name]
-            found.labelled += 1
+            found.labelled += frames
             if isinstance(value, str):
-                found.counts[value] += 1
+                found.counts[value] += frames
             else:
                 found.low = value if found.low is None else min(found.low, value)
                 found.high = value if found.high is None else max(found.high, value)

@@ -46,6 +46,11 @@ class Sample:
     labels: Condition = field(default_factory=dict)
     """What the labels mean on the schema; partial."""
 
+    @property
+    def frames(self) -> int:
+        """How many frames it stands for; 1 for a video of unknown length."""
+        return self.span[1] - self.span[0] if self.span else 1
+
 
 @dataclass(frozen=True)
 class Layout:

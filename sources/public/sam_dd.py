@@ -48,7 +48,7 @@ def recognises(folder: Path) -> bool:
 LAYOUT = Layout(
     "sam-dd",
     "SAM-DD: Tester1/0/side_RGB/img_1.jpg",
-    ("unverified: the folders and the numbers of behaviours are those that public training code reads",),
+    ("unverified: folders and the numbers of behaviours are those that public training code reads",),
     LabelMapping({"behaviour": Column({name: {"distraction_type": value} for name, value in BEHAVIOURS.items()})}),
     recognises,
     read,

@@ -40,7 +40,11 @@ def recognises(folder: Path) -> bool:
 LAYOUT = Layout(
     "uta-rldd",
     "UTA-RLDD: Fold1_part1/01/0.mov",
-    ("https://sites.google.com/view/utarldd/home", "https://arxiv.org/abs/1904.07312"),
+    (
+        "https://sites.google.com/view/utarldd/home",
+        "https://arxiv.org/abs/1904.07312",
+        "unverified: names of folds and files are those that public training code reads",
+    ),
     LabelMapping({}),
     recognises,
     read,

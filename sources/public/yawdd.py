@@ -48,6 +48,7 @@ LAYOUT = Layout(
     (
         "S. Abtahi et al., YawDD: a yawning detection dataset, MMSys 2014",
         "https://github.com/QUALINET/databases (YawDD)",
+        "unverified: names of folders and files are those that public training code reads",
         "unverified: whether somebody under the mirror is also on the dash",
     ),
     LabelMapping(

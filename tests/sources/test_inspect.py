@@ -68,16 +68,16 @@ def test_shards_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_public_layout_says_what_maps_and_what_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     MINIATURES["nthu-ddd"][1](tmp_path)
     survey = found(capsys, tmp_path)
-    assert survey["kind"] == "nthu-ddd" and survey["drivers"] == {"001": 6, "004": 2}
-    assert survey["frames"] == 10, "of the videos that have annotations"
-    assert survey["fields"]["fatigue_level"]["counts"] == {"normal": 3}
+    assert survey["kind"] == "nthu-ddd" and survey["drivers"] == {"001": 8, "004": 4}
+    assert (survey["records"], survey["frames"]) == (8, 12), "two videos without annotations count once"
+    assert survey["fields"]["fatigue_level"]["counts"] == {"normal": 5}
     assert survey["fields"]["fatigue_level"]["never"] == ["mild", "moderate", "severe"]
-    assert survey["unmapped"]["drowsiness"] == {"1": 3}
-    assert survey["clips"]["behaviour"]["sleepyCombination"] == 4
+    assert survey["unmapped"]["drowsiness"] == {"1": 5}
+    assert survey["clips"]["behaviour"]["sleepyCombination"] == 6
     assert inspect.main([str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert "fatigue_level    normal 3; never mild, moderate, severe; missing in 5" in text
-    assert "clips only       behaviour: sleepyCombination 4" in text and "layout           http://cv.cs.nthu" in text
+    assert "fatigue_level    normal 5; never mild, moderate, severe; missing in 7" in text
+    assert "clips only       behaviour: sleepyCombination 6" in text and "layout           http://cv.cs.nthu" in text
 
 
 def test_a_mapping_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
