@@ -13,22 +13,13 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from tqdm import tqdm
 
 from contract.cli import Parser
-from contract.errors import UsageError, run_command
-from contract.files import read_json
-from contract.schemas import SCHEMAS
-from sources.public.layouts import LAYOUTS, layout_named
-from sources.public.mapping import LabelMapping
-from sources.public.record import Layout
-from sources.public.table import own_layout
+from contract.errors import run_command
+from sources.options import add_layout_flags, chosen_layout, chosen_mapping
 from sources.survey import MOST, FieldCount, Survey, survey_folder
-
-OWN = "own"
-"""Layout of tables of people's own, which a mapping describes."""
 
 
 def lines(survey: Survey) -> Iterator[str]:
@@ -77,36 +68,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description="Say what a folder of recordings holds and what training would make of it.",
         epilog="example: python -m sources.inspect recordings --schema cabin",
     )
-    parser.add_argument("folder", type=Path, help="folder, or a CSV or COCO file with --mapping")
-    parser.add_argument("--layout", metavar="NAME", help=f"{', '.join(LAYOUTS)} or {OWN} (recognised)")
-    parser.add_argument("--mapping", type=Path, metavar="FILE", help="JSON: what columns mean, instead of the layout's")
-    parser.add_argument("--schema", default="cabin", help=f"{', '.join(SCHEMAS)} (cabin; a folder may name its own)")
+    add_layout_flags(parser)
     parser.add_argument("--no-images", action="store_true", help="count labels alone, without decoding images")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    mapping = LabelMapping.from_dict(read_json(args.mapping)) if args.mapping else None
+    mapping = chosen_mapping(args)
     survey = survey_folder(
         args.folder,
         args.schema,
-        _layout(args, mapping),
+        chosen_layout(args, mapping),
         mapping,
         images=not args.no_images,
         progress=lambda loop: tqdm(loop, unit="image", disable=None),
     )
     print(json.dumps(survey.to_dict(), indent=1) if args.json else "\n".join(lines(survey)))
     return 1 if survey.problems else 0
-
-
-def _layout(args: argparse.Namespace, mapping: LabelMapping | None) -> Layout | None:
-    """The layout that was asked for; None where it has to be recognised."""
-    if args.layout == OWN or (mapping and not args.layout):
-        if mapping is None:
-            raise UsageError(f"--layout {OWN}: expected --mapping FILE, which says what its columns mean")
-        return own_layout(args.folder, mapping)
-    return layout_named(args.layout) if args.layout else None
 
 
 def main(argv: list[str] | None = None) -> int:
