@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contract.errors import Refused
 from sources.public.mapping import Column, LabelMapping
-from sources.public.record import IMAGES, Layout, Sample, files_of
+from sources.public.record import IMAGES, Layout, Sample, files_of, named_like
 
 NAME = re.compile(r"(\d{4})_(\d+m)_(-?\d+)P_(-?\d+)V_(-?\d+)H")
 KNOWN = {
@@ -37,12 +37,6 @@ def read(folder: Path) -> Iterator[Sample]:
         yield Sample(path, found[1], angles | {"distance": found[2]})
 
 
-def recognises(folder: Path) -> bool:
-    """Whether the first image below is named like one of these."""
-    first = next(files_of(folder, IMAGES), None)
-    return first is not None and NAME.fullmatch(first.stem) is not None
-
-
 LAYOUT = Layout(
     "columbia-gaze",
     "Columbia Gaze: 0001/0001_2m_-15P_-10V_-10H.jpg",
@@ -58,7 +52,7 @@ LAYOUT = Layout(
             "gaze_horizontal": Column({"0": {"gaze_yaw": 0.0}}),
         }
     ),
-    recognises,
+    named_like(NAME, IMAGES),
     read,
     ("taken in a laboratory at 2 m, not in a car",),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from contract.conditions import Condition
 from contract.errors import Refused
 from sources.public.mapping import Column, LabelMapping
-from sources.public.record import IMAGES, Layout, Sample, files_of
+from sources.public.record import IMAGES, Layout, Sample, files_of, named_like
 
 NAME = re.compile(r"(s\d{4})_(\d+)_([01])_([01])_([01])_([012])_([01])_(0[123])")
 PARTS = ("gender", "glasses", "eye_state", "reflections", "lighting", "sensor")
@@ -30,12 +30,6 @@ def read(folder: Path) -> Iterator[Sample]:
         yield Sample(path, found[1], dict(zip(PARTS, found.groups()[2:], strict=True)))
 
 
-def recognises(folder: Path) -> bool:
-    """Whether the first image below is named like one of these."""
-    first = next(files_of(folder, IMAGES), None)
-    return first is not None and NAME.fullmatch(first.stem) is not None
-
-
 NIR: Condition = {"sensor": "nir"}
 LAYOUT = Layout(
     "mrl-eye",
@@ -49,7 +43,7 @@ LAYOUT = Layout(
             "sensor": Column({"01": NIR, "02": NIR, "03": NIR}),
         }
     ),
-    recognises,
+    named_like(NAME, IMAGES),
     read,
     ("crops of eyes, not of drivers: for an eye classifier, not for a denoiser of whole frames",),
 )

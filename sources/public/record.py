@@ -9,6 +9,7 @@ split can be trusted.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,6 +102,16 @@ def files_of(folder: Path, endings: frozenset[str]) -> Iterator[Path]:
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in endings:
                 yield Path(place) / name
+
+
+def named_like(name: re.Pattern[str], endings: frozenset[str]) -> Callable[[Path], bool]:
+    """Whether the first file below a folder is named like that, its ending aside."""
+
+    def recognises(folder: Path) -> bool:
+        first = next(files_of(folder, endings), None)
+        return first is not None and name.fullmatch(first.stem) is not None
+
+    return recognises
 
 
 def text_of(path: Path, most: int = 1 << 28) -> str:

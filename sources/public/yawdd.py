@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contract.errors import Refused
 from sources.public.mapping import Column, LabelMapping
-from sources.public.record import VIDEOS, Layout, Sample, files_of
+from sources.public.record import VIDEOS, Layout, Sample, files_of, named_like
 
 NAME = re.compile(r"\s*(\d+)-(Female|Male)(NoGlasses|SunGlasses|Glasses)(?:-(.+?))?\s*(?:\.avi)?", re.IGNORECASE)
 """Some files are called `11-FemaleGlasses.avi.avi`."""
@@ -36,12 +36,6 @@ def read(folder: Path) -> Iterator[Sample]:
         yield Sample(path, f"{camera}-{gender.lower()}-{int(number)}", raw, clip)
 
 
-def recognises(folder: Path) -> bool:
-    """Whether the first video below is named like one of these."""
-    first = next(files_of(folder, VIDEOS), None)
-    return first is not None and NAME.fullmatch(first.stem) is not None
-
-
 LAYOUT = Layout(
     "yawdd",
     "YawDD: Mirror/Female_mirror/1-FemaleNoGlasses-Yawning.avi",
@@ -63,7 +57,7 @@ LAYOUT = Layout(
             ),
         }
     ),
-    recognises,
+    named_like(NAME, VIDEOS),
     read,
     (
         "a video called Yawning holds yawns between other frames: the behaviour holds for the clip",
