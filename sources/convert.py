@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -68,8 +69,12 @@ class FrameWriter:
         write_whole(self.folder / "dataset.json", json.dumps({"schema": self.schema.to_dict()}).encode())
 
 
-def convert(samples: Sequence[Sample], out: Path, size: tuple[int, int], schema: Schema, every: int) -> dict[str, int]:
-    """Write the frames of all samples below `out`, a folder for each split; returns how many each split has.
+def convert(
+    samples: Sequence[Sample], out: Path, size: tuple[int, int], schema: Schema, every: int
+) -> tuple[dict[str, int], int]:
+    """Write the frames of all samples below `out`, a folder for each split.
+
+    Returns how many frames each split has, and how many labelled ones lie past the ends of their videos.
 
     Of a video it takes every `every`-th frame. Refused where `out` holds something already; it appears whole.
     """
@@ -78,11 +83,15 @@ def convert(samples: Sequence[Sample], out: Path, size: tuple[int, int], schema:
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     writers = {split: FrameWriter(part / split, size, schema) for split in sorted({s.split for s in samples})}
+    missing = 0
     try:
         by_file = sorted(samples, key=lambda sample: sample.file)
         for file, of_file in itertools.groupby(tqdm(by_file, unit="record", disable=None), lambda s: s.file):
-            for frame, sample in frames_of(file, list(of_file), every):
+            group = list(of_file)
+            missing += sum(len(sample.numbers(every)) for sample in group)
+            for frame, sample in frames_of(file, group, every):
                 writers[sample.split].write(frame, sample)
+                missing -= sample.span is not None
         for split, writer in writers.items():
             if not writer.lines:
                 raise Refused(f"{split or out}: no frame; the labels lie past the ends of their videos")
@@ -93,7 +102,7 @@ def convert(samples: Sequence[Sample], out: Path, size: tuple[int, int], schema:
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return {split: len(writer.lines) for split, writer in writers.items()}
+    return {split: len(writer.lines) for split, writer in writers.items()}, missing
 
 
 def frames_of(file: Path, samples: Sequence[Sample], every: int) -> Iterator[tuple[Frame, Sample]]:
@@ -106,7 +115,7 @@ def frames_of(file: Path, samples: Sequence[Sample], every: int) -> Iterator[tup
         return
     wanted: dict[int, list[Sample]] = {}
     for sample in samples:
-        for number in range(*sample.span, every) if sample.span else ():
+        for number in sample.numbers(every):
             wanted.setdefault(number, []).append(sample)
     whole = [sample for sample in samples if sample.span is None]
     last = None if whole else max(wanted) + 1
@@ -118,7 +127,7 @@ def frames_of(file: Path, samples: Sequence[Sample], every: int) -> Iterator[tup
 def image_size(text: str) -> tuple[int, int]:
     """`64x48` as width and height."""
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and 8 <= int(side[:5]) <= 4096 for side in sides):
+    if len(sides) != 2 or not all(re.fullmatch("[0-9]{1,4}", side) and 8 <= int(side) <= 4096 for side in sides):
         raise argparse.ArgumentTypeError(f"{text[:40]}: expected width and height, like 64x64")
     return int(sides[0]), int(sides[1])
 
@@ -151,9 +160,12 @@ def run(args: argparse.Namespace) -> int:
         shares = dict(zip(SPLITS, args.splits, strict=False))
         splits = split_by_driver([sample.driver for sample in samples], shares, args.seed)
     dealt = [replace(sample, split=split) for sample, split in zip(samples, splits, strict=True)]
-    for split, count in convert(dealt, args.out, args.size, schema, args.every).items():
+    counts, missing = convert(dealt, args.out, args.size, schema, args.every)
+    for split, count in counts.items():
         drivers = len({sample.driver for sample in dealt if sample.split == split})
         print(f"{args.out / split}: {count} frames of {drivers} drivers")
+    if missing:
+        print(f"left out: {missing} labelled frames past the ends of their videos")
     return 0
 
 

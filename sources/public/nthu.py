@@ -60,8 +60,8 @@ def _video(folder: Path, path: Path) -> Iterator[Sample]:
         driver, scenario, behaviour = path.parent.parent.name, path.parent.name, path.stem
     if not re.fullmatch(r"\d{3}", driver) or scenario.lower() not in SCENARIOS:
         raise Refused(f"{path}: expected 001/glasses/sleepyCombination.avi or 004/004_glasses_mix.mp4")
-    above = " ".join(path.relative_to(folder.parent).parts[:-1]).lower()
-    split = next((name for word, name in SPLITS.items() if word in above), "")
+    above = [part.lower() for part in path.relative_to(folder.parent).parts[-2::-1]]  # the nearest folder first
+    split = next((name for part in above for word, name in SPLITS.items() if word in part), "")
     kinds = _annotations(path, driver, scenario, behaviour)
     base = {"scenario": SCENARIOS[scenario.lower()]}
     if not kinds:
@@ -77,10 +77,15 @@ def _video(folder: Path, path: Path) -> Iterator[Sample]:
 
 
 def _annotations(path: Path, driver: str, scenario: str, behaviour: str) -> dict[str, str]:
-    """The digits of each annotation file that there is, all of one length."""
+    """The digits of each annotation file that there is, all of one length.
+
+    The annotation of `004_nightnoglasses_mix.mp4` is called `004_night_noglasses_mixing_drowsiness.txt`.
+    """
     found: dict[str, str] = {}
     for kind, digits in KINDS.items():
-        stems = [f"{driver}_{behaviour}", f"{driver}_{scenario}_mixing", f"{driver}_{scenario}_{behaviour}"]
+        stems = [f"{driver}_{behaviour}"]
+        for spelling in (name for name, meant in SCENARIOS.items() if meant == SCENARIOS[scenario.lower()]):
+            stems += [f"{driver}_{spelling}_mixing", f"{driver}_{spelling}_{behaviour}"]
         file = next((p for stem in stems if (p := path.parent / f"{stem}_{kind}.txt").is_file()), None)
         if file is None:
             continue

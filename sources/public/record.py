@@ -52,6 +52,10 @@ class Sample:
         """How many frames it stands for; 1 for a video of unknown length."""
         return self.span[1] - self.span[0] if self.span else 1
 
+    def numbers(self, every: int) -> range:
+        """Every `every`-th frame number of its span; none where it has no span."""
+        return range(self.span[0], self.span[1], every) if self.span else range(0)
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -17,7 +17,7 @@ from sources.public.record import VIDEOS, Layout, Sample, files_of, named_like
 NAME = re.compile(r"\s*(\d+)-(Female|Male)(NoGlasses|SunGlasses|Glasses)(?:-(.+?))?\s*(?:\.avi)?", re.IGNORECASE)
 """Some files are called `11-FemaleGlasses.avi.avi`."""
 
-CAMERAS = {"mirror": "mirror", "dash": "dash"}
+CAMERAS = ("mirror", "dash")
 
 
 def read(folder: Path) -> Iterator[Sample]:
@@ -26,8 +26,8 @@ def read(folder: Path) -> Iterator[Sample]:
         found = NAME.fullmatch(path.stem)
         if not found:
             raise Refused(f"{path}: expected a name like 1-FemaleNoGlasses-Yawning.avi")
-        places = {part.strip().lower() for part in path.relative_to(folder.parent).parts[:-1]}
-        camera = next((name for name in CAMERAS if any(name in place for place in places)), "")
+        above = [part.lower() for part in path.relative_to(folder.parent).parts[-2::-1]]  # the nearest folder first
+        camera = next((name for part in above for name in CAMERAS if name in part), "")
         if not camera:
             raise Refused(f"{path}: lies below neither Mirror nor Dash, so that its driver isn't known")
         number, gender, eyewear, behaviour = found.groups()

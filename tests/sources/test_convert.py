@@ -90,12 +90,14 @@ def test_images_become_a_source_that_is_split_by_driver(tmp_path: Path, capsys: 
     assert inspect.main([str(out)]) == 0
 
 
-def test_every_nth_frame_of_a_span_and_no_frame_past_the_end(tmp_path: Path, film: Film) -> None:
+def test_every_nth_frame_of_a_span_and_no_frame_past_the_end(
+    tmp_path: Path, film: Film, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     MINIATURES["nthu-ddd"][1](data)
     for video in [*data.rglob("*.avi"), *data.rglob("*.mp4")]:
         if not video.name.startswith("."):
-            film(video.with_suffix(".mkv"), 5)
+            film(video.with_suffix(".mkv"), 4)
             video.with_suffix(".mkv").rename(video)
     assert convert.main([str(data), str(out), "--size", "40x24", "--every", "2"]) == 0
     records = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
@@ -104,9 +106,10 @@ def test_every_nth_frame_of_a_span_and_no_frame_past_the_end(tmp_path: Path, fil
         with Image.open(out / record["file_name"]) as image:
             key = f"{record['driver']} {record['label.scenario']}"
             shown.setdefault(key, []).append((level(np.asarray(image)), record.get("label.drowsiness")))
-    assert shown["001 glasses"] == [(0, "0"), (2, "0"), (3, "1"), (4, "1")], "of 6 labels and 5 frames"
+    assert shown["001 glasses"] == [(0, "0"), (2, "0"), (3, "1")], "of 6 labels and 4 frames"
+    assert "left out: 1 labelled frames past the ends" in capsys.readouterr().out
     assert shown["004 night_noglasses"] == [(0, "1"), (2, "0")]
-    assert shown["001 night_noglasses"] == [(0, None), (2, None), (4, None)], "without annotations: to its end"
+    assert shown["001 night_noglasses"] == [(0, None), (2, None)], "without annotations: to its end"
 
 
 def test_nothing_is_left_behind_by_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +126,7 @@ def test_nothing_is_left_behind_by_a_failure(tmp_path: Path, capsys: pytest.Capt
     [
         (["--size", "64"], 2, "expected width and height, like 64x64"),
         (["--size", "0x9"], 2, "expected width and height"),
+        (["--size", "64x00000640"], 2, "expected width and height"),
         (["--splits", "0.2", "0.2", "0.2", "0.2"], 2, "4 shares; expected up to 3"),
         (["--splits", "0.4", "0.3", "0.3"], 2, "2 drivers for 3 splits"),
         (["--splits", "-1", "2"], 2, "expected a share above 0"),

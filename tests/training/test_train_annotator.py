@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,23 @@ def test_it_reads_what_the_frames_show(trained: TrainedAnnotator) -> None:
     assert figures["mae"]["skin_tone"] < 0.08, "drawn as the grey level"
     assert figures["class_accuracy"]["gender"] < 0.75, "not drawn at all: nothing leaks from the labels"
     assert figures["mae"]["head_yaw"] > 5.0
+
+
+def test_a_field_without_labels_is_neither_learned_nor_scored() -> None:
+    source, column = grey_source(128), {name: CABIN.names.index(name) for name in ("gender", "head_yaw", "lighting")}
+    hidden = source.hidden.copy()
+    hidden[:, [column["gender"], column["head_yaw"]]] = True
+    hidden[::2, column["lighting"]] = True
+    partial = dataclasses.replace(source, hidden=hidden)
+    recipe = dataclasses.replace(TINY, samples=64)
+    objective = AnnotatorObjective(recipe, partial)
+    run = Run(objective, recipe)
+    run.step()
+    found = objective.finished(run, partial)
+    assert found.held_out["class_accuracy"]["gender"] is None and found.held_out["mae"]["head_yaw"] is None
+    assert found.held_out["class_accuracy"]["lighting"] is not None
+    network = found.network(CABIN)
+    assert network.temperature.isfinite().all() and network.error_scale.isfinite().all()
 
 
 def test_targets_are_the_labels(source: LabelledFrames) -> None:

@@ -88,14 +88,14 @@ def yawdd(folder: Path) -> None:
 
 
 def nthu(folder: Path) -> None:
-    """Training and evaluation, night with and without an underline, annotations that end in a line feed or lack."""
+    """Training and evaluation; night with and without an underline, even of one clip; annotations that lack."""
     train, test = folder / "Training Dataset/001", folder / "Evaluation Dataset/004"
     write(train, ["glasses/sleepyCombination.avi", "night_noglasses/yawning.avi", "nightglasses/yawning.avi"], VIDEO)
     digits = {"drowsiness": "000111", "head": "000011", "mouth": "000000", "eye": "001111"}
     for kind, text in digits.items():
         (train / f"glasses/001_sleepyCombination_{kind}.txt").write_text(text + "\n")
     write(test, ["004_nightnoglasses_mix.mp4"], VIDEO)
-    (test / "004_nightnoglasses_mixing_drowsiness.txt").write_text("1100")
+    (test / "004_night_noglasses_mixing_drowsiness.txt").write_text("1100")
     litter(folder, "sleepyCombination.avi")
 
 
