@@ -21,6 +21,7 @@ from training import train_annotator
 from training.annotator_loss import Targets, augment, calibrate
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import as_images
+from training.options import report_unseen
 from training.run import Run
 
 TINY = AnnotatorRecipe(samples=128 * 60, batch=64, warmup=384, widths=(32,), seed=1)
@@ -46,6 +47,16 @@ def test_it_reads_what_the_frames_show(trained: TrainedAnnotator) -> None:
     assert figures["mae"]["skin_tone"] < 0.08, "drawn as the grey level"
     assert figures["class_accuracy"]["gender"] < 0.75, "not drawn at all: nothing leaks from the labels"
     assert figures["mae"]["head_yaw"] > 5.0
+
+
+def test_classes_that_no_frame_shows_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    source, lighting = grey_source(64), CABIN.field("lighting")
+    conditions = source.conditions.copy()
+    conditions[:, lighting.slots] = lighting.encode("day")
+    day = dataclasses.replace(source, conditions=conditions)
+    assert source.unseen() == {} and day.unseen() == {"lighting": ("night", "tunnel", "backlight")}
+    report_unseen(day, Path("recordings"))
+    assert "recordings: no frame shows lighting night, tunnel, backlight;" in capsys.readouterr().err
 
 
 def test_a_field_without_labels_is_neither_learned_nor_scored() -> None:
@@ -122,7 +133,8 @@ def test_the_command_trains_resumes_and_attaches(
     out = tmp_path / "annotator"
     command = ["data", "--held-out", "other", "-o", str(out), "--samples", "64", "--batch", "16", "--widths", "32"]
     assert train_annotator.main([*command, "--into", str(tmp_path / "ckpt.pt")]) == 0
-    assert "held-out frames" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "held-out frames" in shown.out and "no frame shows" not in shown.err
     annotator, schema, _ = read_annotator(out / "annotator.pt")
     assert schema == CABIN and annotator.held_out["samples"] == 64
     inside = read_checkpoint(tmp_path / "ckpt.pt").annotator
