@@ -63,6 +63,17 @@ class LabelledFrames:
         _, height, width, channels = self.frames.shape
         return ImageShape(channels, height, width)
 
+    def unseen(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each field that no frame shows; fields of which every class is shown aren't there."""
+        found = {}
+        for place, field in enumerate(self.schema.fields):
+            if field.is_class:
+                vectors = self.conditions[~self.hidden[:, place], field.slots]
+                nearest = ((vectors[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2).argmin(axis=1)
+                shown = set(nearest.tolist())
+                found[field.name] = tuple(value for n, value in enumerate(field.values) if n not in shown)
+        return {name: values for name, values in found.items() if values}
+
 
 def fingerprint(frames: Frames, conditions: npt.NDArray[np.float32]) -> str:
     """sha256 over the content of frames and conditions."""

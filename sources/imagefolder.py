@@ -16,6 +16,7 @@ from contract.errors import Refused, UsageError
 from contract.files import read_json
 from contract.schemas import SCHEMAS
 from sources.base import LabelledFrames, fingerprint
+from sources.drivers import check_splits
 from sources.images import read_picture, to_frames
 from sources.metadata import FILES, Row, metadata_files, read_rows
 from sources.shards import DESCRIPTION, RENDER, read_shards
@@ -90,16 +91,10 @@ def encode_partial(schema: Schema, conditions: Sequence[Condition]) -> npt.NDArr
 def subjects_of(rows: Sequence[Row]) -> npt.NDArray[np.int64] | None:
     """A number for each driver, [N]; None where not every row says who is seen.
 
-    Refused where one driver is in two splits: what a network knows by heart would pass for what it has learned.
+    Refused where one driver is in two splits.
     """
     drivers = [row.driver for row in rows]
-    splits: dict[str, str] = {}
-    for row, driver in zip(rows, drivers, strict=True):
-        if driver is not None and splits.setdefault(driver, row.split) != row.split:
-            raise Refused(
-                f"{row.where}: driver {driver!r} is in the splits {splits[driver]!r} and {row.split!r}; keep a driver's"
-                " images in one split"
-            )
+    check_splits((row.driver, row.split, row.where) for row in rows)
     if None in drivers:
         return None
     numbers = {driver: number for number, driver in enumerate(sorted(set(map(str, drivers))))}

@@ -32,6 +32,9 @@ DEPTHS = (8, 10, 12, 14, 16)
 ORIENTATION = 0x0112
 """EXIF tag: how the camera was held."""
 
+TRANSPARENT = {"La": "LA", "RGBa": "RGBA"}
+"""Modes of premultiplied colours, and those without."""
+
 BACKGROUND = "white"
 """What shows through transparent pixels, as in a browser."""
 
@@ -77,9 +80,9 @@ def _decode(image: Image.Image) -> Picture:
         notes.append("floating point" if image.mode == "F" else "more than 8 bits")
         kind: Any = np.float32 if image.mode == "F" else np.int64
         return Picture(_checked(pixels.astype(kind))[:, :, None], tuple(notes))
-    if image.has_transparency_data:
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         grey = image.mode in ("LA", "La", "L", "1")
-        image = image.convert("RGBA")
+        image = image.convert(TRANSPARENT.get(image.mode, image.mode)).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("L" if grey else "RGB")
         notes.append("transparent, composited onto white")
     elif image.mode not in ("L", "RGB"):

@@ -47,9 +47,14 @@ class Row:
 
 
 def metadata_files(folder: Path) -> list[tuple[str, Path]]:
-    """Split and path of each metadata file of a folder, in the order of their names."""
-    places = [("", folder), *((name, folder / name) for name in SPLITS)]
-    return [(split, place / name) for split, place in places for name in FILES if (place / name).is_file()]
+    """Split and path of each metadata file of a folder; Refused where two kinds lie side by side."""
+    found = []
+    for split, place in [("", folder), *((name, folder / name) for name in SPLITS)]:
+        here = [place / name for name in FILES if (place / name).is_file()]
+        if len(here) > 1:
+            raise Refused(f"{place}: {' and '.join(FILES)} lie side by side; remove the one that is out of date")
+        found += [(split, path) for path in here]
+    return found
 
 
 def read_rows(folder: Path) -> Iterator[Row]:
@@ -59,13 +64,14 @@ def read_rows(folder: Path) -> Iterator[Row]:
             text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise Refused(f"{path}: not UTF-8 text; save it as UTF-8") from error
-        lines = _json_lines(path, text) if path.suffix == ".jsonl" else _csv_lines(path, text)
+        lines: Iterator[tuple[str, dict[str, Any]]]
+        lines = _json_lines(path, text) if path.suffix == ".jsonl" else csv_lines(path, text)
         for where, record in lines:
             values = {name: value for name, value in record.items() if value is not None and value != ""}
             name = values.pop(IMAGE, None)
             if not isinstance(name, str):
                 raise Refused(f"{where}: no {IMAGE}; expected the name of an image in every record")
-            yield Row(_inside(path.parent, name, where), values, split, where)
+            yield Row(image_inside(path.parent, name, where), values, split, where)
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -81,7 +87,8 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, record
 
 
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def csv_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Place and values of each line of a CSV file with a header, by comma, semicolon or tab; Refused names the line."""
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     try:
@@ -99,8 +106,8 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise Refused(f"{path}: not CSV ({error}); quote texts that hold the delimiter") from error
 
 
-def _inside(folder: Path, name: str, where: str) -> Path:
-    """The image, which has to lie inside the folder."""
+def image_inside(folder: Path, name: str, where: str) -> Path:
+    """The image of that name, which has to lie inside the folder; Refused, naming `where`, otherwise."""
     parts = Path(name.replace("\\", "/")).parts
     if not parts or Path(*parts).is_absolute() or ".." in parts or "\0" in name:
         raise Refused(f"{where}: {IMAGE} {name[:80]!r} leaves the folder; expected a path inside {folder}")

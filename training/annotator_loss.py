@@ -177,7 +177,8 @@ def _share(values: Any, shown: Any) -> float | None:
 def calibrate(network: Annotator, images: Tensor, targets: Targets) -> None:
     """Fit the temperature of each class field and the factor of each expected error on held-out frames.
 
-    The temperature with the smallest negative log likelihood of a fine grid (arXiv 1706.04599, section 4.2).
+    The temperature with the smallest negative log likelihood of a fine grid (arXiv 1706.04599, section 4.2). Fields
+    that no frame shows stay as they are.
     """
     parts = [network.read(batch) for batch in torch.split(images, 256)]
     logits, numbers, log_errors = (torch.cat([part[i] for part in parts]).float() for i in range(3))
@@ -185,9 +186,13 @@ def calibrate(network: Annotator, images: Tensor, targets: Targets) -> None:
     grid = torch.logspace(-1.0, 1.0, 161)
     for column, (name, slots) in enumerate(class_fields(targets.schema).items()):
         rows = shown[name]
+        if not rows.any():
+            continue
         losses = [F.cross_entropy(logits[rows, slots] / t, targets.classes[rows, column]) for t in grid]
         network.temperature[column] = grid[int(torch.stack(losses).argmin())]
     for name, column in number_fields(targets.schema).items():
         rows = shown[name]
+        if not rows.any():
+            continue
         real = (numbers[rows, column].clamp(-1, 1) - targets.numbers[rows, column]).abs().mean()
         network.error_scale[column] = real / log_errors[rows, column].exp().mean()

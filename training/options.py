@@ -8,6 +8,7 @@ recipe = Recipe(**recipe_of(args))
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 from contract.cli import integer
 from contract.errors import Unavailable
+from sources.base import LabelledFrames
 from training.run import Recipe
 
 
@@ -48,6 +50,13 @@ def add_run_flags(parser: argparse.ArgumentParser, default: Recipe, output: Path
 def run_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of a Recipe that `add_run_flags` sets."""
     return {"batch": args.batch, "lr": args.lr, "seed": args.seed}
+
+
+def report_unseen(source: LabelledFrames, data: Path) -> None:
+    """Say on stderr which classes no frame shows: nothing can be learned of them."""
+    unseen = "; ".join(f"{name} {', '.join(values)}" for name, values in source.unseen().items())
+    if unseen:
+        print(f"{data}: no frame shows {unseen}; `python -m sources.inspect {data}` says more", file=sys.stderr)
 
 
 def check_device(name: str) -> str:

@@ -27,7 +27,7 @@ from models.edge import ACTIVATIONS, NORMALISATIONS
 from sources.imagefolder import read_source
 from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
 from training.image_recipe import add_image_flags, read_critic
-from training.options import add_run_flags, check_device, number, run_settings
+from training.options import add_run_flags, check_device, number, report_unseen, run_settings
 from training.run import STATE, Run, claim_folder
 from training.samples import sample_grid
 
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         samples=args.samples, widths=tuple(args.widths), init_from=start.sha256 if start else None, **chosen
     )
     device, source = check_device(args.device), read_source(args.data, args.schema)
+    report_unseen(source, args.data)
     if schema not in (None, source.schema):
         raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
     try:

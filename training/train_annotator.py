@@ -23,7 +23,7 @@ from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
 from sources.imagefolder import read_source
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
-from training.options import add_run_flags, check_device, run_settings
+from training.options import add_run_flags, check_device, report_unseen, run_settings
 from training.run import STATE, Run, claim_folder
 
 RESULT = "annotator.pt"
@@ -64,10 +64,11 @@ def run(args: argparse.Namespace) -> int:
     start = read_checkpoint(args.init_from) if args.init_from else None
     if start and not start.annotator:
         raise Refused(f"{args.init_from}: carries no annotator; leave --init-from out to begin anew")
-    device, held_out = check_device(args.device), read_source(args.held_out, args.schema)
+    device, held_out = check_device(args.device), read_source(args.held_out, args.schema, partial=True)
     if start and start.schema != held_out.schema:
         raise Refused(f"{args.init_from}: its annotator reads another schema than {args.held_out} is labelled with")
-    source = read_source(args.data, args.schema)
+    source = read_source(args.data, args.schema, partial=True)
+    report_unseen(source, args.data)
     if held_out.schema != source.schema or held_out.image != source.image:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
     recipe = AnnotatorRecipe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from training import train_annotator
 from training.annotator_loss import Targets, augment, calibrate
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import as_images
+from training.options import report_unseen
 from training.run import Run
 
 TINY = AnnotatorRecipe(samples=128 * 60, batch=64, warmup=384, widths=(32,), seed=1)
@@ -45,6 +47,33 @@ def test_it_reads_what_the_frames_show(trained: TrainedAnnotator) -> None:
     assert figures["mae"]["skin_tone"] < 0.08, "drawn as the grey level"
     assert figures["class_accuracy"]["gender"] < 0.75, "not drawn at all: nothing leaks from the labels"
     assert figures["mae"]["head_yaw"] > 5.0
+
+
+def test_classes_that_no_frame_shows_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    source, lighting = grey_source(64), CABIN.field("lighting")
+    conditions = source.conditions.copy()
+    conditions[:, lighting.slots] = lighting.encode("day")
+    day = dataclasses.replace(source, conditions=conditions)
+    assert source.unseen() == {} and day.unseen() == {"lighting": ("night", "tunnel", "backlight")}
+    report_unseen(day, Path("recordings"))
+    assert "recordings: no frame shows lighting night, tunnel, backlight;" in capsys.readouterr().err
+
+
+def test_a_field_without_labels_is_neither_learned_nor_scored() -> None:
+    source, column = grey_source(128), {name: CABIN.names.index(name) for name in ("gender", "head_yaw", "lighting")}
+    hidden = source.hidden.copy()
+    hidden[:, [column["gender"], column["head_yaw"]]] = True
+    hidden[::2, column["lighting"]] = True
+    partial = dataclasses.replace(source, hidden=hidden)
+    recipe = dataclasses.replace(TINY, samples=64)
+    objective = AnnotatorObjective(recipe, partial)
+    run = Run(objective, recipe)
+    run.step()
+    found = objective.finished(run, partial)
+    assert found.held_out["class_accuracy"]["gender"] is None and found.held_out["mae"]["head_yaw"] is None
+    assert found.held_out["class_accuracy"]["lighting"] is not None
+    network = found.network(CABIN)
+    assert network.temperature.isfinite().all() and network.error_scale.isfinite().all()
 
 
 def test_targets_are_the_labels(source: LabelledFrames) -> None:
@@ -99,12 +128,13 @@ def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -
 def test_the_command_trains_resumes_and_attaches(
     source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema: source)
+    monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema, partial: source)
     write_checkpoint(tmp_path / "ckpt.pt", tiny_edge_checkpoint())
     out = tmp_path / "annotator"
     command = ["data", "--held-out", "other", "-o", str(out), "--samples", "64", "--batch", "16", "--widths", "32"]
     assert train_annotator.main([*command, "--into", str(tmp_path / "ckpt.pt")]) == 0
-    assert "held-out frames" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "held-out frames" in shown.out and "no frame shows" not in shown.err
     annotator, schema, _ = read_annotator(out / "annotator.pt")
     assert schema == CABIN and annotator.held_out["samples"] == 64
     inside = read_checkpoint(tmp_path / "ckpt.pt").annotator

@@ -1,0 +1,1 @@
+"""Recordings of drivers that others have published: one file for each layout on disk."""
