@@ -108,6 +108,11 @@ class Finding:
         quantile = NormalDist().inv_cdf(1.0 - (1.0 - SHARE) / max(attacks, 1))
         return float(np.clip(max(self.risk + quantile * deviation, self.interval[1]), 0.0, 1.0))
 
+    def covers_chance(self, attacks: int) -> bool:
+        """Whether the interval of the AUC covers 0.5 with 95 % certainty for so many attacks together (Bonferroni)."""
+        quantile = NormalDist().inv_cdf(1.0 - (1.0 - SHARE) / (2 * max(attacks, 1)))
+        return bool(abs(self.figures["auc"] - 0.5) <= quantile * self.figures["auc_deviation"])
+
     def to_dict(self) -> dict[str, Any]:
         arms = {name: vars(counts) | {"rate": counts.rate} for name, counts in self._arms().items()}
         return {

@@ -18,7 +18,7 @@ from contract.frames import Frames
 LEVEL = 0.01
 """Of the permutation test: one fair split in a hundred is refused."""
 
-RIDGE = 1.0
+RIDGE = 0.05
 """Added to the variance of every standardized column: there may be more columns than frames."""
 
 NAME = "blind classifier"

@@ -8,6 +8,7 @@ Whatever would make figures mean something else is refused: drivers or frames on
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,14 @@ class Evidence:
     def population(self) -> Population:
         return Population.split(self.members, self.drivers, self.seed)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over frames, conditions and drivers."""
+        digest = hashlib.sha256(self.frames.tobytes())
+        for array in (self.conditions, self.members, self.drivers):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
     @property
     def image(self) -> ImageShape:
         _, height, width, channels = self.frames.shape
@@ -68,8 +77,7 @@ def read_evidence(members: Path, non_members: Path, limit: int | None = None, se
         shared = np.intersect1d(*known)
         if len(shared):
             raise Refused(f"{members} and {non_members}: {len(shared)} drivers in both; {SAME}")
-    evidence = gather(inside, outside, limit, seed)
-    return evidence
+    return gather(inside, outside, limit, seed)
 
 
 def gather(inside: LabelledFrames, outside: LabelledFrames, limit: int | None = None, seed: int = 0) -> Evidence:

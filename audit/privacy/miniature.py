@@ -1,7 +1,7 @@
 """Miniature faces and networks: small enough to train many of them, large enough to leak.
 
-    people = draw_people(drivers=40, frames=5, seed=0)               # LabelledFrames, 16 x 16 pixels
-    network = fit(people.frames, people.conditions, steps=400)       # a Checkpoint
+    people = draw_people(drivers=40, frames=5, seed=0)               # LabelledFrames, 8 x 8 pixels
+    checkpoint = fit(untrained(), people.frames, people.conditions, steps=400)       # audit.privacy.fit
 
 A person is a smooth pattern of colours; a frame of it has a mood, a brightness and noise of its own.
 """
@@ -11,17 +11,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from contract.conditions import Array, Field, Schema
-from contract.frames import Frames, to_images
+from contract.conditions import Field, Schema
+from contract.frames import Frames
 from contract.noise import open_fields
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint, SamplerDefaults
 from models.edge import EdgeConfig
-from models.loss import denoising_loss
 from models.networks import build
 from sources.base import LabelledFrames, fingerprint
 
-SIZE = 16
+SIZE = 8
 SCHEMA = Schema(
     "miniature",
     6,
@@ -34,9 +33,6 @@ SCHEMA = Schema(
 DIFFUSION = Diffusion(1000, "cosine-zero", "x0")
 PATTERN = 4
 """Colours along each edge of a person's pattern."""
-
-BATCH = 64
-LEARNING_RATE = 2e-3
 
 
 def draw_people(drivers: int, frames: int, seed: int, first: int = 0) -> LabelledFrames:
@@ -61,37 +57,16 @@ def _draw(pattern: np.ndarray, condition: dict[str, str | float], generator: np.
     """The pattern, brighter or darker, with a bar where the mood puts it and a mark of the group."""
     image = np.kron(pattern, np.ones((SIZE // PATTERN, SIZE // PATTERN, 1)))
     mood = SCHEMA.field("mood").values.index(str(condition["mood"]))
-    image[4 + 3 * mood : 6 + 3 * mood, 3:13] *= 0.3
+    image[2 + 2 * mood : 4 + 2 * mood, 2:6] *= 0.4
     if condition["group"] == "b":
-        image[:2, :, 0] = 0.9
+        image[:1, :, 0] = 0.9
     image = image * (0.7 + 0.5 * float(condition["brightness"])) + generator.normal(0.0, 0.06, image.shape)
     return np.asarray((image.clip(0.0, 1.0) * 255.0).astype(np.uint8))
 
 
-def untrained(seed: int = 0, widths: tuple[int, ...] = (32, 64)) -> Checkpoint:
+def untrained(seed: int = 0, widths: tuple[int, ...] = (64,)) -> Checkpoint:
     """A network with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build(EdgeConfig(SCHEMA.width, size=SIZE, patch=2, widths=widths, blocks=1))
     return Checkpoint(network.config, SCHEMA, DIFFUSION, network.state_dict(), SamplerDefaults(None, 8, 1.0))
-
-
-def fit(
-    frames: Frames, conditions: Array, steps: int, seed: int = 0, start: Checkpoint | None = None, device: str = "cpu"
-) -> Checkpoint:
-    """Train on frames with the plain denoising loss: no augmentation and no averaging, so that it remembers."""
-    checkpoint = start or untrained(seed)
-    network = checkpoint.network().train().requires_grad_(True).to(device)
-    images, vectors = torch.from_numpy(to_images(frames)).to(device), torch.from_numpy(conditions).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for _ in range(steps):
-            rows = torch.randint(len(images), (min(BATCH, len(images)),), device=device)
-            optimizer.zero_grad()
-            denoising_loss(network, checkpoint.diffusion, images[rows], vectors[rows]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    return Checkpoint(checkpoint.config, checkpoint.schema, checkpoint.diffusion, weights, checkpoint.sampler)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 from tabulate import tabulate
@@ -58,7 +59,9 @@ def to_text(report: Mapping[str, Any]) -> str:
     heads = ("attack", "access", "main", "control", "baseline", "risk", "at most", "AUC", "TPR at 1 % FPR", "p")
     table = tabulate([_row(item) for item in report["attacks"]], heads, "plain", disable_numparse=True)
     absent = tabulate(report["not_run"].items(), ("not run", "reason"), "plain")
-    return "\n\n".join([*_summary(report), table, *([absent] if report["not_run"] else []), report["meaning"]])
+    return "\n\n".join(
+        [*_summary(report), table, *([absent] if report["not_run"] else []), fill(report["meaning"], 110)]
+    )
 
 
 def to_html(report: Mapping[str, Any]) -> str:
@@ -78,8 +81,8 @@ def _summary(report: Mapping[str, Any]) -> list[str]:
     if report["status"] == INVALID:
         p = report["blind_classifier"]["p_value"]
         lines.append(
-            f"INVALID: a classifier tells members from non-members without the model (p = {p:g}); the split is biased and"
-            " no figure below means anything"
+            f"INVALID: a classifier tells members from non-members without the model (p = {p:g});"
+            " the split is biased, and no figure below means anything"
         )
     if headline:
         bound = headline["risk_upper_bound"]
