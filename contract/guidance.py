@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contract.errors import UsageError
-
-MAX_GUIDANCE = 100.0
-"""More than anybody samples with: a larger scale is a mistake."""
+from contract.limits import MAX_GUIDANCE
 
 
 def guided(conditional: Any, unconditional: Any, scale: float) -> Any:

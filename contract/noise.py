@@ -43,6 +43,11 @@ def open_fields(seed: int, index: int) -> np.random.Generator:
     return _stream(seed, index, (0, 0, 1, 0))
 
 
+def stream(seed: int, index: int, topic: int) -> np.random.Generator:
+    """The generator of a topic beyond those of a frame (0 to 2), such as what training draws for batch `index`."""
+    return _stream(seed, index, (0, 0, topic, 0))
+
+
 def check_seed(seed: int) -> int:
     """The seed (or a frame's index), or UsageError where it is no integer from 0 to 2^64 - 1."""
     try:

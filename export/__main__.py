@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from contract.bundle import Manifest
 from contract.cli import Parser
 from contract.errors import Unavailable, run_command
+from export.options import add_checkpoint_options
+from export.parity import describe
 from export.precisions import PRECISIONS
 
 PROGRAM = "export"
@@ -33,18 +34,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--precision", nargs="+", choices=PRECISIONS, default=["fp32"], help="step graphs to write (fp32)")
     add_checkpoint_options(parser)
     return parser.parse_args(argv)
-
-
-def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    """What can be said about a checkpoint and its export; `python -m export.trt` takes the same."""
-    add = parser.add_argument
-    add("--steps", type=int, metavar="N", help="sampling steps (the checkpoint's default)")
-    add("--guidance", type=float, metavar="G", help="guidance scale, 1 is none (the checkpoint's default)")
-    add("--verify", choices=["quick", "full"], default="quick", help="32 or 256 conditions against torch (quick)")
-    add("--arch", choices=["document", "edge"], help="network of a bare state dict")
-    add("--schema", metavar="NAME", help="condition schema of a bare state dict: document")
-    add("--image-size", type=int, metavar="N", help="height and width in pixels, for a bare state dict")
-    add("--json", action="store_true", help="report for machines")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,16 +64,8 @@ def _text(folder: str, manifest: Manifest) -> str:
         f" guidance {sampler.guidance:g}"
     ]
     for name, parity in manifest.parity.items():
-        lines.append(f"  {name}: {told(parity)}")
+        lines.append(f"  {name}: {describe(parity)}")
     return "\n".join([*lines, f"next: python -m runtime.generate {folder} -n 16"])
-
-
-def told(parity: Mapping[str, Any]) -> str:
-    """A parity entry of the manifest in words."""
-    if "measured" not in parity:
-        return f"not verified: {parity['reason']}"
-    gate = f"{parity['metric']} {parity['measured']:.4g} (gate {parity['tolerance']:g})"
-    return f"{gate} against torch, {parity['conditions']} conditions{', emulated' * bool(parity.get('emulated'))}"
 
 
 if __name__ == "__main__":

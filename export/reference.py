@@ -1,4 +1,4 @@
-"""What torch in float32 draws: the truth that every file of a bundle is held against.
+"""What torch in float32 draws: the truth that every file of a bundle is compared with.
 
 plan = choose_plan("quick", network, sampler)
 reference = draw_reference(checkpoint, network, sampler, plan.conditions, bar.update)
@@ -28,7 +28,7 @@ STORED = 32
 
 
 def choose_plan(level: str, network: Denoiser, sampler: Sampler) -> ParityPlan:
-    """FULL as asked; QUICK where it fits into a minute, measured on one step, and else HEAVY."""
+    """FULL for `full`, else QUICK where that takes up to a minute by one measured step, else HEAVY."""
     if level == "full":
         return FULL
     frames = QUICK.conditions + QUICK.drawn()  # torch's own, too

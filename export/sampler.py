@@ -1,4 +1,4 @@
-"""The few-step sampler of a bundle: what the checkpoint wants, or what was asked for where it leaves a choice.
+"""The few-step sampler of a bundle: what the checkpoint asks for, or the arguments where it leaves a choice.
 
     sampler = choose_sampler(checkpoint, steps=10, guidance=None)
 

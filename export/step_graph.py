@@ -84,7 +84,7 @@ class Step(nn.Module):
 def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
     """The step graph as a checked ONNX file: float32, weights inside, only the batch dynamic.
 
-    Its metadata says `steps`, so that the runtime can hold it against the manifest.
+    Its metadata says `steps`, so that the runtime can compare it with the manifest.
     """
     config = network.config
     inputs = {

@@ -8,51 +8,49 @@ The split lets the exporter bake the embeddings of its timesteps and trace only 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from torch import Tensor, nn
 
-from contract.errors import Refused
 from contract.frames import ImageShape
+from contract.limits import MAX_NETWORK_SIDE
+from contract.record import Record
+
+MIN_SIDE = 8
+
+Size = int | tuple[int, int]
+"""Edge of a square image in pixels, or height and width.
+
+Its range is checked by ImageConfig: msgspec 0.22 crashes on a union of a constrained int and a fixed-length tuple."""
 
 
-class NetworkConfig(Protocol):
-    """What every network's frozen config offers, whatever else it holds."""
+class ImageConfig(Record):
+    """Base of the frozen configs: a network that takes images of one shape."""
+
+    channels: int
+    size: Size
 
     @property
-    def arch(self) -> str: ...
+    def multiple(self) -> int:
+        """What height and width are multiples of."""
+        raise NotImplementedError
 
     @property
     def image(self) -> ImageShape:
-        """Shape of the images that the network takes and gives."""
+        return ImageShape(self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size))
 
-    @property
-    def condition_width(self) -> int: ...
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-Size = int | tuple[int, int]
-"""Edge of a square image in pixels, or height and width."""
-
-
-def image_shape(channels: int, size: Size) -> ImageShape:
-    return ImageShape(channels, *((size, size) if isinstance(size, int) else size))
+    def __post_init__(self) -> None:
+        if not MIN_SIDE <= min(self.image[1:]) <= max(self.image[1:]) <= MAX_NETWORK_SIDE:
+            raise ValueError(f"size {self.size}; expected {MIN_SIDE} to {MAX_NETWORK_SIDE} pixels")
+        if self.image.height % self.multiple or self.image.width % self.multiple:
+            raise ValueError(f"size {self.size}; expected multiples of {self.multiple}")
+        if self.image.height == self.image.width:  # one way to say it, so that equal configs compare equal
+            object.__setattr__(self, "size", self.image.height)
 
 
-def stored_size(size: Size) -> int | list[int]:
-    """The size as JSON has it."""
-    return size if isinstance(size, int) else list(size)
+class NetworkConfig(ImageConfig):
+    """Base of the configs of denoisers."""
 
-
-def read_size(data: object, most: int, multiple: int, what: str) -> Size:
-    """A size out of a file: edges from 8 to `most`, multiples of `multiple`; Refused where it is something else."""
-    edges = (data,) if isinstance(data, int) else tuple(data) if isinstance(data, (list, tuple)) else ()
-    if len(edges) not in (1, 2) or any(type(edge) is not int or not 8 <= edge <= most for edge in edges):
-        raise Refused(f"{what}: size {str(data)[:40]}; expected an edge, or height and width, from 8 to {most}")
-    if any(edge % multiple for edge in edges):
-        raise Refused(f"{what}: size {str(data)[:40]}; expected multiples of {multiple}")
-    return edges[0] if len(set(edges)) == 1 else (edges[0], edges[1])
+    arch: str
+    condition_width: int
 
 
 class Denoiser(nn.Module):

@@ -1,100 +1,96 @@
 """Frames of a dataset side by side with their labels, for a person to look at.
 
-    python -m pictures.contact_sheet build/frames                 # writes build/frames.contact.png
+    python -m pictures build/frames                 # writes build/frames.contact.png
 
 Captions come from the schema alone: the classes, leaving out `none`, then the numbers that the frame shows.
-A red corner marks a frame that shows something else than was asked for, where an annotator has read it.
+A red corner marks a frame that shows something else than requested, where an annotator has read it.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from contract.cli import Parser
 from contract.conditions import Schema, Value
 from contract.dataset import Dataset, Record, read_dataset
-from contract.errors import Refused, run_command
-from contract.files import write_whole
+from contract.errors import Refused
+from pictures.image_grid import MAX_TILE, Frame, Tile, draw_grid, fits, in_rows, tile_size, wrap, write_image
 
 FRAMES = 64
 COLUMNS = 8
-COMPRESS_LEVEL = 1
-"""zlib level of the sheet: the default one takes five times as long."""
-
-MIN_TILE = 160
-"""Frames are enlarged by a whole factor to at least this many pixels, so that one can see an eyelid."""
-
-MAX_TILE = 320
-GAP = 8
-FONT_SIZE = 13
 LINES = 3
-BACKGROUND, INK = (24, 26, 30), (232, 232, 228)
-MARK = (226, 58, 46)
-MARK_SHARE = 6
-"""The marked corner's share of a frame's width: one in so many."""
+
+
+class ContactSheet:
+    """Up to 64 frames, spread evenly over a dataset of `count`; `add` takes those that belong on it."""
+
+    def __init__(self, schema: Schema, count: int) -> None:
+        self._schema = schema
+        self._wanted = np.unique(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)).tolist()
+        self._shown: dict[int, tuple[Frame, Record]] = {}
+
+    @property
+    def missing(self) -> set[int]:
+        """Indices of the frames that it has still to be given."""
+        return set(self._wanted) - set(self._shown)
+
+    def add(self, index: int, frame: Frame, record: Record) -> None:
+        """Keep frame `index`, uint8 [H, W, C], with its record where the sheet shows it."""
+        if index in self._wanted:
+            self._shown[index] = _reduced(frame), record
+
+    def add_missing(self, dataset: Dataset) -> None:
+        """Read the frames that are missing from a dataset; Refused where one can't be read."""
+        for record in dataset.records(self.missing):
+            self.add(record["index"], _read_frame(dataset, record), record)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the sheet beside the dataset's folder, and return its path."""
+        if not self._shown:
+            raise Refused(f"{folder}: has no frames yet; generate some: python -m runtime.generate BUNDLE -o {folder}")
+        frames, records = zip(*(self._shown[index] for index in sorted(self._shown)), strict=True)
+        write_image(contact_path(folder), draw_sheet(frames, records, self._schema))
+        return contact_path(folder)
 
 
 def contact_path(folder: str | Path) -> Path:
-    """Where the contact sheet of a dataset lies: beside the folder, since inside it would pass for a frame."""
+    """Where the contact sheet of a dataset goes: beside the folder, since inside it would pass for a frame."""
     folder = Path(folder).resolve()
     return folder.with_name(folder.name + ".contact.png")
 
 
 def write_contact_sheet(folder: str | Path) -> Path:
-    """Draw up to 64 frames, spread evenly over the dataset, with captions; returns where it was written."""
+    """Draw the contact sheet of a dataset on disk; returns its path."""
     dataset = read_dataset(folder)
-    records = _spread(dataset)
-    if not records:
-        raise Refused(f"{folder}: has no frames yet; generate some: python -m runtime.generate BUNDLE -o {folder}")
-    content = io.BytesIO()
-    sheet = draw_sheet([_frame(dataset, record) for record in records], records, dataset.description.schema)
-    sheet.save(content, "png", compress_level=COMPRESS_LEVEL)
-    path = contact_path(folder)
-    write_whole(path, content.getvalue())
-    return path
+    sheet = ContactSheet(dataset.description.schema, dataset.description.count)
+    sheet.add_missing(dataset)
+    return sheet.write(folder)
 
 
-def draw_sheet(frames: Sequence[Image.Image], conditions: Sequence[Mapping[str, Value]], schema: Schema) -> Image.Image:
+def draw_sheet(frames: Sequence[Frame], records: Sequence[Mapping[str, Value]], schema: Schema) -> Image.Image:
     """A grid of captioned frames as an RGB image; frames whose record says that they disagree are marked."""
-    tile = _tile_size(frames[0].size)
-    font = ImageFont.load_default(size=FONT_SIZE)
-    line_height = FONT_SIZE + 4
-    cell = (tile[0] + GAP, tile[1] + GAP + LINES * line_height + GAP // 2)
-    columns = min(COLUMNS, math.ceil(math.sqrt(len(frames))))
-    rows = math.ceil(len(frames) / columns)
-    wrong = [condition.get("agrees") is False for condition in conditions]
-    legend = (line_height + GAP) * any(wrong)
-    sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP + legend), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    for number, (frame, condition) in enumerate(zip(frames, conditions, strict=True)):
-        left, top = GAP + number % columns * cell[0], GAP + number // columns * cell[1]
-        sheet.paste(frame.convert("RGB").resize(tile, Image.Resampling.LANCZOS), (left, top))
-        if wrong[number]:
-            side = tile[0] // MARK_SHARE
-            draw.polygon([(left, top), (left + side, top), (left, top + side)], MARK)
-        for row, text in enumerate(caption(condition, schema, lambda text: font.getlength(text) <= tile[0])):
-            draw.text((left, top + tile[1] + 4 + row * line_height), text, INK, font)
-    if legend:
-        text = f"red corner: shows something else than was asked for ({sum(wrong)} of {len(wrong)})"
-        draw.text((GAP, sheet.height - legend), text, MARK, font)
-    return sheet
+    fitting = fits(tile_size(frames[0])[0])
+    tiles = [
+        Tile(frame, caption(record, schema, fitting), marked=record.get("agrees") is False)
+        for frame, record in zip(frames, records, strict=True)
+    ]
+    marked = sum(tile.marked for tile in tiles)
+    legend = f"red corner: shows something else than requested ({marked} of {len(tiles)})" if marked else ""
+    return draw_grid(in_rows(tiles, min(COLUMNS, math.ceil(math.sqrt(len(tiles))))), legend=legend)
 
 
 def caption(
-    condition: Mapping[str, Value], schema: Schema, fits: Callable[[str], bool] = lambda text: len(text) <= 24
+    condition: Mapping[str, Value], schema: Schema, fitting: Callable[[str], bool] = lambda text: len(text) <= 24
 ) -> list[str]:
     """Up to three lines: the classes, then as many numbers as fit (`gaze -20/5` for fields that share a first word)."""
     classes = [str(condition[f.name]) for f in schema.fields if f.is_class and condition[f.name] != "none"]
-    lines = _wrap(classes, " \u00b7 ", fits)[:LINES]
-    return lines + _wrap(_numbers(condition, schema), "  ", fits)[: LINES - len(lines)]
+    lines = wrap(classes, " \u00b7 ", fitting)[:LINES]
+    return lines + wrap(_numbers(condition, schema), "  ", fitting)[: LINES - len(lines)]
 
 
 def _numbers(condition: Mapping[str, Value], schema: Schema) -> list[str]:
@@ -109,62 +105,24 @@ def _digits(value: Value, span: float) -> str:
     return "0" if text == "-0" else text
 
 
-def _wrap(words: Sequence[str], separator: str, fits: Callable[[str], bool]) -> list[str]:
-    lines: list[str] = []
-    for word in words:
-        longer = lines[-1] + separator + word if lines else ""
-        if lines and fits(longer):
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+def _reduced(frame: Frame) -> Frame:
+    """No larger than the sheet shows it, so that memory holds 64 of any size."""
+    if max(frame.shape[:2]) <= MAX_TILE:
+        kept: Frame = frame.copy()
+        return kept
+    pixels = Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame)
+    return _with_channels(pixels.resize(tile_size(frame), Image.Resampling.LANCZOS))
 
 
-def _tile_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Enlarged by a whole factor, or reduced where a frame is larger than a person needs."""
-    width, height = size
-    if max(size) > MAX_TILE:
-        scale = MAX_TILE / max(size)
-        return max(1, round(width * scale)), max(1, round(height * scale))
-    factor = math.ceil(MIN_TILE / min(size)) if max(size) * math.ceil(MIN_TILE / min(size)) <= MAX_TILE else 1
-    return width * factor, height * factor
-
-
-def _spread(dataset: Dataset) -> list[Record]:
-    count = dataset.description.count
-    wanted = set(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int).tolist())
-    return list(dataset.records(wanted))
-
-
-def _frame(dataset: Dataset, record: Record) -> Image.Image:
+def _read_frame(dataset: Dataset, record: Record) -> Frame:
     path = dataset.frame_path(record)
     try:
         with Image.open(path) as image:
-            image.load()
-            frame: Image.Image = image.copy()
-            return frame
+            return _with_channels(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Refused(f"{path}: not a readable frame ({error}); generate the dataset again") from error
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m pictures.contact_sheet",
-        description="Draw the contact sheet of a dataset.",
-        epilog="example:\n  python -m pictures.contact_sheet build/frames",
-    )
-    parser.add_argument("folder", metavar="DATASET", help="folder with dataset.json, metadata.jsonl and frames")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> int:
-    print(write_contact_sheet(args.folder))
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command("pictures.contact_sheet", lambda: run(parse_args(argv)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _with_channels(image: Image.Image) -> Frame:
+    pixels: Frame = np.asarray(image, np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]

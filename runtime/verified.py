@@ -1,4 +1,4 @@
-"""What was found out before about a bundle's files on this machine: `verified.json`.
+"""Earlier results of replaying a bundle's files on this machine: `verified.json`.
 
     result = replay(folder, manifest, file, reference, draw, batches=(8,))
     save_result(state, manifest, result)                           # into verified.json
@@ -54,26 +54,33 @@ def read_verified(state: Path, manifest: Manifest) -> dict[str, Any]:
     """`verified.json` where it is of this bundle, else a new one: a damaged file is as good as none."""
     empty = new_report(manifest)
     try:
-        found = parse_json((state / VERIFIED).read_bytes())
-        good = isinstance(found, dict) and set(found) == set(empty) and isinstance(found["replayed"], list)
-        good = good and all(isinstance(entry, dict) for entry in found["replayed"])
-        return found if good and (found["format"], found["bundle"]) == (FORMAT, manifest.digest) else empty
+        report = parse_json((state / VERIFIED).read_bytes())
+        good = isinstance(report, dict) and set(report) == set(empty) and isinstance(report["replayed"], list)
+        good = good and all(isinstance(entry, dict) for entry in report["replayed"])
+        return report if good and (report["format"], report["bundle"]) == (FORMAT, manifest.digest) else empty
     except (OSError, ValueError):
         return empty
 
 
 def was_verified(state: Path, manifest: Manifest, file: str, device: str) -> bool:
-    """Whether this file of this bundle was found good on this very device."""
+    """Whether this file of this bundle passed on this very device."""
     replayed = read_verified(state, manifest)["replayed"]
     return any((e.get("file"), e.get("device"), e.get("verified")) == (file, device, True) for e in replayed)
 
 
-def save_result(state: Path, manifest: Manifest, result: Mapping[str, Any]) -> None:
-    """Add a result to `verified.json`, in place of an older one of the same file and device."""
+def save_result(state: Path, manifest: Manifest, result: Mapping[str, Any], required: bool = True) -> None:
+    """Add a result to `verified.json`, in place of an older one of the same file and device.
+
+    Refused where the folder can't be written, unless the result isn't `required` to be kept.
+    """
     report = read_verified(state, manifest)
     same = (result["file"], result["device"])
     others = [entry for entry in report["replayed"] if (entry.get("file"), entry.get("device")) != same]
-    write_report(state, report | {"replayed": [*others, dict(result)]})
+    try:
+        write_report(state, report | {"replayed": [*others, dict(result)]})
+    except Refused:
+        if required:
+            raise
 
 
 def write_report(state: Path, report: Mapping[str, Any]) -> None:
@@ -82,5 +89,5 @@ def write_report(state: Path, report: Mapping[str, Any]) -> None:
         state.mkdir(parents=True, exist_ok=True)
         write_whole(state / VERIFIED, json.dumps(report, indent=1).encode() + b"\n")
     except OSError as error:
-        mend = "name a folder that can be written with --state DIR"
-        raise Refused(f"{state / VERIFIED}: {error.strerror or error}; {mend}") from error
+        fix = "name a writable folder with --state DIR"
+        raise Refused(f"{state / VERIFIED}: {error.strerror or error}; {fix}") from error

@@ -32,7 +32,7 @@ def read_source(folder: Path, schema: str) -> LabelledFrames:
 
 
 def read_imagefolder(folder: Path, schema: str) -> LabelledFrames:
-    """An imagefolder whose records carry every field of the schema by name; all images of one square size."""
+    """An imagefolder whose records carry every field of the schema by name; all images of one size."""
     described = folder / "dataset.json"
     if described.is_file():
         chosen = Schema.from_dict(read_json(described).get("schema"))
@@ -55,8 +55,9 @@ def read_imagefolder(folder: Path, schema: str) -> LabelledFrames:
     if not frames:
         raise Refused(f"{folder / 'metadata.jsonl'}: no record; expected one JSON object a line")
     shapes = {frame.shape for frame in frames}
-    if len(shapes) != 1 or frames[0].shape[0] != frames[0].shape[1]:
-        raise Refused(f"{folder}: images of {len(shapes)} shapes, as {sorted(shapes)[0]}; expected one square size")
+    if len(shapes) != 1:
+        found = " and ".join(" x ".join(map(str, shape)) for shape in sorted(shapes)[:2])
+        raise Refused(f"{folder}: images of {len(shapes)} shapes, as {found}; expected one size and kind of image")
     pixels, encoded = np.stack(frames), chosen.encode(conditions)
     hidden = np.array([[name in chosen.hidden(condition) for name in chosen.names] for condition in conditions])
     return LabelledFrames(chosen, pixels, encoded, None, hidden, None, fingerprint(pixels, encoded))
@@ -75,6 +76,7 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
 def _image(path: Path, where: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"), dtype=np.uint8)
+            return pixels.reshape(image.height, image.width, -1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Refused(f"{where}: {path.name} is missing or no whole image") from error

@@ -20,11 +20,23 @@ ROOT = Path(__file__).parents[1]
 LIBRARIES = {
     "contract": {"numpy", "msgspec"},
     "pictures": {"numpy", "PIL"},
-    "runtime": {"numpy", "PIL", "tqdm", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"},
+    "runtime": {
+        "numpy",
+        "PIL",
+        "tqdm",
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "tensorrt_rtx",
+        "pycuda",
+        "cuda",
+        "c2pa",
+        "cryptography",
+    },
 }
 """What the folders that go onto a vehicle may import beside the standard library."""
 
-LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"}
+LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "c2pa", "cryptography"}
 """Engines and drivers, which may be absent: imported inside a function only."""
 
 

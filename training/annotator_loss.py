@@ -1,6 +1,6 @@
 """What an annotator learns from: labels as targets, frames as a camera might have seen them, the loss, calibration.
 
-targets = Targets.of(source)                                   # every frame of a cache
+targets = Targets.of(source)                                   # every frame of a source
 images, chosen = augment(images, targets.rows(rows), generator)
 loss = annotation_loss(network, images, chosen)
 """

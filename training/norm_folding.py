@@ -1,10 +1,10 @@
-"""Normalisation folded into FiLM: what a student needs no statistics for, its engine needn't compute.
+"""Normalisation folded into FiLM: a student without statistics, so that its engine needn't compute any.
 
     network = fold(teacher_network, images, condition, diffusion, timesteps)
 
-A student meets few timesteps. At each of them the mean and deviation that a group normalisation divides out depend
+A student runs at few timesteps. At each of them the mean and deviation that a group normalisation divides out depend
 on little but the timestep and condition, which FiLM knows as well. A ridge regression writes them into its weights;
-distillation heals what is left. Without normalisation every convolution follows the one before through ReLU and sums
+distillation corrects what is left. Without normalisation every convolution follows the one before through ReLU and sums
 alone, which every engine fuses (arXiv 2312.02696 trains such networks from the start).
 """
 
@@ -36,16 +36,17 @@ def fold(
     condition: Tensor,  # [N, D]
     diffusion: Diffusion,
     timesteps: Sequence[int],
+    seed: int = 0,
 ) -> EdgeUNet:
     """A copy of the network without normalisation that draws about the same at these timesteps.
 
-    Every block is fitted to what the network itself does with noisy images.
+    Every block is fitted to what the network itself does with images that are made noisy, by a generator of `seed`.
     """
     folded = EdgeUNet(replace(network.config, normalisation="none"))
     folded.load_state_dict(network.state_dict())
     times = torch.tensor(timesteps).repeat(len(images))[: len(images)]
     alpha_bar = torch.from_numpy(diffusion.alpha_bar())[times].float()[:, None, None, None]
-    noisy = alpha_bar.sqrt() * images + (1.0 - alpha_bar).sqrt() * torch.randn(images.shape)
+    generator = torch.Generator().manual_seed(seed)
     seen: list[list[Tensor]] = [[] for _ in network.blocks()]
     hooks = [
         block.register_forward_pre_hook(lambda block, inputs, rows=rows: rows.append(_film(block, *inputs)))
@@ -53,7 +54,9 @@ def fold(
     ]
     for first in range(0, len(images), BATCH):
         part = slice(first, first + BATCH)
-        network(noisy[part], times[part], condition[part])
+        noise = torch.randn(images[part].shape, generator=generator)
+        noisy = alpha_bar[part].sqrt() * images[part] + (1.0 - alpha_bar[part]).sqrt() * noise
+        network(noisy, times[part], condition[part])
     for hook in hooks:
         hook.remove()
     embedding = F.silu(network.embed_time(times) + network.condition(condition))
@@ -63,7 +66,7 @@ def fold(
 
 
 def _film(block: Block, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """What FiLM alone would have to say for a block to do what it does with its normalisation: [B, 2 C]."""
+    """The scale and shift with which FiLM alone does what a block does with its normalisation: [B, 2 C]."""
     channels = x.shape[1] // block.groups
     groups = x.reshape(len(x), block.groups, -1)
     mean = groups.mean(dim=2).repeat_interleave(channels, dim=1)

@@ -1,6 +1,6 @@
-"""A frozen annotator that tells a denoiser which labels its prediction fails to show, and which details it blurs.
+"""A frozen annotator that shows a denoiser which labels its prediction lacks, and which details it blurs.
 
-    critic = Critic(trained, source, Weights(labels=0.001, detail=0.1))
+    critic = Critic(trained, source, ImageRecipe(label_weight=0.001, detail_weight=0.1))
     loss = critic(predicted, images, rows, certainty)
 
 Mean squared error hardly sees an iris or a wrinkle, which are what a label is read from. The critic is another
@@ -11,58 +11,34 @@ brightened, blurred and made noisy as in the critic's own training (arXiv 2401.0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from contract.errors import Refused, UsageError
+from contract.errors import Refused
 from models.annotator import Annotator, TrainedAnnotator
 from models.loss import PerceptualLoss
 from sources.base import LabelledFrames
 from training.annotator_loss import Targets, annotation_loss, augment
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How much of the critic's opinion enters the loss."""
-
-    labels: float = 0.0
-    """Of the labels that the prediction should show: the loss that annotators are trained with."""
-
-    detail: float = 0.0
-    """Of the distance in the critic's features, at every resolution, as a share of the features' own size."""
-
-
-LABELS, DETAIL = 0.001, 0.1
-"""Weights where none are asked for: gradients of about the size of the squared error's (measured on the teacher)."""
-
-
-def critic_weights(labels: float | None, detail: float | None, critic: str | None) -> tuple[float, float]:
-    """The weights that apply; UsageError for weights of a critic that isn't there."""
-    if critic is None:
-        if labels is not None or detail is not None:
-            raise UsageError("--label-weight, --detail-weight: of a critic; give its annotator.pt with --critic")
-        return 0.0, 0.0
-    return LABELS if labels is None else labels, DETAIL if detail is None else detail
+from training.image_recipe import ImageRecipe
 
 
 class Critic:
     """Judges predicted images against the labels and features of what they should be."""
 
     def __init__(
-        self, trained: TrainedAnnotator, source: LabelledFrames, weights: Weights, device: str | torch.device = "cpu"
-    ):
+        self, trained: TrainedAnnotator, source: LabelledFrames, recipe: ImageRecipe, device: str | torch.device = "cpu"
+    ) -> None:
         if trained.config.image != source.image:
             raise Refused(
                 f"critic for frames {list(trained.config.image)}, the data has {list(source.image)} (channels, height,"
                 " width); train one with python -m training.train_annotator"
             )
-        self.weights, self.device = weights, torch.device(device)
+        self.recipe, self.device = recipe, torch.device(device)
         self.network = trained.network(source.schema).to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.targets = Targets.of(source)
+        self.targets = Targets.of(source).to(self.device)
         if self.targets.landmarks.names != trained.config.landmarks:
             raise Refused("critic with other landmarks than the data; train one on data of the same kind")
 
@@ -70,21 +46,20 @@ class Critic:
         """Weighted loss of `predicted` [B, C, H, W], which should show what the frames `rows` of the source are
         labelled with, and look like `images`; `certainty` [B], 0 to 1, says how much of that a prediction can know."""
         seed = int(torch.randint(2**31, (1,)))
-        chosen = self.targets.rows(rows).to(self.device)
+        chosen = self.targets.rows(torch.as_tensor(rows, device=self.device))
         seen, turned = augment(predicted, chosen, torch.Generator(self.device).manual_seed(seed))
         turned = turned.weighted(certainty)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            stages = features(self.network, seen)
-            loss = self.weights.labels * annotation_loss(self.network, seen, turned, body=stages[-1])
-            if not self.weights.detail:
-                return loss
-            with torch.no_grad():
-                real, _ = augment(images, chosen, torch.Generator(self.device).manual_seed(seed))
-                wanted = features(self.network, real)
+        stages = features(self.network, seen)
+        loss = self.recipe.label_weight * annotation_loss(self.network, seen, turned, body=stages[-1])
+        if not self.recipe.detail_weight:
+            return loss
+        with torch.no_grad():
+            real, _ = augment(images, chosen, torch.Generator(self.device).manual_seed(seed))
+            wanted = features(self.network, real)
         share = certainty / certainty.sum().clamp(min=1e-6)
         for found, asked in zip(stages, wanted, strict=True):
             apart = ((found.float() - asked.float()) ** 2).mean(dim=(1, 2, 3)) / (asked.float() ** 2).mean()
-            loss = loss + self.weights.detail / len(stages) * (apart * share).sum()
+            loss = loss + self.recipe.detail_weight / len(stages) * (apart * share).sum()
         return loss
 
     def judge(self, images: Tensor, rows: Any) -> PerceptualLoss:

@@ -1,1 +1,1 @@
-"""How figures are written, in every audit alike."""
+"""How audits report: figures as JSON and text, and a dataset on one page."""

@@ -21,7 +21,7 @@ NESTED_UNDER = ("state_dict", "model", "model_state_dict")
 """Where training scripts put the state dict among other things."""
 
 ARCHITECTURES = ("document",)
-"""The networks whose shape can be told from their weights; the project's own checkpoints carry theirs."""
+"""The networks whose shape can be read off their weights; the project's own checkpoints carry theirs."""
 
 
 STEPS = 10
@@ -78,7 +78,7 @@ def _own_name(name: str) -> str:
 def _network(weights: Mapping[str, Tensor], size: int, condition_width: int) -> DocumentConfig:
     """The network's config; UsageError where it isn't the weights but the given size that is out of range."""
     try:
-        DocumentConfig(size=size, condition_width=condition_width)
+        DocumentConfig.from_dict(DocumentConfig().to_dict() | {"size": size, "condition_width": condition_width})
     except Refused as error:
         raise UsageError(f"--image-size {size}: {error}") from error
     return _config(weights, size, condition_width)

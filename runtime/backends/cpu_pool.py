@@ -1,11 +1,11 @@
-"""A batch shared out among the cores: each draws frames of its own, and the next batch is under way meanwhile.
+"""A batch divided among the cores: each draws frames of its own, and the next batch is under way meanwhile.
 
-    shares = CpuPool(cores())
-    for frames in shares.drawn([draw_left, draw_right] for batch in batches):
+    pool = CpuPool(cores())
+    for frames in pool.draw([draw_left, draw_right] for batch in batches):
         ...
 
 Threads that share every operator wait for each other a few hundred times a step, and all but one are idle in operators
-too small to be shared. A core with frames of its own waits for nobody.
+too small to be divided. A core with frames of its own doesn't wait.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 class Drawn(NamedTuple):
-    """What one job made, and when."""
+    """What one job drew, and when."""
 
     frames: Frames
     began: float
@@ -46,22 +46,22 @@ class CpuPool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.seconds = 0.0
-        """In which anything was drawn; time in which several batches are under way counts once."""
+        """Time in which anything was drawn; where several batches were under way it counts once."""
         self._pool: ThreadPoolExecutor | None = None
         self._closed, self._counted = False, 0.0
 
     def close(self) -> None:
-        """Let the threads go; what hasn't begun is left out."""
+        """End the threads; jobs that haven't begun are cancelled."""
         self._closed = True
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
         self._pool = None
 
-    def drawn(self, batches: Iterable[Sequence[Job]]) -> Iterator[Frames]:
-        """The frames of each batch in order, those of its jobs behind each other.
+    def draw(self, batches: Iterable[Sequence[Job]]) -> Iterator[Frames]:
+        """The frames of each batch in order, those of its jobs concatenated.
 
-        A batch of several jobs is under way while the one before is taken care of. A batch of one job, which may
-        use every core itself, has them to itself. Raises UsageError once it is closed.
+        A batch of several jobs is under way while the caller handles the one before. A batch of one job, which may
+        use every core itself, runs alone. Raises UsageError once the pool is closed.
         """
         ahead: deque[list[Future[Drawn]]] = deque()
         source = iter(batches)
@@ -81,7 +81,7 @@ class CpuPool:
                 else:
                     yield from self._joined(ahead, 0)
                     self._check_open()
-                    yield self._counted_in([_timed(jobs[0])])
+                    yield self._concatenated([_timed(jobs[0])])
             yield from self._joined(ahead, 0)
         finally:
             for future in (future for futures in ahead for future in futures):
@@ -93,18 +93,18 @@ class CpuPool:
         return [self._pool.submit(_timed, job) for job in jobs]
 
     def _joined(self, ahead: deque[list[Future[Drawn]]], left: int) -> Iterator[Frames]:
-        """Wait for the frames of all batches but so many; one that fails stays, to have its other jobs cancelled."""
+        """Wait until `left` batches are under way; a failing one stays, so that its other jobs are cancelled."""
         while len(ahead) > left:
             self._check_open()
             try:
-                frames = self._counted_in([future.result() for future in ahead[0]])
+                frames = self._concatenated([future.result() for future in ahead[0]])
             except CancelledError:
                 self._check_open()
                 raise
             ahead.popleft()
             yield frames
 
-    def _counted_in(self, parts: list[Drawn]) -> Frames:
+    def _concatenated(self, parts: list[Drawn]) -> Frames:
         ended = max(part.ended for part in parts)
         self.seconds += max(0.0, ended - max(self._counted, min(part.began for part in parts)))
         self._counted = max(self._counted, ended)

@@ -34,17 +34,17 @@ class OnnxBackend:
         self.batch: int | None = None
         self.sizes: tuple[int, ...] = ()
         self.device = f"{device}, onnxruntime {ort.__version__}"
-        self._ort, self._where, self._name = ort, device, str(folder / file)
+        self._ort, self._where = ort, device
         self._image, self._steps, self._condition_width = manifest.image, manifest.sampler.steps, manifest.schema.width
-        self._mend, self._run_options = FIX.format(folder=folder), None
-        self._guarded = EngineErrors(self._name, self._mend)
+        self._run_options = None
+        self._errors = EngineErrors(str(folder / file), FIX.format(folder=folder))
         content = open_checked(folder, manifest, file)
-        self._session = self._guarded(lambda: self._open(content, provider))
+        self._session = self._errors(lambda: self._open(content, provider))
         if self._session.get_providers()[0] != provider:
             raise Unavailable(f"{provider} doesn't start here (no GPU, or another CUDA or cuDNN than it needs)")
         metadata = self._session.get_modelmeta().custom_metadata_map
         check_step_graph(
-            self._guarded, self._session.get_inputs(), self._session.get_outputs(), metadata.get("steps"), manifest
+            self._errors, self._session.get_inputs(), self._session.get_outputs(), metadata.get("steps"), manifest
         )
         self._step_values = [
             ort.OrtValue.ortvalue_from_numpy(np.array(k, np.int64), device, 0) for k in range(self._steps)
@@ -56,10 +56,10 @@ class OnnxBackend:
         return self._seconds
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """Run all K steps from noise [B, C, H, W], which they may write over, under condition [B, D]; frames uint8
+        """Run all K steps from noise [B, C, H, W], which may be overwritten, under condition [B, D]; frames uint8
         [B, H, W, C]."""
         started = time.perf_counter()
-        frames: npt.NDArray[np.uint8] = self._guarded(lambda: self._sample(x, condition))
+        frames: npt.NDArray[np.uint8] = self._errors(lambda: self._sample(x, condition))
         self._seconds += time.perf_counter() - started
         return frames
 
@@ -127,5 +127,5 @@ def new_session(
     settings.log_severity_level = FATAL
     for key, value in (config or {}).items():
         settings.add_session_config_entry(key, value)
-    # Without its fallback, which prints to stdout and goes on with another provider than the one asked for.
+    # Without its fallback, which prints to stdout and continues with another provider than the requested one.
     return ort.InferenceSession(content, settings, providers=[(provider, options or {})], enable_fallback=0)

@@ -2,7 +2,7 @@
 
     backend = open_cpu(Path("bundle"), manifest, "step.fp32.onnx")
 
-Frames don't depend on how they are shared out; a batch that can't be shared out about evenly is drawn by all cores
+Frames don't depend on how a batch is divided; one that can't be divided about evenly is drawn by all cores
 together.
 """
 
@@ -22,8 +22,8 @@ from runtime.backends.ort import CPU, OnnxBackend, import_onnxruntime, new_sessi
 from runtime.backends.step_graph import Batches
 
 EVEN = 0.75
-"""How much of the cores' time a batch has to fill to be shared out: 8 frames on 7 cores would leave 6 of them idle
-for half of it."""
+"""Share of the cores' time that a batch has to fill to be divided: 8 frames on 7 cores would leave 6 of them idle
+half the time."""
 
 
 def check_cpu() -> None:
@@ -40,7 +40,7 @@ class CpuOnnxBackend(OnnxBackend):
     """A session of one thread for shares, and one of all threads that opens when it is needed."""
 
     def __init__(self, ort: Any, folder: Path, manifest: Manifest, file: str, provider: str, device: str) -> None:
-        self._shares = CpuPool(cores())
+        self._pool = CpuPool(cores())
         self._opened = folder, manifest, file
         self._together: Any = None
         super().__init__(ort, folder, manifest, file, provider, device)
@@ -48,28 +48,28 @@ class CpuOnnxBackend(OnnxBackend):
     @property
     def seconds(self) -> float:
         """Time spent inside the engine so far."""
-        return self._shares.seconds
+        return self._pool.seconds
 
     def close(self) -> None:
         """Free the sessions and their memory."""
-        self._shares.close()
+        self._pool.close()
         self._together = None
         super().close()
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
-        """Run all K steps from noise [B, C, H, W], which they may write over, under condition [B, D]."""
+        """Run all K steps from noise [B, C, H, W], which may be overwritten, under condition [B, D]."""
         return next(self.sample_all([(x, condition)]))
 
     def sample_all(self, batches: Batches) -> Iterator[Frames]:
-        """The frames of each batch in order; the next one is under way while a batch is taken care of."""
-        return self._shares.drawn(self._jobs(x, condition) for x, condition in batches)
+        """The frames of each batch in order; the next one is under way while the caller handles a batch."""
+        return self._pool.draw(self._jobs(x, condition) for x, condition in batches)
 
     def _open(self, content: bytes, provider: str) -> Any:
-        return new_session(self._ort, content, provider, threads=1 if self._shares.workers > 1 else 0)
+        return new_session(self._ort, content, provider, threads=1 if self._pool.workers > 1 else 0)
 
     def _jobs(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> list[Job]:
         """A share for each core, or the whole batch for all of them."""
-        workers = self._shares.workers
+        workers = self._pool.workers
         if not self._alone(len(x)):
             return [partial(self._draw, workers > 1, x, condition)]
         parts = zip(np.array_split(x, workers), np.array_split(condition, workers), strict=True)
@@ -77,7 +77,7 @@ class CpuOnnxBackend(OnnxBackend):
 
     def _alone(self, rows: int) -> bool:
         """Whether each core gets a share of its own."""
-        workers = self._shares.workers
+        workers = self._pool.workers
         share = -(-rows // workers)
         return workers > 1 and rows >= workers and rows >= EVEN * share * workers
 
@@ -85,5 +85,5 @@ class CpuOnnxBackend(OnnxBackend):
         if together and self._together is None:
             self._together = new_session(self._ort, open_checked(*self._opened), CPU)
         session = self._together if together else self._session
-        frames: Frames = self._guarded(lambda: self._loop(session, x, condition))
+        frames: Frames = self._errors(lambda: self._loop(session, x, condition))
         return frames

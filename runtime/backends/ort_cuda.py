@@ -3,7 +3,7 @@
     backend = open_cuda(Path("bundle"), manifest, "step.fp16.onnx")
 
 ONNX Runtime captures one run under the number in `gpu_graph_id`, together with the addresses it was bound to. Each
-step of each batch size therefore has its own binding and its own number, and x goes to and fro between two buffers.
+step of each batch size therefore has its own binding and its own number, and x alternates between two buffers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from runtime.backends.cuda import driver_problem
+from contract.gpu import driver_problem
 from runtime.backends.graph_choice import GRAPH, PLAIN, GraphChoice
 from runtime.backends.ort import OnnxBackend, import_onnxruntime, new_session
 
@@ -45,8 +45,8 @@ def open_cuda(folder: Path, manifest: Manifest, file: str) -> CudaOnnxBackend:
 
 
 @dataclass
-class Size:
-    """What belongs to one batch size."""
+class BatchState:
+    """Buffers, bindings and the choice of launch for one batch size."""
 
     x: Any
     condition: Any
@@ -61,10 +61,10 @@ class Size:
 
 
 class CudaOnnxBackend(OnnxBackend):
-    """A session whose x, x_next, condition and steps stay on the GPU, at the same place in every run."""
+    """A session whose x, x_next, condition and steps stay on the GPU, at the same addresses in every run."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._sizes: dict[int, Size] = {}
+        self._sizes: dict[int, BatchState] = {}
         self._graphs = False
         self._ids = itertools.count(1)
         super().__init__(*arguments)
@@ -102,7 +102,7 @@ class CudaOnnxBackend(OnnxBackend):
         size.choice.record(way, (time.perf_counter() - started) * 1000)
         return frames
 
-    def _new_size(self, rows: int) -> Size:
+    def _new_size(self, rows: int) -> BatchState:
         channels, height, width = self._image
         x = [self._empty((rows, channels, height, width), np.float32) for _ in range(2)]
         condition = self._empty((rows, self._condition_width), np.float32)
@@ -120,7 +120,7 @@ class CudaOnnxBackend(OnnxBackend):
             PLAIN: [self._options(NO_GRAPH) for _ in bindings],
             GRAPH: [self._options(str(next(self._ids))) for _ in bindings],
         }
-        size = Size(x[0], condition, frame, bindings, options)
+        size = BatchState(x[0], condition, frame, bindings, options)
         if not self._graphs:
             size.choice.refuse("a node of the step graph runs on the CPU")
         return size

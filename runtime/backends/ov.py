@@ -2,9 +2,9 @@
 
     backend = open_openvino(Path("bundle"), manifest, "step.int8.onnx", batch=16)
 
-OpenVINO computes modulation and residual sum in the convolution before, which ONNX Runtime doesn't. The K steps are
-set behind each other before they are compiled: x never leaves the engine, and what only a frame needs is computed for
-the last step alone. Each core draws its share of a batch, of a fixed size; short shares are filled up.
+OpenVINO fuses modulation and residual sum into the preceding convolution, which ONNX Runtime doesn't. The K steps are
+chained into one graph before it is compiled: x never leaves the engine, and what only a frame needs is computed for
+the last step alone. Each core draws its part of a batch, of a fixed size; short parts are padded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from contract.bundle import FIX, Manifest, open_checked
 from contract.errors import Unavailable
 from runtime.backends.cpu_pool import CpuPool, Frames, Job, cores
-from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, told
+from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, summary
 
 CHAINED = 8
 """The most steps that are compiled as one: every one of them takes its time and memory to compile."""
@@ -77,23 +77,23 @@ class OpenVinoBackend:
         self.batch: int | None = batch
         self.sizes: tuple[int, ...] = ()
         self.device = f"cpu, openvino {openvino.__version__.partition('-')[0]}"
-        self._guarded = EngineErrors(str(folder / file), FIX.format(folder=folder), "OpenVINO")
+        self._errors = EngineErrors(str(folder / file), FIX.format(folder=folder), "OpenVINO")
         streams = min(cores(), batch)
-        self._shares, self._rows = CpuPool(streams), -(-batch // streams)
+        self._pool, self._rows = CpuPool(streams), -(-batch // streams)
         self._engine: Engine | None = self._open(openvino, folder, manifest, file, streams)
 
     @property
     def seconds(self) -> float:
         """Time spent inside the engine so far."""
-        return self._shares.seconds
+        return self._pool.seconds
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
         """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
         return next(self.sample_all([(x, condition)]))
 
     def sample_all(self, batches: Batches) -> Iterator[Frames]:
-        """The frames of each batch in order; the next one is under way while a batch is taken care of."""
-        return self._shares.drawn(self._jobs(x, condition) for x, condition in batches)
+        """The frames of each batch in order; the next one is under way while the caller handles a batch."""
+        return self._pool.draw(self._jobs(x, condition) for x, condition in batches)
 
     def details(self) -> dict[str, Any]:
         """What it runs on."""
@@ -101,7 +101,7 @@ class OpenVinoBackend:
 
     def close(self) -> None:
         """Free the engine and its memory."""
-        self._shares.close()
+        self._pool.close()
         self._engine = None
 
     def _jobs(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> list[Job]:
@@ -110,13 +110,13 @@ class OpenVinoBackend:
         return [partial(self._draw, self._engine, x[cut], condition[cut]) for cut in cuts]
 
     def _draw(self, engine: Engine, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
-        return self._guarded(lambda: engine.draw(x, condition))
+        return self._errors(lambda: engine.draw(x, condition))
 
     def _open(self, openvino: Any, folder: Path, manifest: Manifest, file: str, streams: int) -> Engine:
         content = open_checked(folder, manifest, file)
         core = openvino.Core()
-        model = self._guarded(lambda: core.read_model(content))
-        check_step_graph(self._guarded, _ports(model.inputs), _ports(model.outputs), _steps(model), manifest)
+        model = self._errors(lambda: core.read_model(content))
+        check_step_graph(self._errors, _ports(model.inputs), _ports(model.outputs), _steps(model), manifest)
         steps, shape = manifest.sampler.steps, [self._rows, *manifest.image]
         try:
             model.reshape({"x": shape, "condition": [self._rows, manifest.schema.width], "step": []})
@@ -127,7 +127,7 @@ class OpenVinoBackend:
             compiled = core.compile_model(model, "CPU", settings)
             requests = [compiled.create_infer_request() for _ in range(streams)]
         except RuntimeError as error:
-            raise Unavailable(f"{file}: OpenVINO can't compile it here ({told(error)})") from error
+            raise Unavailable(f"{file}: OpenVINO can't compile it here ({summary(error)})") from error
         return Engine(requests, self._rows, None if chained else steps)
 
 
@@ -137,7 +137,7 @@ class Engine:
     def __init__(self, requests: list[Any], rows: int, steps: int | None) -> None:
         self._rows = rows
         self._steps = steps
-        """How often it has to be run, None where it holds the whole trajectory."""
+        """How often it has to run, None where it holds the whole trajectory."""
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in requests:
             self._idle.put(request)
@@ -145,7 +145,7 @@ class Engine:
     def draw(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Frames:
         """Frames uint8 [B, H, W, C] from noise [B, C, H, W] under condition [B, D]; B is at most the engine's rows."""
         count = len(x)
-        x, condition = _filled(x, self._rows), _filled(condition, self._rows)
+        x, condition = _padded(x, self._rows), _padded(condition, self._rows)
         request = self._idle.get()
         try:
             if self._steps is None:
@@ -161,14 +161,14 @@ class Engine:
             self._idle.put(request)
 
 
-def _filled(array: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32]:
-    """With rows of zeros behind its own, as many as are asked for."""
+def _padded(array: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32]:
+    """Padded with rows of zeros up to `rows`."""
     missing = rows - len(array)
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
 
 
 def _trajectory(openvino: Any, step: Any, steps: int) -> Any:
-    """All steps behind each other: x and condition in, the last step's frame out."""
+    """All steps as one graph: x and condition in, the last step's frame out."""
     by_name = {port.any_name: port for port in step.inputs}
     x, condition = (by_name[name].get_node() for name in ("x", "condition"))
     current = x.output(0)
@@ -201,7 +201,7 @@ def _multiply_at_once(ops: Any, trajectory: Any, x: Any, steps: int) -> None:
     for node in trajectory.get_ordered_ops():
         if any(value.get_node().get_name() in from_x for value in node.input_values()):
             from_x.add(node.get_name())
-        elif node.get_type_name() == "MatMul" and _plain(node):
+        elif node.get_type_name() == "MatMul" and _by_stored_weights(node):
             products.setdefault(node.get_friendly_name(), []).append(node)
     for nodes in products.values():
         if len(nodes) == steps:  # one of every step, all by the same weights
@@ -214,7 +214,7 @@ def _multiply_at_once(ops: Any, trajectory: Any, x: Any, steps: int) -> None:
                     reader.replace_source_output(parts.output(number))
 
 
-def _plain(product: Any) -> bool:
+def _by_stored_weights(product: Any) -> bool:
     """Rows [N, D] by a matrix that stands in the file, and so is the same in every step."""
     rows, weights = product.input_values()
     constant = weights.get_node().get_type_name() == "Constant"

@@ -3,7 +3,7 @@
     backend, choice = open_backend(Path("bundle"), manifest, Request("auto", "auto"))
     frames = backend.sample(noise, condition)
 
-A backend that was asked for by name and isn't there is an error; only `auto` goes on to the next row.
+A backend that is named and isn't there is an error; only `auto` goes on to the next one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Backend(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Time spent inside the engine so far; on a GPU its device time where the engine tells it."""
+        """Time spent inside the engine so far; on a GPU its device time where the engine reports it."""
 
     def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
@@ -49,21 +49,21 @@ class Backend(Protocol):
         """The frames of each batch in order; the next batch may be taken before the last one is done."""
 
     def details(self) -> dict[str, Any]:
-        """Device and what else there is to tell, for `--json`."""
+        """Device and other figures, for `--json`."""
 
     def close(self) -> None:
-        """Give back what the engine holds; the backend can't be used afterwards."""
+        """Free what the engine holds; the backend can't be used afterwards."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """What the user requested."""
 
     backend: str = AUTO
     precision: str = AUTO
     batch: int | None = None
     state: Path | None = None
-    """Folder for what is kept between runs, where the bundle lies on a read-only disk."""
+    """Folder for what is kept between runs, where the bundle is on a read-only disk."""
 
     file: str | None = None
     """This very file of the bundle, whatever its precision."""
@@ -92,7 +92,7 @@ class BackendSpec:
     """What to run where the bundle has no file for it."""
 
     proven: bool = False
-    """Whether the exporter held the files against torch with this very engine, or says in the manifest that it
+    """Whether the exporter compared the files with torch by this very engine, or says in the manifest that it
     couldn't."""
 
 
@@ -140,7 +140,7 @@ class Choice:
 def open_backend(folder: Path, manifest: Manifest, request: Request) -> tuple[Backend, Choice]:
     """Open the backend of that name, or with `auto` the first that works here.
 
-    Raises Unavailable with the reason and what mends it, for `auto` with the reason of every row.
+    Raises Unavailable with the reason and a fix, for `auto` with the reason of every backend.
     """
     if request.backend not in (AUTO, *BACKENDS):
         raise Unavailable(f"backend {request.backend}: expected one of {', '.join((AUTO, *BACKENDS))}")
@@ -149,10 +149,10 @@ def open_backend(folder: Path, manifest: Manifest, request: Request) -> tuple[Ba
         try:
             BACKENDS[name].check()
             opened, file = BACKENDS[name].open(folder, manifest, _files(manifest, name, request), request)
-            return opened, Choice(name, str(manifest.files[file].precision), file, _told(reasons))
+            return opened, Choice(name, str(manifest.files[file].precision), file, _joined(reasons))
         except Unavailable as error:
             reasons.setdefault(str(error), []).append(name)
-    raise Unavailable(_told(reasons))
+    raise Unavailable(_joined(reasons))
 
 
 def default_batch(backend: str, height: int, width: int) -> int:
@@ -160,27 +160,27 @@ def default_batch(backend: str, height: int, width: int) -> int:
     return max(1, min(BACKENDS[backend].batch, BACKENDS[backend].batch * 128 * 128 // (height * width)))
 
 
-def _told(reasons: dict[str, list[str]]) -> str:
+def _joined(reasons: dict[str, list[str]]) -> str:
     """`trt, cuda: no NVIDIA driver here`"""
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def _files(manifest: Manifest, backend: str, request: Request) -> list[str]:
-    """The bundle's files that the backend may take: the first precision first, or the very file asked for."""
-    row, asked = BACKENDS[backend], request.precision
+    """The bundle's files that the backend may take: the first precision first, or the very file requested."""
+    spec, precision = BACKENDS[backend], request.precision
     if request.file is not None:
         entry = manifest.files.get(request.file)
-        if entry is None or request.file not in row.find(manifest, str(entry.precision)):
+        if entry is None or request.file not in spec.find(manifest, str(entry.precision)):
             raise Unavailable(f"{request.file}: no file of the bundle that the backend {backend} runs")
         return [request.file]
-    wanted = row.precisions if asked == AUTO else (asked,)
-    if found := [file for precision in wanted for file in row.find(manifest, precision)]:
-        return found
+    wanted = spec.precisions if precision == AUTO else (precision,)
+    if files := [file for name in wanted for file in spec.find(manifest, name)]:
+        return files
     there = {str(entry.precision) for entry in manifest.files.values() if entry.precision}
-    there = {precision for precision in there if row.find(manifest, precision)}
+    there = {name for name in there if spec.find(manifest, name)}
     only = f"only {', '.join(sorted(there))}" if there else "none at all"
     kind = "engine" if backend == "trt" else "step graph"
     raise Unavailable(
-        f"the bundle has no {'' if asked == AUTO else asked + ' '}{kind} for it, {only}; "
-        f"make one: {row.missing} --precision {wanted[0]}"
+        f"the bundle has no {'' if precision == AUTO else precision + ' '}{kind} for it, {only}; "
+        f"make one: {spec.missing} --precision {wanted[0]}"
     )

@@ -1,8 +1,8 @@
 """What a step graph has to look like, whoever runs it.
 
-guarded = EngineErrors("bundle/step.fp32.onnx", "export it anew", "ONNX Runtime")
-session = guarded(lambda: open_session(content))           # the engine's own errors become Refused
-check_step_graph(guarded, session.get_inputs(), session.get_outputs(), "4", manifest)
+errors = EngineErrors("bundle/step.fp32.onnx", "export it anew", "ONNX Runtime")
+session = errors(lambda: open_session(content))           # the engine's own errors become Refused
+check_step_graph(errors, session.get_inputs(), session.get_outputs(), "4", manifest)
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Batches = Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 """Noise [B, C, H, W] and conditions [B, D] of each batch."""
 
 Shapes = Mapping[str, tuple[str, list[int] | None]]
-"""Name of an input or output -> its type, and its sides behind the batch; None for a scalar."""
+"""Name of an input or output -> its type, and its sides without the batch axis; None for a scalar."""
 
 ABOUT_ITSELF = ("Exception from ", "Check '")
-"""How lines begin in which OpenVINO tells where in its own source something was found."""
+"""How lines begin in which OpenVINO names a place in its own source."""
 
 
 class Port(NamedTuple):
-    """An input or output, as ONNX Runtime tells of it."""
+    """An input or output, as ONNX Runtime describes it."""
 
     name: str
     type: str
@@ -49,20 +49,20 @@ def find(manifest: Manifest, precision: str) -> list[str]:
     return found
 
 
-def told(error: Exception) -> str:
-    """What an engine has to say, in one line."""
+def summary(error: Exception) -> str:
+    """The first telling line of an engine's error."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(ABOUT_ITSELF)]
     return (lines or [type(error).__name__])[0].strip()[:300]
 
 
 @dataclass(frozen=True)
 class EngineErrors:
-    """Turns what is wrong with a file of the bundle into Refused, by the file's name."""
+    """Turns an engine's errors about a file of the bundle into Refused, which names the file."""
 
     name: str
 
-    mend: str
-    """The command that makes it anew."""
+    fix: str
+    """The command that makes a good one."""
 
     engine: str = "ONNX Runtime"
 
@@ -73,7 +73,7 @@ class EngineErrors:
         except (MemoryError, EdgeError):
             raise
         except Exception as error:
-            raise Refused(f"{self.name}: {self.engine} says: {told(error)}; {self.mend}") from error
+            raise Refused(f"{self.name}: {self.engine} says: {summary(error)}; {self.fix}") from error
 
     def compare(self, what: str, found: Sequence[Port], expected: Shapes) -> None:
         """Refused where the inputs or outputs of a session aren't those that the manifest asks for."""
@@ -85,19 +85,19 @@ class EngineErrors:
             for name, (kind, sides) in shapes.items()
         }
         if open_batch != wanted:
-            raise Refused(f"{self.name}: {what} {open_batch}, expected {wanted} by the manifest; {self.mend}")
+            raise Refused(f"{self.name}: {what} {open_batch}, expected {wanted} by the manifest; {self.fix}")
 
 
 def check_step_graph(
-    guarded: EngineErrors, inputs: Sequence[Port], outputs: Sequence[Port], steps: str | None, manifest: Manifest
+    errors: EngineErrors, inputs: Sequence[Port], outputs: Sequence[Port], steps: str | None, manifest: Manifest
 ) -> None:
-    """Hold a graph's names, types, shapes and number of steps against the manifest, before anything is allocated."""
+    """Compare a graph's names, types, shapes and number of steps with the manifest, before anything is allocated."""
     channels, height, width = manifest.image
     x = ("tensor(float)", [channels, height, width])
     expected = {"x": x, "condition": ("tensor(float)", [manifest.schema.width]), "step": ("tensor(int64)", None)}
-    guarded.compare("inputs", inputs, expected)
+    errors.compare("inputs", inputs, expected)
     frame = ("tensor(uint8)", [height, width, channels])
-    guarded.compare("outputs", outputs, {"x_next": x, "frame": frame})
+    errors.compare("outputs", outputs, {"x_next": x, "frame": frame})
     wanted = manifest.sampler.steps
     if steps not in (None, str(wanted)):  # another exporter may leave it out
-        raise Refused(f"{guarded.name}: made for {steps} steps, expected {wanted} by the manifest; {guarded.mend}")
+        raise Refused(f"{errors.name}: made for {steps} steps, expected {wanted} by the manifest; {errors.fix}")

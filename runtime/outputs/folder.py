@@ -1,91 +1,207 @@
-"""Frames into a dataset folder: PNG encoding and writing on worker threads, records in order behind them.
+"""The folder format: an image file for each frame, and a line of `metadata.jsonl` for each record.
 
-    with FolderOutput("frames", description) as output:
-        output.add(frames, records)               # returns at once; waits only when the disk can't keep up
+    with FolderWriter("frames", description) as writer:         # goes on where an earlier run stopped
+        for index in range(writer.written, description.count):
+            writer.place(index, png)                            # thread-safe
+            writer.append([record(index, seed, condition)])
 
-At most a few batches are in memory at any time.
+Every record has its frame at any moment, also after Ctrl-C, a kill or on a full disk: a file appears whole or not at
+all, and a line is appended after its frame is in place.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
+import json
 import os
-import zlib
-from collections import deque
+import re
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from contract.dataset import Description, FolderWriter, Record
+from contract.dataset import (
+    DESCRIPTION,
+    FRAMES,
+    METADATA,
+    Description,
+    Record,
+    check_record,
+    frame_name,
+    metadata_lines,
+    read_description,
+    to_line,
+)
 from contract.errors import Refused
+from contract.files import parse_json, write_whole
 
-PENDING_BATCHES = 2
-"""Batches that may wait for the disk: enough to overlap with the engine, few enough for any memory."""
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two runs into one folder are then the user's to avoid
+    fcntl = None  # type: ignore[assignment]
 
-COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""How zlib packs the PNGs: runs alone. Sensor noise hardly repeats itself, and what zlib's own search for repetitions
-saves at level 4, 4 % of a file, takes it twice as long."""
-
-CHANNELS = (1, 2, 3, 4)
-"""What a PNG holds: grey or colour, each with or without alpha."""
+_FRAME = re.compile(r"([0-9]{8})\.png(\.tmp)?")
+_OWN = {DESCRIPTION, METADATA, FRAMES, DESCRIPTION + ".tmp"}
 
 
-class FolderOutput:
-    """A dataset folder being filled; `written` frames are already there when it is opened."""
+class Progress(NamedTuple):
+    """How much of a dataset is recorded; counted from the records, so that it outlives an interruption."""
+
+    records: int = 0
+
+    length: int = 0
+    """Of `metadata.jsonl`, in bytes."""
+
+    rejected: int = 0
+    disagreeing: int = 0
+
+    def plus(self, records: Sequence[Record], length: int) -> Progress:
+        """The same with these records, which take `length` bytes."""
+        rejected = sum(entry.get("tries", 1) - 1 for entry in records)
+        disagreeing = sum(entry.get("agrees") is False for entry in records)
+        return Progress(
+            self.records + len(records), self.length + length, self.rejected + rejected, self.disagreeing + disagreeing
+        )
+
+
+class FolderWriter:
+    """Writes a dataset folder, or goes on with its own unfinished one.
+
+    A folder that holds anything but this very dataset raises Refused. Use it as a context manager.
+    """
 
     def __init__(self, folder: str | Path, description: Description) -> None:
-        self._writer = FolderWriter(folder, description)
-        self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="png")
-        self._pending: deque[tuple[list[Future[None]], Sequence[Record]]] = deque()
+        self.folder = Path(folder)
+        self.description = description
+        self._check_folder()
+        (self.folder / FRAMES).mkdir(parents=True, exist_ok=True)
+        if not (self.folder / DESCRIPTION).exists():
+            self._write_description()
+        self._metadata = os.open(self.folder / METADATA, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self._lock()
+            self._progress = self._recover()
+            self._drop_unrecorded()
+        except BaseException:
+            os.close(self._metadata)
+            raise
 
-    def __enter__(self) -> FolderOutput:
+    def __enter__(self) -> FolderWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        try:
-            # After Ctrl-C what is under way is still kept; after a full disk it can't be.
-            if kind is None or kind is KeyboardInterrupt:
-                self._settle(0)
-        finally:
-            self._pool.shutdown(cancel_futures=True)
-            self._writer.close()
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @property
     def written(self) -> int:
-        return self._writer.written
+        """How many frames are recorded, from index 0 on."""
+        return self._progress.records
 
-    def add(self, frames: npt.NDArray[np.uint8], records: Sequence[Record]) -> None:
-        """Take the next frames uint8 [B, H, W, C] with their records; OSError on a full disk."""
-        pairs = zip(frames, records, strict=True)
-        self._pending.append(([self._pool.submit(self._place, r["index"], frame) for frame, r in pairs], records))
-        self._settle(PENDING_BATCHES)
+    @property
+    def complete(self) -> bool:
+        return self.written >= self.description.count
 
-    def _settle(self, pending: int) -> None:
-        """Record finished batches, oldest first, until at most `pending` are left."""
-        while len(self._pending) > pending:
-            futures, records = self._pending[0]
-            for future in futures:
-                future.result()
-            if records[0]["index"] == self._writer.written:  # Ctrl-C may have come between the next two lines
-                self._writer.append(records)
-            self._pending.popleft()
+    def place(self, index: int, content: bytes) -> None:
+        """Put the file of frame `index` in place; may be called from several threads."""
+        write_whole(self.folder / frame_name(index), content, sync=False)
 
-    def _place(self, index: int, frame: npt.NDArray[np.uint8]) -> None:
-        self._writer.place(index, encode_png(frame))
+    def append(self, records: Sequence[Record]) -> None:
+        """Append the next records, whose frames are in place: all of them, or none where the disk is full."""
+        content = b"".join(map(to_line, records))
+        try:
+            done = 0
+            while done < len(content):
+                done += os.pwrite(self._metadata, content[done:], self._progress.length + done)
+            self._progress = self._progress.plus(records, len(content))  # one store: Ctrl-C can't split it
+        except OSError as error:
+            error.filename = str(self.folder / METADATA)  # a failed write doesn't say of which file
+            raise
+        finally:
+            os.ftruncate(self._metadata, self._progress.length)
 
+    def close(self) -> None:
+        """Drop frames without a record, and mark the dataset complete where it is; `description` then says so."""
+        try:
+            os.ftruncate(self._metadata, self._progress.length)
+            self._drop_unrecorded()
+            os.fsync(self._metadata)
+            if self.complete:
+                self.description = self._completed()
+                self._write_description()
+        finally:
+            os.close(self._metadata)
 
-def check_channels(channels: int) -> None:
-    """Refused where a PNG can't hold that many channels."""
-    if channels not in CHANNELS:
-        raise Refused(f"frames of {channels} channels: the folder format holds 1 to {max(CHANNELS)}")
+    def _completed(self) -> Description:
+        rejected = None if self.description.reject_below is None else self._progress.rejected
+        disagreeing = None if self.description.annotator is None else self._progress.disagreeing
+        return replace(self.description, complete=True, rejected=rejected, disagreeing=disagreeing)
 
+    def _write_description(self) -> None:
+        content = json.dumps(self.description.to_dict(), indent=1, allow_nan=False)
+        write_whole(self.folder / DESCRIPTION, content.encode() + b"\n")
 
-def encode_png(frame: npt.NDArray[np.uint8]) -> bytes:
-    """A frame uint8 [H, W, C] as the content of a PNG file."""
-    content = io.BytesIO()
-    Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame).save(content, "png", **COMPRESSION)
-    return content.getvalue()
+    def _check_folder(self) -> None:
+        """Refuse a folder that holds anything but this dataset."""
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise Refused(f"{self.folder}: a file, expected a folder; name another with -o")
+        names = set(os.listdir(self.folder))
+        if foreign := sorted(names - _OWN):
+            raise Refused(f"{self.folder}: holds {foreign[0]!r}, which is no part of a dataset; name another with -o")
+        if names and DESCRIPTION not in names:
+            if names - {DESCRIPTION + ".tmp", FRAMES} or self._frames():
+                raise Refused(f"{self.folder}: holds files but no {DESCRIPTION}; name another folder with -o")
+        elif names:
+            found = read_description(self.folder)
+            if difference := found.differences(self.description):
+                others = ", ".join(difference)
+                raise Refused(f"{self.folder}: holds another dataset (other {others}); name another with -o")
+            self._frames()
+
+    def _lock(self) -> None:
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._metadata, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = "another run is writing it; wait for it, or name another with -o"
+                raise Refused(f"{self.folder}: {message}") from None
+
+    def _recover(self) -> Progress:
+        """Count the good records, and cut off what follows the first bad one.
+
+        A bad record is one that isn't whole, isn't in order, or whose frame is missing or empty, as a
+        power cut can leave it.
+        """
+        done = Progress()
+        for line in metadata_lines(self.folder):
+            entry = self._good(line, done.records) if done.records < self.description.count else None
+            if entry is None:
+                break
+            done = done.plus([entry], len(line))
+        os.ftruncate(self._metadata, done.length)
+        return done
+
+    def _good(self, line: bytes, index: int) -> Record | None:
+        try:
+            entry = check_record(parse_json(line), index, self.description)
+            return entry if line.endswith(b"\n") and (self.folder / entry["file_name"]).stat().st_size > 0 else None
+        except (ValueError, OSError):
+            return None
+
+    def _drop_unrecorded(self) -> None:
+        for name, index in self._frames():
+            if index >= self.written or name.endswith(".tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    (self.folder / FRAMES / name).unlink()
+
+    def _frames(self) -> list[tuple[str, int]]:
+        """Names and indices of the files under `frames`; a foreign one is refused."""
+        folder = self.folder / FRAMES
+        found = []
+        for name in os.listdir(folder) if folder.is_dir() else ():
+            match = _FRAME.fullmatch(name)
+            if not match:
+                raise Refused(f"{folder}: holds {name!r}, which is no frame; name another folder with -o")
+            found.append((name, int(match[1])))
+        return found

@@ -1,4 +1,4 @@
-"""Frames as a raw video stream: uint8, back to back, at a steady rate, with one line of labels a frame beside them.
+"""Frames as a raw video stream: uint8, concatenated, at a steady rate, with one line of labels for each frame.
 
     python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl |
         ffmpeg -f rawvideo -pix_fmt rgb24 -s 64x64 -r 30 -i - out.mkv
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from contract.errors import UsageError
-from runtime.generator import Batch
+from runtime.batch import Batch
 
 AHEAD = 2
 """Batches that may wait for the clock."""
@@ -37,13 +37,13 @@ JITTER_WINDOW = 100_000
 NAP = 0.1
 """Seconds after which a wait looks whether it was stopped."""
 
-FORMATS = {1: "gray", 3: "rgb24", 4: "rgba"}
+PIXEL_FORMATS = {1: "gray", 3: "rgb24", 4: "rgba"}
 """What ffmpeg and GStreamer call frames of that many channels."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stream came to."""
+    """How a stream ended."""
 
     frames: int
 
@@ -54,19 +54,19 @@ class Outcome:
     """`count`: all were written; `reader`: it went away; `stopped`: Ctrl-C or SIGTERM."""
 
     fps: float | None
-    """Asked for, None where frames go out as they come."""
+    """Requested rate, None where frames go out as they come."""
 
     jitter_ms: tuple[float, float] | None
     """p50 and p99 of how far the time between two frames is from 1/fps."""
 
     late: int
-    """Frames that weren't there a whole period after they were due; the clock then starts anew."""
+    """Frames that were more than a period late; the clock then restarts."""
 
     agreeing: int | None = None
-    """Frames that show what was asked for, None where no annotator ran."""
+    """Frames that agree with their condition, None where no annotator ran."""
 
     rejected: int | None = None
-    """Frames that were drawn again, None where none could be."""
+    """Attempts that were rejected, None without rejection sampling."""
 
     def to_dict(self) -> dict[str, Any]:
         p50, p99 = self.jitter_ms or (None, None)
@@ -131,12 +131,12 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.was_asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -144,12 +144,12 @@ class Stop:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self.was_asked
+        return self.requested
 
-    def _ask(self, number: int, frame: object) -> None:
-        if self.was_asked:
+    def _request(self, number: int, frame: object) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.was_asked = True
+        self.requested = True
 
 
 def stream_frames(batches: Iterable[Batch], video: int, labels: int | None, seed: int, fps: float | None) -> Outcome:

@@ -1,4 +1,4 @@
-"""The noise of a frame is DESIGN.md's, word by word: seeds of old runs must draw the same frames for ever."""
+"""The noise of a frame is DESIGN.md's, word by word: seeds of old runs must always draw the same frames."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.engine import BatchProfile
 from contract.files import sha256_of
-from export.engines.flavors import gpu_target
-from export.engines.spec import Profile
+from contract.gpu import gpu_target
 from export.trt import main, parse_args
 
 pytestmark = pytest.mark.usefixtures("trt")
@@ -23,7 +23,7 @@ def _content(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("text, profile", [("8", (8, 8, 8)), ("1,8,32", (1, 8, 32)), ("2,2,2", (2, 2, 2))])
 def test_batches(text: str, profile: tuple[int, int, int]) -> None:
-    assert parse_args(["b", "--batch", text]).batch == Profile(*profile)
+    assert parse_args(["b", "--batch", text]).batch == BatchProfile(*profile)
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -37,9 +37,6 @@ def test_batches(text: str, profile: tuple[int, int, int]) -> None:
     (["--target", "sm87"], "TensorRT for RTX builds for sm80"),
     (["--ampere-plus"], "--ampere-plus is of --flavor tensorrt"),
     (["--ampere-plus", "--target", "sm86"], "exclude each other"),
-    (["--version-compatible"], "--version-compatible is of --flavor tensorrt"),
-    (["--dla", "0", "--batch", "8"], "--dla is of --flavor tensorrt"),
-    (["--dla", "0"], "a DLA takes static shapes"),
     (["--level", "6"], "expected an integer from 0 to 5"),
     (["--steps", "3"], "is a bundle, which says that itself"),
     (["--guidance", "2"], "is a bundle, which says that itself"),

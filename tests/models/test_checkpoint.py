@@ -134,7 +134,7 @@ def test_a_bare_state_dict_asks_for_what_it_does_not_say(tmp_path: Path, flags: 
     ({"schema": "face"}, "--schema face: expected one of document, cabin"),
     ({"schema": "cabin"}, r"condition_encoder.encoder.0.weight \[128, 10\] instead of \[128, 26\]"),
     ({"image_size": 60}, "size 60; expected multiples of 8"),
-    ({"image_size": 10**9}, "size 1000000000; expected an edge, or height and width, from 8"),
+    ({"image_size": 10**9}, "size 1000000000; expected 8 to 1024 pixels"),
 ])  # fmt: skip
 def test_wrong_flags_for_a_bare_state_dict(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
     torch.save(dict(tiny_checkpoint().weights), tmp_path / "doc.pt")
@@ -236,11 +236,12 @@ def _change(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     ("format", 7, "expected one that python -m training.train wrote"),
     ("extra", 1, r"missing or unexpected entries \(extra\)"),
     ("network/size", 12, "expected multiples of 8"),
-    ("network/arch", "gan", "expected one of document, edge"),
-    ("network/base", 2**40, "expected a whole number"),
+    ("network/arch", "gan", "network 'gan'; expected a dict with 'arch', one of document, edge"),
+    ("network/base", 2**40, "base 1099511627776; expected int <= 256"),
     ("network/condition_width", 26, "schema 'document' has width 10"),
-    ("diffusion/timesteps", 10**12, "expected a whole number"),
-    ("sampler/steps", 0, "expected a whole number from 1 to 1000"),
+    ("diffusion/timesteps", 10**12, "timesteps 1000000000000; expected int <= 100000"),
+    ("sampler/steps", 0, "steps 0; expected int >= 1"),
+    ("sampler/steps", 1001, "1001 steps, timesteps up to 0; the network has 1000"),
     ("sampler/guidance", 2.0, "no null condition; expected 1"),
     ("sampler/guidance", math.nan, "isn't a finite plain value"),
     ("sampler/timesteps", [5, 5], "falling whole numbers"),

@@ -10,7 +10,8 @@ from PIL import Image
 
 from contract.conditions import Value
 from contract.schemas import CABIN, DOCUMENT
-from pictures.contact_sheet import caption, draw_sheet, main, write_contact_sheet
+from pictures.__main__ import main
+from pictures.contact_sheet import caption, draw_sheet, write_contact_sheet
 from runtime.generate import main as generate
 
 CONDITION: dict[str, Value] = {
@@ -48,13 +49,13 @@ def test_a_schema_without_numbers_has_a_caption_too() -> None:
 
 @pytest.mark.parametrize(("size", "shown"), [(16, 160), (64, 192), (128, 256), (256, 256), (512, 320)])
 def test_frames_are_enlarged_by_a_whole_factor(size: int, shown: int) -> None:
-    frame = Image.new("RGB", (size, size), (255, 0, 0))
+    frame = np.full((size, size, 3), (255, 0, 0), np.uint8)
     sheet = np.asarray(draw_sheet([frame], [CONDITION], CABIN))
     assert (sheet == (255, 0, 0)).all(axis=2).sum() == shown * shown
 
 
 def test_a_caption_stays_inside_its_cell() -> None:
-    frames = [Image.new("RGB", (64, 64), (255, 0, 0))] * 2
+    frames = [np.full((64, 64, 3), (255, 0, 0), np.uint8)] * 2
     sheet = np.asarray(draw_sheet(frames, [CONDITION] * 2, CABIN)).astype(int)
     text = np.asarray((sheet > 150).all(axis=2))
     half = sheet.shape[1] // 2

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from contract.bundle import read_manifest
 from contract.errors import ParityError, Unavailable
+from contract.gpu import driver_problem
 from contract.noise import initial_noises
 from runtime import Generator, verified
 from runtime.backends import ov
-from runtime.backends.cuda import driver_problem
 from runtime.backends.ov import OpenVinoBackend, open_openvino
 from runtime.generate import main as generate
 from runtime.verify import main as verify
@@ -74,7 +74,7 @@ def test_each_core_gets_a_stream_as_far_as_a_batch_goes_round(
 ) -> None:
     monkeypatch.setattr(ov, "cores", lambda: count)
     backend = open_openvino(bundle, read_manifest(bundle), "step.fp32.onnx", batch)
-    assert (backend.batch, backend._shares.workers, backend._rows) == (batch, streams, rows)
+    assert (backend.batch, backend._pool.workers, backend._rows) == (batch, streams, rows)
     backend.close()
 
 

@@ -10,7 +10,7 @@ import torch
 
 from contract.annotation import class_fields, number_fields
 from contract.schemas import CABIN
-from models.annotator import Annotator, AnnotatorConfig
+from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.annotator_file import read_annotator
 from models.checkpoint import read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
@@ -19,10 +19,11 @@ from tests.tiny_checkpoint import tiny_edge_checkpoint
 from tests.training.grey_source import grey_source
 from training import train_annotator
 from training.annotator_loss import Targets, augment, calibrate
+from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import as_images
-from training.train_annotator import AnnotatorTrainer, Settings
+from training.run import Run
 
-TINY = Settings(samples=128 * 60, batch=64, widths=(32,), seed=1)
+TINY = AnnotatorRecipe(samples=128 * 60, batch=64, warmup=384, widths=(32,), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +32,16 @@ def source() -> LabelledFrames:
 
 
 @pytest.fixture(scope="module")
-def trained(source: LabelledFrames) -> AnnotatorTrainer:
-    trainer = AnnotatorTrainer(TINY, source)
-    while trainer.seen < trainer.total:
-        trainer.step()
-    return trainer
+def trained(source: LabelledFrames) -> TrainedAnnotator:
+    objective = AnnotatorObjective(TINY, source)
+    run = Run(objective, TINY)
+    while run.seen < TINY.samples:
+        run.step()
+    return objective.finished(run, grey_source(256, seed=5))
 
 
-def test_it_reads_what_the_frames_show(trained: AnnotatorTrainer) -> None:
-    figures = trained.finished(grey_source(256, seed=5)).held_out
+def test_it_reads_what_the_frames_show(trained: TrainedAnnotator) -> None:
+    figures = trained.held_out
     assert figures["class_accuracy"]["lighting"] > 0.9, "drawn as a bright line"
     assert figures["mae"]["skin_tone"] < 0.08, "drawn as the grey level"
     assert figures["class_accuracy"]["gender"] < 0.75, "not drawn at all: nothing leaks from the labels"
@@ -78,7 +80,7 @@ def _mirrored(seed: int) -> torch.Tensor:
     return torch.rand(64, 4, generator=torch.Generator().manual_seed(seed))[:, 0] < 0.5
 
 
-def test_calibration_mends_an_overconfident_network(source: LabelledFrames) -> None:
+def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -> None:
     torch.manual_seed(0)
     network = Annotator(AnnotatorConfig(size=16, widths=(32,), landmarks=LANDMARKS), CABIN).eval()
     with torch.no_grad():
@@ -95,7 +97,7 @@ def test_calibration_mends_an_overconfident_network(source: LabelledFrames) -> N
     assert annotation.errors[shown, column].mean() == pytest.approx(real, rel=1e-3), "by construction of the factor"
 
 
-def test_the_command_trains_goes_on_and_gives(
+def test_the_command_trains_resumes_and_attaches(
     source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema: source)
@@ -113,7 +115,7 @@ def test_the_command_trains_goes_on_and_gives(
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert train_annotator.main(command) == 0, "a finished run is only measured again"
     assert train_annotator.main([*command[:-1], "64"]) == 1
-    assert "other settings" in capsys.readouterr().err.splitlines()[-1]
+    assert "other widths" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

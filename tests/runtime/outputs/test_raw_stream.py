@@ -17,12 +17,12 @@ import pytest
 
 from contract.conditions import Condition
 from runtime import Generator
+from runtime.batch import Batch
 from runtime.generate import main
-from runtime.generator import Batch
 from runtime.outputs.raw_stream import Pacer, ahead, stream_frames
 from tests.fake_bundle import IMAGE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0
 """Seconds after which a subprocess counts as hung; it needs about two on an idle machine."""
 

@@ -29,26 +29,26 @@ def test_frames_come_in_the_order_of_batches_and_jobs() -> None:
         [partial(paint, 3 * batch + job, NAP / (1 + job)) for job in range(1 if batch == 2 else 3)]
         for batch in range(4)
     ]
-    shares = CpuPool(2)
-    found = [frames[:, 0].tolist() for frames in shares.drawn(slow_first)]
-    shares.close()
+    pool = CpuPool(2)
+    found = [frames[:, 0].tolist() for frames in pool.draw(slow_first)]
+    pool.close()
     assert found == [[0, 1, 2], [3, 4, 5], [6], [9, 10, 11]]
 
 
 def test_the_next_batch_is_under_way_while_one_is_taken_care_of() -> None:
     begun = threading.Event()
 
-    def told() -> Frames:
+    def next_job() -> Frames:
         begun.set()
         return paint(1)
 
-    batches: list[list[Job]] = [[partial(paint, 0)] * 2, [told] * 2]
-    shares = CpuPool(2)
-    drawn = shares.drawn(batches)
+    batches: list[list[Job]] = [[partial(paint, 0)] * 2, [next_job] * 2]
+    pool = CpuPool(2)
+    drawn = pool.draw(batches)
     next(drawn)
     assert begun.wait(10.0)
     drawn.close()
-    shares.close()
+    pool.close()
 
 
 def test_a_batch_of_one_job_has_the_cores_to_itself() -> None:
@@ -64,17 +64,17 @@ def test_a_batch_of_one_job_has_the_cores_to_itself() -> None:
         assert not busy.locked()
         return paint(1, NAP)
 
-    shares = CpuPool(2)
-    assert len(list(shares.drawn([[beside] * 2, [alone], [beside] * 2, [alone], [alone]]))) == 5
-    shares.close()
+    pool = CpuPool(2)
+    assert len(list(pool.draw([[beside] * 2, [alone], [beside] * 2, [alone], [alone]]))) == 5
+    pool.close()
 
 
 def test_time_inside_counts_once() -> None:
-    shares = CpuPool(2)
+    pool = CpuPool(2)
     started = time.perf_counter()
-    list(shares.drawn([[partial(paint, 0, NAP)] * 2] * 3))
-    assert 2.5 * NAP < shares.seconds <= time.perf_counter() - started
-    shares.close()
+    list(pool.draw([[partial(paint, 0, NAP)] * 2] * 3))
+    assert 2.5 * NAP < pool.seconds <= time.perf_counter() - started
+    pool.close()
 
 
 def test_a_failing_job_has_its_batch_s_other_jobs_cancelled() -> None:
@@ -87,18 +87,18 @@ def test_a_failing_job_has_its_batch_s_other_jobs_cancelled() -> None:
         drawn.append(number)
         return paint(number, NAP)
 
-    shares = CpuPool(1)
+    pool = CpuPool(1)
     with pytest.raises(KeyError):
-        list(shares.drawn([[fail, *(partial(late, number) for number in range(20))]]))
-    shares.close()
+        list(pool.draw([[fail, *(partial(late, number) for number in range(20))]]))
+    pool.close()
     assert len(drawn) < 5
 
 
-def test_closing_is_told_as_such_to_who_waits() -> None:
-    shares = CpuPool(1)
-    drawn = shares.drawn([[partial(paint, 0, NAP)] * 4] * 3)
+def test_a_closed_pool_raises_for_whoever_waits() -> None:
+    pool = CpuPool(1)
+    drawn = pool.draw([[partial(paint, 0, NAP)] * 4] * 3)
     next(drawn)
-    threading.Timer(NAP / 2, shares.close).start()
+    threading.Timer(NAP / 2, pool.close).start()
     with pytest.raises(UsageError, match="closed"):
         list(drawn)
 
@@ -108,21 +108,21 @@ def test_a_closed_one_takes_no_more_from_its_source() -> None:
         raise AssertionError("asked")
         yield []
 
-    shares = CpuPool(1)
-    shares.close()
+    pool = CpuPool(1)
+    pool.close()
     with pytest.raises(UsageError, match="closed"):
-        list(shares.drawn(source()))
+        list(pool.draw(source()))
 
 
 def test_a_job_s_error_arrives_behind_the_batches_before_it() -> None:
     def fail() -> Frames:
         raise KeyError("gone")
 
-    shares, found = CpuPool(2), []
+    pool, found = CpuPool(2), []
     with pytest.raises(KeyError):
-        for frames in shares.drawn([[partial(paint, 0)] * 2, [fail] * 2, [partial(paint, 1)] * 2]):
+        for frames in pool.draw([[partial(paint, 0)] * 2, [fail] * 2, [partial(paint, 1)] * 2]):
             found.append(frames)
-    shares.close()
+    pool.close()
     assert len(found) == 1
 
 
