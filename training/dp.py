@@ -102,7 +102,7 @@ def unit_rows(source: LabelledFrames, unit: str) -> list[Any]:
 
 def choose_layers(network: Denoiser, layers: str) -> dict[str, Tensor]:
     """The parameters that are trained, by name; the others are frozen."""
-    chosen = {
+    chosen: dict[str, Tensor] = {
         name: weight
         for name, weight in network.named_parameters()
         if name != "null_condition" and (layers == "all" or weight.ndim == 1 or name.startswith("out."))
@@ -131,7 +131,8 @@ def unit_gradients(
 
     def loss(weights: dict[str, Tensor], x: Tensor, t: Tensor, vector: Tensor, goal: Tensor, scale: Tensor) -> Tensor:
         prediction = functional_call(network, weights, (x[None], t[None], vector[None]))
-        return scale * ((prediction[0] - goal) ** 2).mean()
+        error: Tensor = scale * ((prediction[0] - goal) ** 2).mean()
+        return error
 
     weights = {name: value.detach() for name, value in trained.items()}
     found = vmap(grad(loss), (None, 0, 0, 0, 0, 0))(weights, noisy, timesteps, vectors, target, weight)

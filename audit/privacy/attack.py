@@ -105,8 +105,11 @@ class Finding:
     def upper_bound(self, attacks: int) -> float:
         """What the risk stays below with 95 % certainty for all of so many attacks together (Bonferroni)."""
         deviation = float(np.nanstd(self.risk_samples))
-        quantile = NormalDist().inv_cdf(1.0 - (1.0 - SHARE) / max(attacks, 1))
-        return float(np.clip(max(self.risk + quantile * deviation, self.interval[1]), 0.0, 1.0))
+        doubt = (1.0 - SHARE) / max(attacks, 1)
+        spread = NormalDist().inv_cdf(1.0 - doubt) * deviation
+        if self.main.successes == 0 and self.main.attempts:  # resamples of failures have no spread
+            spread = max(spread, 1.0 - doubt ** (1.0 / self.main.attempts))
+        return float(np.clip(max(self.risk + spread, self.interval[1]), 0.0, 1.0))
 
     def covers_chance(self, attacks: int) -> bool:
         """Whether the interval of the AUC covers 0.5 with 95 % certainty for so many attacks together (Bonferroni)."""

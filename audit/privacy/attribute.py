@@ -1,6 +1,6 @@
 """Attribute inference: does the model help to guess what belongs to a person, given the frame and all its other labels?
 
-    findings = attribute_findings(model, frames, conditions, population)    # one for each personal field
+    findings = attribute_findings(model, schema, frames, conditions, population)    # one for each personal field
 
 White box: the guess is the value under which the model recovers the frame best. Much of it can be seen in the frame
 itself; so the control arm guesses for people whom the model has never seen, and the baseline guesses the most frequent
@@ -13,11 +13,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Population, risk_of
+from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Indices, Population, risk_of
 from audit.privacy.model import Model
 from audit.privacy.white_box import loss_signal
 from audit.stats.bootstrap import Array, group_resamples
 from audit.stats.neighbours import nearest
+from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.conditions import Field, Schema, Value
 from contract.frames import Frames, to_images
@@ -27,12 +28,12 @@ PARTS = 3
 
 
 def attribute_findings(
-    model: Model, frames: Frames, conditions: Conditions, population: Population, seed: int = 0
+    model: Model, schema: Schema, frames: Frames, conditions: Conditions, population: Population, seed: int = 0
 ) -> Iterator[Finding]:
     """White box: one finding for each field of the schema that belongs to the person."""
     chosen = population.scored
     images, vectors = to_images(frames[chosen]), conditions[chosen]
-    for field in _personal(model.schema):
+    for field in _personal(schema):
         candidates, truth = _candidates(field), _classes(field, vectors)
         signals = []
         for value in candidates:
@@ -59,7 +60,7 @@ def attribute_findings_from_frames(
         yield _finding(f"attribute {field.name} from frames", BLACK_BOX, known[index[:, 0]] == truth, truth, population)
 
 
-def _finding(name: str, access: str, right: Array, truth: Array, population: Population) -> Finding:
+def _finding(name: str, access: str, right: Bools, truth: Indices, population: Population) -> Finding:
     members, drivers = population.members[population.scored], population.drivers[population.scored]
     weights, success = group_resamples(drivers), right.astype(np.float64)
     rates = [weights[:, side] @ success[side] / weights[:, side].sum(axis=1) for side in (members, ~members)]
@@ -88,7 +89,7 @@ def _candidates(field: Field) -> list[Value]:
     return [field.low + (field.high - field.low) * (part + 0.5) / PARTS for part in range(PARTS)]
 
 
-def _classes(field: Field, vectors: Conditions) -> np.ndarray:  # type: ignore[type-arg]
+def _classes(field: Field, vectors: Conditions) -> Indices:
     """The class that each frame has, or the part of a number's range: int64 [N]."""
     values = [field.decode(row) for row in vectors[:, field.slots].astype(np.float64)]
     if field.is_class:

@@ -135,7 +135,7 @@ def white_box(evidence: Evidence, model: Model, shadows: Shadows | None, seed: i
         yield membership_finding(name, WHITE_BOX, scores, population, seed)
     for name in ("loss, calibrated", "SimA, calibrated") if shadows else ("loss", "SimA"):
         yield driver_finding(name, WHITE_BOX, named[name], population, seed)
-    yield from attribute_findings(model, evidence.frames, evidence.conditions, population, seed)
+    yield from attribute_findings(model, evidence.schema, evidence.frames, evidence.conditions, population, seed)
 
 
 def calibrated(signals: Mapping[str, Signal], shadows: Shadows, evidence: Evidence, seed: int = 0) -> dict[str, Signal]:
@@ -173,7 +173,7 @@ def audit_canaries(model: Model, canaries: Canaries, delta: float, seed: int = 0
 
 def missing(evidence: Evidence, targets: Targets) -> dict[str, str]:
     """Attack to the reason why it isn't run."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     if targets.model is None:
         reasons |= dict.fromkeys(("loss", "SecMI", "PIA", "SimA", "calibrated attacks", "attributes"), NO_MODEL)
     elif targets.shadows is None:

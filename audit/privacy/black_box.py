@@ -58,4 +58,4 @@ def _log_density(points: Array, others: Array, width: float) -> Array:
         exponents = -0.5 * (apart / width) ** 2
         largest = exponents.max(axis=1, keepdims=True)
         found[rows] = largest[:, 0] + np.log(np.exp(exponents - largest).mean(axis=1))
-    return found - points.shape[1] * np.log(width)
+    return np.asarray(found - points.shape[1] * np.log(width))

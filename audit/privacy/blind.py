@@ -12,6 +12,7 @@ import numpy as np
 from audit.privacy.attack import Finding, Population, membership_finding
 from audit.privacy.embedding import shrink
 from audit.stats.bootstrap import Array
+from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.frames import Frames
 
@@ -39,7 +40,7 @@ def _moments(frames: Frames) -> Array:
     return np.concatenate([pixels.mean((1, 2)), pixels.std((1, 2)), steps.mean((1, 2)), steps.std((1, 2))], axis=1)
 
 
-def _ridge(known: Array, members: np.ndarray, columns: Array) -> Array:  # type: ignore[type-arg]
+def _ridge(known: Array, members: Bools, columns: Array) -> Array:
     mean, deviation = known.mean(axis=0), known.std(axis=0) + 1e-9
     x, y = (known - mean) / deviation, np.where(members, 1.0, -1.0) - np.where(members, 1.0, -1.0).mean()
     slopes = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y)

@@ -27,7 +27,7 @@ def shrink(frames: Frames, side: int = SIDE) -> Array:
     return np.asarray(blocks.reshape(count, -1))
 
 
-def embed(frames: Frames, features: npt.NDArray[np.floating] | None = None) -> dict[str, Array]:  # type: ignore[type-arg]
+def embed(frames: Frames, features: npt.NDArray[np.floating] | None = None) -> dict[str, Array]:
     """Rows of each space by its name; features only where an annotator has read them."""
     spaces = {"pixels": shrink(frames)}
     if features is not None:

@@ -13,7 +13,6 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -68,13 +67,8 @@ def read_evidence(members: Path, non_members: Path, limit: int | None = None, se
     inside, outside = (read_source(folder, "") for folder in (members, non_members))
     if inside.image != outside.image or not inside.schema.encodes_like(outside.schema):
         raise Refused(f"{non_members}: frames of another size or schema than {members}; expected the same kind of both")
-    known = []
-    for folder, side in ((members, inside), (non_members, outside)):
-        if side.subjects is None:
-            raise Refused(f"{folder}: doesn't say whose frames they are; expected a driver for every frame")
-        known.append(side.subjects)
     if _people(members) == _people(non_members):
-        shared = np.intersect1d(*known)
+        shared = np.intersect1d(_drivers("members", inside), _drivers("non-members", outside))
         if len(shared):
             raise Refused(f"{members} and {non_members}: {len(shared)} drivers in both; {SAME}")
     return gather(inside, outside, limit, seed)
@@ -82,7 +76,8 @@ def read_evidence(members: Path, non_members: Path, limit: int | None = None, se
 
 def gather(inside: LabelledFrames, outside: LabelledFrames, limit: int | None = None, seed: int = 0) -> Evidence:
     """Members and non-members as evidence; Refused where a frame is on both sides or a condition isn't finite."""
-    rows = [_whole_drivers(side.subjects, limit, seed) for side in (inside, outside)]
+    known = _drivers("members", inside), _drivers("non-members", outside)
+    rows = [_whole_drivers(subjects, limit, seed) for subjects in known]
     frames = np.concatenate([inside.frames[rows[0]], outside.frames[rows[1]]])
     conditions = np.concatenate([inside.conditions[rows[0]], outside.conditions[rows[1]]])
     members = np.repeat([True, False], [len(each) for each in rows])
@@ -92,14 +87,19 @@ def gather(inside: LabelledFrames, outside: LabelledFrames, limit: int | None = 
     if shared := hashes[0] & hashes[1]:
         raise Refused(f"{len(shared)} frames are members and non-members at once; {SAME}")
     drivers = [
-        np.unique(side.subjects[chosen], return_inverse=True)[1]
-        for side, chosen in zip((inside, outside), rows, strict=True)
-    ]  # type: ignore[index]
+        np.unique(subjects[chosen], return_inverse=True)[1] for subjects, chosen in zip(known, rows, strict=True)
+    ]
     offset = drivers[0].max(initial=-1) + 1
     return Evidence(inside.schema, frames, conditions, members, np.concatenate([drivers[0], drivers[1] + offset]), seed)
 
 
-def _whole_drivers(subjects: Any, limit: int | None, seed: int) -> Indices:
+def _drivers(name: str, side: LabelledFrames) -> Indices:
+    if side.subjects is None:
+        raise Refused(f"{name}: the folder doesn't say whose frames they are; expected a driver for every frame")
+    return side.subjects
+
+
+def _whole_drivers(subjects: Indices, limit: int | None, seed: int) -> Indices:
     """Rows of as many whole drivers as `limit` frames hold, or of all."""
     if limit is None or len(subjects) <= limit:
         return np.arange(len(subjects))

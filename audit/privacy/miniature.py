@@ -53,7 +53,7 @@ def draw_people(drivers: int, frames: int, seed: int, first: int = 0) -> Labelle
     return LabelledFrames(SCHEMA, stacked, encoded, None, hidden, np.array(subjects), mark)
 
 
-def _draw(pattern: np.ndarray, condition: dict[str, str | float], generator: np.random.Generator) -> Frames:  # type: ignore[type-arg]
+def _draw(pattern: np.ndarray, condition: dict[str, str | float], generator: np.random.Generator) -> Frames:
     """The pattern, brighter or darker, with a bar where the mood puts it and a mark of the group."""
     image = np.kron(pattern, np.ones((SIZE // PATTERN, SIZE // PATTERN, 1)))
     mood = SCHEMA.field("mood").values.index(str(condition["mood"]))

@@ -30,6 +30,7 @@ from audit.privacy.model import TorchModel
 from audit.privacy.white_box import membership_signals
 from audit.stats.bootstrap import Array
 from audit.stats.proportions import binomial_pmf
+from contract.conditions import Array as Conditions
 from contract.frames import Frames
 from sources.base import LabelledFrames, fingerprint
 from training.accounting import Budget
@@ -45,8 +46,8 @@ LEAKS = (0.0, 0.01, 0.05, 0.25, 1.0)
 """Shares of the generated frames that are copies of training frames."""
 
 SIGNIFICANCE = 0.05
-BRIGHTER = 30
-"""Levels by which a camera's last row differs: twice the noise of a pixel."""
+SATURATED = 255
+"""Level of the last row that one camera always delivers."""
 
 POWER = 0.9
 """Share of repetitions in which a leak of 5 % has to be found."""
@@ -199,10 +200,10 @@ class SelfTest:
         return find_near_copies(*(shrink(frames) for frames in (generated, members, others))).finding
 
     def biased_split(self) -> Iterator[Check]:
-        """Members whose camera has a bright last row make every figure meaningless."""
+        """Members whose camera has a saturated last row make every figure meaningless."""
         evidence = self.evidence
         frames = evidence.frames.copy()
-        frames[evidence.members, -1] = np.minimum(frames[evidence.members, -1].astype(int) + BRIGHTER, 255)
+        frames[evidence.members, -1] = SATURATED
         biased = Evidence(SCHEMA, frames, evidence.conditions, evidence.members, evidence.drivers)
         statuses = [audit(each, Targets()).status for each in (evidence, biased)]
         yield _check("a biased split is INVALID, a fair one valid", statuses == ["valid", "INVALID"], statuses, "both")
@@ -252,7 +253,7 @@ def fewest_covered(repetitions: int) -> int:
     return int(np.searchsorted(np.cumsum(binomial_pmf(repetitions, COVERAGE)), BELOW, "right"))
 
 
-def _with(people: LabelledFrames, frames: Frames, conditions: Array) -> LabelledFrames:
+def _with(people: LabelledFrames, frames: Frames, conditions: Conditions) -> LabelledFrames:
     pixels, vectors = np.concatenate([people.frames, frames]), np.concatenate([people.conditions, conditions])
     hidden = np.zeros((len(pixels), people.hidden.shape[1]), bool)
     return LabelledFrames(people.schema, pixels, vectors, None, hidden, None, fingerprint(pixels, vectors))

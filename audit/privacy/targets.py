@@ -32,7 +32,7 @@ UNITS = ("frame", "driver")
 def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets, dict[str, Any], dict[str, Any] | None]:
     """Everything to attack, what the report says of it, and epsilon with delta and unit where they are proven."""
     path: Path = args.input
-    about = {"input": str(path), "members": str(args.members), "non_members": str(args.non_members)}
+    about: dict[str, Any] = {"input": str(path), "members": str(args.members), "non_members": str(args.non_members)}
     about |= {"seed": args.seed, "frames": {"members": int(evidence.members.sum()), "all": len(evidence.members)}}
     if path.is_dir() and not (path / MANIFEST).is_file():
         generated = read_generated(path, evidence)
@@ -44,13 +44,13 @@ def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets,
     lineage = _lineage(path)
     shadows = read_shadows(args.shadows, evidence, args.steps, args.device) if args.shadows else None
     canaries = read_canaries(args.canaries) if args.canaries else None
-    generated = read_generated(args.generated, evidence) if args.generated else draw(args, evidence)
+    made = read_generated(args.generated, evidence) if args.generated else draw(args, evidence)
     proven = proven_epsilon(lineage)
     delta = {} if proven is None else {"delta": proven["delta"]}
-    features, own = _features(path, evidence, generated)
-    if generated is not None and own is not None:
-        generated = Generated(generated.frames, generated.conditions, own)
-    return Targets(model, shadows, generated, canaries, features, **delta), about, proven
+    features, own = _features(path, evidence, made)
+    if made is not None and own is not None:
+        made = Generated(made.frames, made.conditions, own)
+    return Targets(model, shadows, made, canaries, features, **delta), about, proven
 
 
 def read_generated(folder: Path, evidence: Evidence) -> Generated:

@@ -87,7 +87,8 @@ def _epsilon(model: Model, x: Images, step: int, conditions: Array) -> Images:
     """The noise that the model sees in x."""
     bar = model.alpha_bar[step]
     x0 = model.predict_x0(x, step, conditions)
-    return ((x - np.sqrt(bar) * x0) / np.sqrt(1.0 - bar)).astype(np.float32)
+    noise: Images = ((x - np.sqrt(bar) * x0) / np.sqrt(1.0 - bar)).astype(np.float32)
+    return noise
 
 
 def _ddim(model: Model, x: Images, step: int, to: int, conditions: Array) -> Images:
@@ -98,7 +99,8 @@ def _ddim(model: Model, x: Images, step: int, to: int, conditions: Array) -> Ima
 
 
 def _mix(x0: Images, noise: Images, alpha_bar: float) -> Images:
-    return (np.sqrt(alpha_bar) * x0 + np.sqrt(1.0 - alpha_bar) * noise).astype(np.float32)
+    mixed: Images = (np.sqrt(alpha_bar) * x0 + np.sqrt(1.0 - alpha_bar) * noise).astype(np.float32)
+    return mixed
 
 
 def _mean_power(difference: Images, power: int) -> Signal:

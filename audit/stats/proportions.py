@@ -20,7 +20,7 @@ BISECTIONS = 60
 def binomial_pmf(trials: int, probability: float) -> Array:
     """P[exactly k of `trials`] for k = 0 .. trials, float64 [trials + 1]."""
     if probability in (0.0, 1.0):
-        return np.eye(trials + 1)[trials if probability else 0]
+        return np.asarray(np.eye(trials + 1)[trials if probability else 0])
     k = np.arange(trials + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
     log_ways = log_factorial[-1] - log_factorial - log_factorial[::-1]
