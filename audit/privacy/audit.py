@@ -6,7 +6,7 @@ result.headline                                     # upper bound of the worst a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from audit.privacy.white_box import Signal, loss_signal, membership_signals
 from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.errors import Refused
-from contract.frames import Frames
+from contract.frames import Frames, to_images
 
 VALID, INVALID = "valid", "INVALID"
 
@@ -119,7 +119,8 @@ def audit(evidence: Evidence, targets: Targets, seed: int = 0) -> Audit:
             not_run["extraction"] = str(error)
     epsilon = None
     if targets.canaries is not None and targets.model is not None:
-        epsilon = audit_canaries(targets.model, targets.canaries, targets.delta, seed)
+        others = targets.shadows.models if targets.shadows else ()
+        epsilon = audit_canaries(targets.model, targets.canaries, targets.delta, others, seed)
     status = INVALID if blind.p_value <= LEVEL else VALID
     return Audit(status, blind, findings, not_run, epsilon, copies)
 
@@ -163,12 +164,18 @@ def black_box(evidence: Evidence, generated: Generated, features: Any, seed: int
         )
 
 
-def audit_canaries(model: Model, canaries: Canaries, delta: float, seed: int = 0) -> dict[str, Any]:
-    """A lower bound on epsilon from the model's loss on canaries, over all timesteps."""
-    from contract.frames import to_images
+def audit_canaries(
+    model: Model, canaries: Canaries, delta: float, others: Sequence[Model] = (), seed: int = 0
+) -> dict[str, Any]:
+    """A lower bound on epsilon from the model's loss on canaries, over all timesteps.
 
-    signal = loss_signal(model, to_images(canaries.frames), canaries.conditions, seed)
-    return epsilon_lower_bound(signal.mean(axis=0), canaries.included, delta)
+    `others` never saw a canary (shadow models, or the checkpoint that training began with); they say how easy each is.
+    """
+    images = to_images(canaries.frames)
+    signal, *theirs = (
+        loss_signal(each, images, canaries.conditions, seed).mean(axis=0) for each in (model, *others)
+    )
+    return epsilon_lower_bound(signal - np.mean(theirs or [0.0], axis=0), canaries.included, delta)
 
 
 def missing(evidence: Evidence, targets: Targets) -> dict[str, str]:
