@@ -77,7 +77,8 @@ class Description:
 
     epsilon: float | None = None
     delta: float | None = None
-    """Differential privacy of the checkpoint's training, null where it had none."""
+    unit: str | None = None
+    """Differential privacy of the checkpoint's training, for a `frame` or a `driver`; null where it had none."""
 
     software: str = VERSION
     complete: bool = False

@@ -48,6 +48,7 @@ def describe(generator: Generator, plan: Plan, seed: int, reject_below: float | 
         reject_below=reject_below,
         epsilon=lineage.get("epsilon"),
         delta=lineage.get("delta"),
+        unit=lineage.get("unit"),
     )
 
 

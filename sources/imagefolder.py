@@ -40,7 +40,7 @@ def read_imagefolder(folder: Path, schema: str) -> LabelledFrames:
         chosen = SCHEMAS[schema]
     else:
         raise UsageError(f"--schema {schema}: expected one of {', '.join(SCHEMAS)}")
-    conditions, frames = [], []
+    conditions, frames, drivers = [], [], list[str | None]()
     for number, line in enumerate((folder / "metadata.jsonl").read_bytes().splitlines(), start=1):
         where = f"{folder / 'metadata.jsonl'}:{number}"
         record = _record(line, where)
@@ -52,6 +52,7 @@ def read_imagefolder(folder: Path, schema: str) -> LabelledFrames:
         except UsageError as error:
             raise Refused(f"{where}: {error}") from error
         frames.append(_image(folder / str(record["file_name"]), where))
+        drivers.append(None if record.get("driver") is None else str(record["driver"]))
     if not frames:
         raise Refused(f"{folder / 'metadata.jsonl'}: no record; expected one JSON object a line")
     shapes = {frame.shape for frame in frames}
@@ -60,7 +61,12 @@ def read_imagefolder(folder: Path, schema: str) -> LabelledFrames:
         raise Refused(f"{folder}: images of {len(shapes)} shapes, as {found}; expected one size and kind of image")
     pixels, encoded = np.stack(frames), chosen.encode(conditions)
     hidden = np.array([[name in chosen.hidden(condition) for name in chosen.names] for condition in conditions])
-    return LabelledFrames(chosen, pixels, encoded, None, hidden, None, fingerprint(pixels, encoded))
+    names = sorted({name for name in drivers if name is not None})
+    subjects = None if None in drivers else np.searchsorted(names, np.array(drivers)).astype(np.int64)
+    mark = fingerprint(pixels, encoded)
+    return LabelledFrames(
+        chosen, pixels, encoded, None, hidden, subjects, mark, driver_names=() if subjects is None else tuple(names)
+    )
 
 
 def _record(line: bytes, where: str) -> dict[str, Any]:

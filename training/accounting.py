@@ -22,6 +22,9 @@ UNITS = ("frame", "driver")
 AGREEMENT = 0.01
 """Share by which both accountants may differ: each is exact up to a discretization far finer than that."""
 
+TOLERANCE = 0.005
+"""Share by which the noise may exceed the least that is enough."""
+
 MOST_EPSILON, MOST_NOISE = 1000.0, 1e6
 INSTALL = "isn't installed, which differential privacy needs; run: pip install '.[privacy]'"
 
@@ -60,7 +63,7 @@ def noise_multiplier(budget: Budget, sample_rate: float, steps: int) -> float:
             raise UsageError(
                 f"epsilon {budget.epsilon:g}: no noise is enough for {steps} steps; allow more, or train less"
             )
-    while high - low > 1e-3 * high:
+    while high - low > TOLERANCE * high:
         middle = (low + high) / 2.0
         low, high = (
             (low, middle) if prv_epsilon(middle, sample_rate, steps, budget.delta) <= budget.epsilon else (middle, high)

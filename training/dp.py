@@ -31,6 +31,7 @@ from models.denoiser import Denoiser
 from models.loss import targets
 from sources.base import LabelledFrames
 from training.accounting import INSTALL, Budget, epsilon_spent, noise_multiplier
+from training.lineage import driver_lineage
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def fine_tune(
 
     Raises UsageError where a step would draw more units than there are, Refused where drivers are the unit and unknown.
     """
+    if start.lineage.get("epsilon") is not None:
+        raise Refused("the start was trained privately already, and both epsilons add up; begin with its own start")
     units = unit_rows(source, budget.unit)
     rate = recipe.units / len(units)
     if rate > 1.0:
@@ -84,8 +87,16 @@ def fine_tune(
             weight.grad_sample = gradients[name]  # type: ignore[attr-defined]
         optimizer.step()
         optimizer.zero_grad()
-    lineage = dict(start.lineage) | budget.to_lineage(spent)
-    lineage["private"] = {"data": source.fingerprint, "noise": noise, "rate": rate, **asdict(recipe)}
+    lineage = {
+        "data": source.fingerprint,
+        "frames": len(source.frames),
+        "steps": recipe.steps,
+        **budget.to_lineage(spent),
+        "private": {"noise": noise, "rate": rate, **asdict(recipe)},
+        "drivers": driver_lineage(source),
+        "init_from": start.sha256,
+        "before": dict(start.lineage),
+    }
     weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     return replace(start, weights=weights, lineage=lineage, sha256="")
 

@@ -172,9 +172,7 @@ def audit_canaries(
     `others` never saw a canary (shadow models, or the checkpoint that training began with); they say how easy each is.
     """
     images = to_images(canaries.frames)
-    signal, *theirs = (
-        loss_signal(each, images, canaries.conditions, seed).mean(axis=0) for each in (model, *others)
-    )
+    signal, *theirs = (loss_signal(each, images, canaries.conditions, seed).mean(axis=0) for each in (model, *others))
     return epsilon_lower_bound(signal - np.mean(theirs or [0.0], axis=0), canaries.included, delta)
 
 

@@ -24,6 +24,7 @@ from contract.errors import Refused
 from contract.files import read_json
 from contract.frames import Frames, ImageShape
 from sources.base import LabelledFrames
+from sources.drivers import driver_keys
 from sources.imagefolder import read_source
 from sources.shards import DESCRIPTION
 
@@ -68,7 +69,7 @@ def read_evidence(members: Path, non_members: Path, limit: int | None = None, se
     if inside.image != outside.image or not inside.schema.encodes_like(outside.schema):
         raise Refused(f"{non_members}: frames of another size or schema than {members}; expected the same kind of both")
     if _people(members) == _people(non_members):
-        shared = np.intersect1d(_drivers("members", inside), _drivers("non-members", outside))
+        shared = set(driver_keys(inside) or ()) & set(driver_keys(outside) or ())
         if len(shared):
             raise Refused(f"{members} and {non_members}: {len(shared)} drivers in both; {SAME}")
     return gather(inside, outside, limit, seed)

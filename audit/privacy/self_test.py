@@ -55,7 +55,7 @@ POWER = 0.9
 UNIFORM_LEVEL = 1.63
 """Kolmogorov's bound at 1 %: the largest distance from uniform, times the root of the number of p-values."""
 
-SMALL_CLIP = 1e-3
+SMALL_CLIP = 1e-5
 """Far below the norm of a gradient: the noise, which follows it, hides nothing where nobody clips."""
 
 PRIVATE_RATE = 5e-3
