@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from audit.privacy.attack import Finding, Population, membership_finding
-from audit.privacy.embedding import shrink
 from audit.stats.bootstrap import Array
 from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.frames import Frames
+from contract.thumbnails import thumbnails
 
 LEVEL = 0.01
 """Of the permutation test: one fair split in a hundred is refused."""
@@ -27,7 +27,7 @@ NAME = "blind classifier"
 
 def blind_finding(frames: Frames, conditions: Conditions, population: Population, seed: int = 0) -> Finding:
     """A ridge classifier on pixels and conditions, trained on the drivers that aren't scored."""
-    columns = np.concatenate([shrink(frames), _moments(frames), conditions], axis=1)
+    columns = np.concatenate([thumbnails(frames), _moments(frames), conditions], axis=1)
     trained = ~population.scored
     scores = _ridge(columns[trained], population.members[trained], columns)
     return membership_finding(NAME, "without the model", scores[None], population, seed)

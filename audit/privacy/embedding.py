@@ -1,6 +1,6 @@
 """Spaces in which frames are compared: pixels, and the features of an annotator.
 
-spaces = embed(frames, features)                  # {"pixels": [N, 32], "features": [N, 8]}
+spaces = embed(frames, features)                  # {"pixels": [N, 192], "features": [N, 8]}
 """
 
 from __future__ import annotations
@@ -9,27 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.stats.bootstrap import Array
-from contract.frames import PEAK, Frames
-
-SIDE = 8
-"""Frames are averaged to about as many pixels along each edge: enough to tell a copy, and not its noise."""
+from contract.frames import Frames
+from contract.thumbnails import thumbnails
 
 COMPONENTS = 8
 """Principal components that a density is estimated in: beyond that a kernel needs more frames than anybody has."""
 
 
-def shrink(frames: Frames, side: int = SIDE) -> Array:
-    """Frames [N, H, W, C] averaged over blocks, as float64 rows in [0, 1]: [N, about side * side * C]."""
-    count, height, width, channels = frames.shape
-    down, across = max(1, height // side), max(1, width // side)
-    cut = frames[:, : height // down * down, : width // across * across].astype(np.float64) / PEAK
-    blocks = cut.reshape(count, height // down, down, width // across, across, channels).mean(axis=(2, 4))
-    return np.asarray(blocks.reshape(count, -1))
-
-
 def embed(frames: Frames, features: npt.NDArray[np.floating] | None = None) -> dict[str, Array]:
     """Rows of each space by its name; features only where an annotator has read them."""
-    spaces = {"pixels": shrink(frames)}
+    spaces = {"pixels": thumbnails(frames)}
     if features is not None:
         spaces["features"] = np.asarray(features, np.float64)
     return spaces

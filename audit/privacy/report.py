@@ -19,6 +19,8 @@ from audit.report.figures import to_json, with_interval
 
 FORMAT = "dms-edge/privacy@1"
 
+HEADS = ("attack", "access", "main", "control", "baseline", "risk", "at most", "AUC", "TPR at 1 % FPR", "p")
+
 MEANING = (
     "Each figure bounds what one kind of attacker gained on these members over people whom the model has never seen."
     " An attack that failed shows that this attack failed, not that none succeeds. Under the GDPR, whether a model or a"
@@ -56,26 +58,25 @@ def to_report(result: Audit, about: Mapping[str, Any], proven: Mapping[str, Any]
 
 def to_text(report: Mapping[str, Any]) -> str:
     """Headline, tables and what wasn't run."""
-    heads = ("attack", "access", "main", "control", "baseline", "risk", "at most", "AUC", "TPR at 1 % FPR", "p")
-    table = tabulate([_row(item) for item in report["attacks"]], heads, "plain", disable_numparse=True)
+    table = tabulate([cells(item) for item in report["attacks"]], HEADS, "plain", disable_numparse=True)
     absent = tabulate(report["not_run"].items(), ("not run", "reason"), "plain")
     return "\n\n".join(
-        [*_summary(report), table, *([absent] if report["not_run"] else []), fill(report["meaning"], 110)]
+        [*summary(report), table, *([absent] if report["not_run"] else []), fill(report["meaning"], 110)]
     )
 
 
 def to_html(report: Mapping[str, Any]) -> str:
     """A section of a page."""
-    heads = ("attack", "access", "main", "control", "baseline", "risk", "at most", "AUC", "TPR at 1 % FPR", "p")
-    table = tabulate([_row(item) for item in report["attacks"]], heads, "html", disable_numparse=True)
+    table = tabulate([cells(item) for item in report["attacks"]], HEADS, "html", disable_numparse=True)
     absent = tabulate(report["not_run"].items(), ("not run", "reason"), "html")
-    lines = "".join(f"<p>{html.escape(line)}</p>" for line in _summary(report))
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in summary(report))
     return (
         f'<section id="privacy"><h2>Privacy</h2>{lines}{table}{absent}<p>{html.escape(report["meaning"])}</p></section>'
     )
 
 
-def _summary(report: Mapping[str, Any]) -> list[str]:
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """What a reader needs first, a sentence each: validity, worst attack, proven and audited epsilon."""
     headline, proven, audited = report["headline"], report["proven_epsilon"], report["audited_epsilon"]
     lines = []
     if report["status"] == INVALID:
@@ -100,7 +101,8 @@ def _summary(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _row(item: Mapping[str, Any]) -> list[str]:
+def cells(item: Mapping[str, Any]) -> list[str]:
+    """The row of one attack under HEADS."""
     area = with_interval(item["auc"], item["auc_interval"]) if "auc" in item else "-"
     low = item.get("tpr_at_fpr", {}).get("0.01", {"value": None})
     rate = "-" if low["value"] is None else with_interval(low["value"], low["interval"])

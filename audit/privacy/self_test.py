@@ -21,7 +21,6 @@ from audit.privacy.attack import Population, membership_finding
 from audit.privacy.audit import Canaries, Shadows, Targets, audit, audit_canaries, calibrated
 from audit.privacy.calibration import half_of_drivers
 from audit.privacy.canaries import draw_canaries
-from audit.privacy.embedding import shrink
 from audit.privacy.evidence import Evidence, gather
 from audit.privacy.extraction import find_near_copies
 from audit.privacy.fit import fit
@@ -32,6 +31,7 @@ from audit.stats.bootstrap import Array
 from audit.stats.proportions import binomial_pmf
 from contract.conditions import Array as Conditions
 from contract.frames import Frames
+from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from training.accounting import Budget
 from training.dp import PrivateRecipe, fine_tune
@@ -200,7 +200,7 @@ class SelfTest:
         fresh = draw_people(2 * self.scale.drivers, FRAMES, 1 + seed).frames
         copied = np.random.default_rng(seed).choice(len(members), round(share * len(fresh)))
         generated = np.concatenate([members[copied], fresh[len(copied) :]])
-        return find_near_copies(*(shrink(frames) for frames in (generated, members, others))).finding
+        return find_near_copies(*(thumbnails(frames) for frames in (generated, members, others))).finding
 
     def biased_split(self) -> Iterator[Check]:
         """Members whose camera has a saturated last row make every figure meaningless."""

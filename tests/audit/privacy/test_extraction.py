@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from audit.privacy.black_box import black_box_scores
-from audit.privacy.embedding import embed, shrink
+from audit.privacy.embedding import embed
 from audit.privacy.evidence import Evidence
 from audit.privacy.extraction import find_near_copies
 from audit.privacy.miniature import draw_people
 from audit.stats.roc import auc
 from contract.errors import Refused
+from contract.thumbnails import thumbnails
 
 
 def test_exact_copies_are_all_found(evidence: Evidence) -> None:
-    members, others = (shrink(evidence.frames[side]) for side in (evidence.members, ~evidence.members))
+    members, others = (thumbnails(evidence.frames[side]) for side in (evidence.members, ~evidence.members))
     found = find_near_copies(members, members, others)
     assert found.finding.main.rate == 1.0
     assert all(made == own for made, own in found.pairs)
@@ -23,13 +24,13 @@ def test_exact_copies_are_all_found(evidence: Evidence) -> None:
 
 
 def test_frames_of_others_are_no_copies(evidence: Evidence) -> None:
-    members, others = (shrink(evidence.frames[side]) for side in (evidence.members, ~evidence.members))
-    found = find_near_copies(shrink(draw_people(40, 5, seed=9).frames), members, others)
+    members, others = (thumbnails(evidence.frames[side]) for side in (evidence.members, ~evidence.members))
+    found = find_near_copies(thumbnails(draw_people(40, 5, seed=9).frames), members, others)
     assert found.finding.main.rate < 0.05 and found.finding.p_value > 0.05
 
 
 def test_too_few_frames(evidence: Evidence) -> None:
-    rows = shrink(evidence.frames)
+    rows = thumbnails(evidence.frames)
     with pytest.raises(Refused, match="10 generated frames; expected 50"):
         find_near_copies(rows[:10], rows, rows)
 
