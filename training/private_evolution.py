@@ -174,7 +174,7 @@ def write_evolved(folder: Path, evolved: Evolved, simulator: Simulator, origin: 
     conditions = [scene.condition for scene in evolved.scenes]
     schema, count = simulator.schema, len(conditions)
     description = ShardDescription(schema, Landmarks(), count, origin)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "frames": evolved.frames,
         "conditions": schema.encode(conditions),
         "points": np.zeros((count, 0, 2), np.float32),
@@ -214,9 +214,8 @@ def run(args: argparse.Namespace) -> int:
     evolved = evolve(private, simulator, budget, recipe)
     origin = {"renderer": args.simulator, "evolution": asdict(recipe) | {"noise": evolved.noise}}
     write_evolved(args.output, evolved, simulator, origin | budget.to_lineage(evolved.epsilon))
-    print(
-        f"{args.output}: {args.count} frames; epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
-    )
+    spent = f"epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
+    print(f"{args.output}: {args.count} frames; {spent}")
     return 0
 
 

@@ -40,7 +40,9 @@ class Artefact:
 def find_artefacts(paths: Iterable[Path], key: str) -> list[Artefact]:
     """Every artefact below the paths, those that were trained on first; Refused for a path that doesn't exist."""
     found = [artefact for path in paths for artefact in _below(path, key)]
-    known = {each.checkpoint: each.touched for each in found if each.kind != "dataset" and each.checkpoint}
+    known: dict[str | None, str] = {
+        each.checkpoint: each.touched for each in found if each.kind != "dataset" and each.checkpoint
+    }
     resolved = [_by_checkpoint(each, known) if each.kind == "dataset" else each for each in found]
     order = (TRAINED_ON, UNKNOWN, NOT_TRAINED_ON)
     return sorted(resolved, key=lambda each: (order.index(each.touched), each.kind, each.path))

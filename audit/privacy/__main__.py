@@ -19,9 +19,9 @@ from typing import Any
 
 from audit.privacy.audit import Audit, Targets, audit
 from audit.privacy.evidence import Evidence, read_evidence
+from audit.privacy.options import add_evidence_flags
 from audit.privacy.report import to_html, to_report, to_text
 from audit.privacy.self_test import self_test
-from audit.privacy.shadows import add_evidence_flags
 from audit.privacy.targets import open_targets
 from contract.cli import Parser, integer
 from contract.errors import UsageError, run_command

@@ -16,10 +16,10 @@ from audit.fidelity.inputs import open_source
 from audit.fidelity.runs import RunFilter
 from audit.fidelity.sample_cache import cached_samples
 from audit.privacy.audit import Generated, Targets
+from audit.privacy.canary_files import read_canaries
 from audit.privacy.evidence import Evidence
-from audit.privacy.insert_canaries import read_canaries
 from audit.privacy.model import open_model
-from audit.privacy.shadows import read_shadows
+from audit.privacy.shadow_models import read_shadows
 from contract.bundle import MANIFEST, read_manifest
 from contract.errors import Refused
 from contract.files import read_json

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audit.privacy.__main__ import main
-from audit.privacy.insert_canaries import canary_path
+from audit.privacy.canary_files import canary_path
 from audit.privacy.insert_canaries import main as insert_canaries
 from audit.privacy.shadows import main as train_shadows
 from sources.base import LabelledFrames
