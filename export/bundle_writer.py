@@ -53,5 +53,5 @@ def from_checkpoint(
 
 
 def _manifest(checkpoint: Checkpoint, sampler: Sampler) -> Manifest:
-    source = {"checkpoint": checkpoint.sha256, "lineage": dict(checkpoint.lineage)}
+    source = {"checkpoint": checkpoint.sha256, "lineage": dict(checkpoint.lineage), "assumed": dict(checkpoint.assumed)}
     return Manifest(checkpoint.config.image, checkpoint.schema, sampler, {}, {}, source)

@@ -18,7 +18,7 @@ from contract.parity import Reference
 from export.parity import FULL, HEAVY, QUICK, SEED, Advance, ParityPlan, conditions_of, noise_of
 from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
-from models.diffusion import ddim, predict
+from models.diffusion import predict, sample
 
 QUICK_SECONDS = 60.0
 TRIALS = 3
@@ -55,8 +55,7 @@ def draw_reference(
         rows = range(first, min(first + BATCH, frames))
         noise = torch.from_numpy(noise_of(tuple(config.image), rows))
         condition = torch.from_numpy(conditions[rows.start : rows.stop])
-        steps, guidance, clip = sampler.timesteps, sampler.guidance, sampler.clip
-        _, final = ddim(network, checkpoint.diffusion, noise, condition, steps, guidance, clip)
+        _, final = sample(network, sampler, noise, condition)
         drawn.append(final.numpy())
         advance(len(rows))
     return Reference(conditions, SEED, np.concatenate(drawn))

@@ -22,7 +22,7 @@ from export.bundle import Draft, from_bundle, replacing
 from export.engines.build import BuildOptions, BuiltEngine, add_engine
 from export.engines.flavors import AUTO, Flavor, find_flavor
 from export.engines.spec import BuilderSettings, parse_batch
-from export.options import OF_A_CHECKPOINT, add_checkpoint_options
+from export.options import OF_A_CHECKPOINT, add_checkpoint_options, given_flags
 from export.parity import describe
 from export.precisions import PRECISIONS
 
@@ -64,14 +64,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Read, build, verify, report; without a TensorRT the bundle is made all the same, and the exit status is 1."""
     source = Path(args.source)
-    output = Path(args.output or (source if source.is_dir() else "bundle"))
+    output = Path(args.output or (source if _is_bundle(source) else "bundle"))
     precisions = list(dict.fromkeys(args.precision))
     _check_options(args, source)
     flavor, missing = _flavor(args.flavor)
     options = _build_options(args, flavor, output) if flavor else None
     before = _manifest_of(output)
     with replacing(output) as part:
-        draft = (_from_bundle if source.is_dir() else _from_checkpoint)(part, source, precisions, args)
+        draft = (_from_bundle if _is_bundle(source) else _from_checkpoint)(part, source, precisions, args)
         added = [add_engine(draft, precision, options, output, before) for precision in precisions] if options else []
         draft.write()
     if flavor is None:
@@ -85,11 +85,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(PROGRAM, lambda: run(parse_args(argv)))
 
 
+def _is_bundle(source: Path) -> bool:
+    """Whether the source is a bundle rather than a checkpoint: a file, or a folder that diffusers wrote."""
+    return (source / MANIFEST).is_file()
+
+
 def _check_options(args: argparse.Namespace, source: Path) -> None:
     """UsageError for options that contradict each other or the source."""
     if args.ampere_plus and args.target:
         raise UsageError("--ampere-plus and --target exclude each other")
-    for option in OF_A_CHECKPOINT if source.is_dir() else ():
+    for option in OF_A_CHECKPOINT if _is_bundle(source) else ():
         if getattr(args, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')}: {source} is a bundle, which says that itself")
 
@@ -125,10 +130,11 @@ def _from_checkpoint(part: Path, source: Path, precisions: list[str], args: argp
         from export.bundle_writer import from_checkpoint  # torch, which a bundle doesn't need
         from export.sampler import choose_sampler
         from models.checkpoint import read_checkpoint
+        from models.importers.given import Given
     except ImportError as error:
         fix = "run: pip install '.[cpu,export]', or give a bundle in place of the checkpoint"
         raise Unavailable(f"a checkpoint can't be read here: {error}; {fix}") from error
-    checkpoint = read_checkpoint(source, args.arch, args.schema, args.image_size)
+    checkpoint = read_checkpoint(source, Given(**given_flags(args)))
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
     return from_checkpoint(part, checkpoint, sampler, list(dict.fromkeys(["fp32", *precisions])), args.verify)
 

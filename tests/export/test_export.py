@@ -71,7 +71,12 @@ def test_manifest(document: Path) -> None:
     parity = manifest.parity["step.fp32.onnx"]
     assert parity["measured"] <= parity["tolerance"] == 1
     assert parity["conditions"] == 32 and parity["batches"] == [8, 1, 3]
-    assert manifest.source == {"checkpoint": sha256_of(document / "doc.pt"), "lineage": {}}
+    assumed = {"timesteps": "1000", "beta_schedule": "cosine", "prediction": "epsilon"}
+    assert manifest.source == {
+        "checkpoint": sha256_of(document / "doc.pt"),
+        "lineage": {},
+        "assumed": {name: f"{value}, by default" for name, value in assumed.items()},
+    }
     assert sorted(os.listdir(document)) == ["b", "doc.pt"]
 
 

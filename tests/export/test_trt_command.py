@@ -53,7 +53,7 @@ def test_wrong_options_change_nothing(
 def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "b").mkdir()
     assert main([str(tmp_path / "b"), *RTX]) == 1
-    assert "manifest.json: no such file" in capsys.readouterr().err and os.listdir(tmp_path / "b") == []
+    assert "no manifest.json of a bundle" in capsys.readouterr().err and os.listdir(tmp_path / "b") == []
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
