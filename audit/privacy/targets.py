@@ -24,6 +24,7 @@ from contract.bundle import MANIFEST, read_manifest
 from contract.errors import Refused
 from contract.files import read_json
 from sources.imagefolder import read_source
+from sources.shards import DESCRIPTION
 
 DATASET = "dataset.json"
 UNITS = ("frame", "driver")
@@ -36,8 +37,7 @@ def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets,
     about |= {"seed": args.seed, "frames": {"members": int(evidence.members.sum()), "all": len(evidence.members)}}
     if path.is_dir() and not (path / MANIFEST).is_file():
         generated = read_generated(path, evidence)
-        described = read_json(path / DATASET) if (path / DATASET).is_file() else {}
-        return Targets(generated=generated), about, proven_epsilon(described)
+        return Targets(generated=generated), about, proven_epsilon(_description(path))
     model = open_model(path, args.steps, args.device)
     if model.image != evidence.image or not model.schema.encodes_like(evidence.schema):
         raise Refused(f"{path}: draws other frames than {args.members} holds; give the frames that it was trained on")
@@ -95,6 +95,14 @@ def _lineage(path: Path) -> Mapping[str, Any]:
     from models.checkpoint import read_checkpoint
 
     return read_checkpoint(path).lineage
+
+
+def _description(folder: Path) -> Mapping[str, Any]:
+    """What a data set says of how it was made: the runtime's description, or the origin of shards."""
+    if (folder / DATASET).is_file():
+        return read_json(folder / DATASET)
+    origin = read_json(folder / DESCRIPTION).get("origin") if (folder / DESCRIPTION).is_file() else None
+    return origin if isinstance(origin, Mapping) else {}
 
 
 def _own_steps(source: Any) -> int:
