@@ -102,7 +102,7 @@ class Description(StoredRecord):
     epsilon: float | None = None
     delta: float | None = None
     unit: str | None = None
-    """Differential privacy of the checkpoint's training and what it protects, null where it had none."""
+    """Differential privacy of the checkpoint's training, for a `frame` or a `driver`; null where it had none."""
 
     parts: tuple[Mapping[str, Any], ...] = ()
     """Descriptions of the finished datasets that this one was merged from, in order."""

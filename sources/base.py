@@ -57,6 +57,9 @@ class LabelledFrames:
     landmarks: Landmarks = Landmarks()
     """What `points` are."""
 
+    driver_names: tuple[str, ...] = ()
+    """Of subject 0, 1, ... where a source names its drivers."""
+
     @property
     def image(self) -> ImageShape:
         """Shape of the frames."""

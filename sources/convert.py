@@ -27,11 +27,11 @@ from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
-from sources.drivers import split_by_driver
 from sources.imagefolder import schema_of
 from sources.images import read_picture
 from sources.options import add_layout_flags, chosen_layout, chosen_mapping, recognised
 from sources.public.record import IMAGES, Sample, read_layout
+from sources.splits import split_by_driver
 from sources.video import read_video
 
 SPLITS = ("train", "validation", "test")

@@ -1,50 +1,62 @@
-"""Who is seen in which split: a driver belongs to one of them, or what a network knows by heart passes for learning.
+"""Whose frames a source holds, by key, and the source without some of them.
 
-check_splits((sample.driver, sample.split, str(sample.file)) for sample in samples)
-splits = split_by_driver(drivers, {"train": 0.7, "validation": 0.15, "test": 0.15}, seed=0)
+    keys = driver_keys(source)                                   # ["17", "17", "23", ...], or None
+    source = without_drivers(source, read_keys(Path("withdrawn.txt")))
+
+A key is the driver's name where the source has one (the `driver` column of an imagefolder), else its number as text.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
 
-from contract.errors import Refused, UsageError
-from contract.noise import stream
+import numpy as np
 
-SPLIT_TOPIC = 20
-"""Random stream of the assignment of drivers to splits."""
-
-
-def check_splits(seen: Iterable[tuple[str | None, str, str]]) -> None:
-    """Refused where a driver is in two splits; `seen` gives driver (None: unknown), split and place of each record."""
-    splits: dict[str, str] = {}
-    for driver, split, where in seen:
-        if driver is not None and splits.setdefault(driver, split) != split:
-            raise Refused(
-                f"{where}: driver {driver!r} is in the splits {splits[driver]!r} and {split!r};"
-                " keep all records of a driver in one split"
-            )
+from contract.errors import Refused
+from sources.base import LabelledFrames, fingerprint
 
 
-def split_by_driver(drivers: Sequence[str], shares: Mapping[str, float], seed: int = 0) -> list[str]:
-    """The split of each record, all records of a driver in the same one; `shares` are shares of the drivers.
+def driver_keys(source: LabelledFrames) -> list[str] | None:
+    """The key of each frame's driver, [N]; None where the source doesn't know whose frames they are."""
+    if source.subjects is None:
+        return None
+    if source.driver_names:
+        return [source.driver_names[subject] for subject in source.subjects]
+    return [str(subject) for subject in source.subjects]
 
-    Every split has at least one driver. Raises UsageError where there are fewer drivers than splits, or the shares
-    aren't positive.
+
+def read_keys(path: Path) -> list[str]:
+    """The keys of a text file, one a line; blank lines and lines that begin with # are passed over."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{path}: can't be read ({error}); expected a text file with one driver key a line") from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def without_drivers(source: LabelledFrames, keys: Collection[str]) -> LabelledFrames:
+    """The source without the frames of these drivers.
+
+    Raises Refused where it doesn't know whose frames they are, where it has no driver of a key (a typing error would
+    otherwise keep someone in who asked to be left out), or where nobody is left.
     """
-    names = sorted(set(drivers))
-    if not shares or min(shares.values()) <= 0:
-        raise UsageError(f"shares {dict(shares)}: expected a share above 0 for each split")
-    if len(names) < len(shares):
-        raise UsageError(f"{len(names)} drivers for {len(shares)} splits; expected at least one driver for each")
-    free, whole = len(names) - len(shares), sum(shares.values())
-    edges, reached = [0], 0.0
-    for number, share in enumerate(shares.values(), start=1):
-        reached += share / whole
-        edges.append(number + round(reached * free))
-    order = stream(seed, 0, SPLIT_TOPIC).permutation(len(names))
-    chosen: dict[str, str] = {}
-    for split, (low, high) in zip(shares, itertools.pairwise(edges), strict=True):
-        chosen |= {names[place]: split for place in order[low:high]}
-    return [chosen[driver] for driver in drivers]
+    own = driver_keys(source)
+    if own is None:
+        raise Refused("--exclude-drivers: the source doesn't say whose frames they are; give one that does")
+    if unknown := sorted(set(keys) - set(own)):
+        raise Refused(f"--exclude-drivers: no driver {unknown[0]!r} in the source; correct the key or remove its line")
+    kept = ~np.isin(own, list(keys))
+    if not kept.any():
+        raise Refused("--exclude-drivers: no frame is left; expected drivers to train on")
+    frames, conditions = source.frames[kept], source.conditions[kept]
+    return replace(
+        source,
+        frames=frames,
+        conditions=conditions,
+        points=None if source.points is None else source.points[kept],
+        hidden=source.hidden[kept],
+        subjects=None if source.subjects is None else source.subjects[kept],
+        fingerprint=fingerprint(frames, conditions),
+    )

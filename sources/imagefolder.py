@@ -16,10 +16,10 @@ from contract.errors import Refused, UsageError
 from contract.files import read_json
 from contract.schemas import SCHEMAS
 from sources.base import LabelledFrames, fingerprint
-from sources.drivers import check_splits
 from sources.images import read_picture, to_frames
 from sources.metadata import FILES, Row, metadata_files, read_rows
 from sources.shards import DESCRIPTION, RENDER, read_shards
+from sources.splits import check_splits
 
 UNKNOWN = "unknown"
 """A class of this name is what a missing label becomes, where a field has one: so a schema says how to train on it."""
@@ -56,7 +56,9 @@ def read_imagefolder(folder: Path, schema: str, partial: bool = False) -> Labell
     encoded = encode_partial(chosen, conditions)
     hidden = np.array([[name in chosen.hidden(condition) for name in chosen.names] for condition in conditions])
     known = fingerprint(frames, encoded)
-    return LabelledFrames(chosen, frames, encoded, None, hidden | unlabelled, subjects_of(rows), known)
+    names = tuple(sorted({str(row.driver) for row in rows}))  # the order in which subjects_of numbers them
+    hides = hidden | unlabelled
+    return LabelledFrames(chosen, frames, encoded, None, hides, subjects_of(rows), known, driver_names=names)
 
 
 def schema_of(folder: Path, schema: str) -> Schema:

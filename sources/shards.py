@@ -113,6 +113,6 @@ def read_shards(folder: Path) -> LabelledFrames:
                     columns[name].append(arrays[name])
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise Refused(f"{shard}: damaged; remove it, and `{RENDER}` renders it again") from error
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
     known = fingerprint(joined["frames"], joined["conditions"])
     return LabelledFrames(description.schema, fingerprint=known, landmarks=description.landmarks, **joined)

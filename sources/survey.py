@@ -18,7 +18,6 @@ import msgspec
 
 from contract.conditions import Condition, Schema
 from contract.errors import EdgeError, Refused
-from sources.drivers import check_splits
 from sources.imagefolder import labels_of, schema_of
 from sources.images import read_picture
 from sources.metadata import DRIVERS, metadata_files, read_rows
@@ -26,6 +25,7 @@ from sources.public.layouts import LAYOUTS, layout_of
 from sources.public.mapping import LabelMapping, Meaning
 from sources.public.record import IMAGES, Layout, read_layout
 from sources.shards import DESCRIPTION, read_shards
+from sources.splits import check_splits
 
 MOST = 20
 """Problems that are kept of each kind, and drivers and values that are shown; their number is counted on."""

@@ -22,6 +22,7 @@ from models.networks import build
 from sources.base import LabelledFrames
 from training.batches import Batches
 from training.image_recipe import ImageRecipe
+from training.lineage import NOTHING_PROVEN, driver_lineage
 from training.perceptual_loss import Critic
 from training.run import Run
 
@@ -90,8 +91,8 @@ class DenoiserObjective:
             "steps": run.seen // recipe.batch,
             "seed": recipe.seed,
             "settings": recipe.to_dict(),
-            "epsilon": None,
-            "delta": None,
+            **NOTHING_PROVEN,
+            "drivers": driver_lineage(self.source),
             **self.before,
         }
         stored = {name: weight.half() for name, weight in run.averaged.items()}

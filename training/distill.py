@@ -24,6 +24,7 @@ from sources.base import LabelledFrames
 from sources.imagefolder import read_source
 from training.distillation import DistillStage, StudentObjective, Teacher
 from training.image_recipe import add_image_flags, read_critic
+from training.lineage import budget_after, driver_lineage
 from training.options import add_run_flags, check_device, run_settings
 from training.run import STATE, Run, claim_folder
 from training.samples import sample_grid
@@ -82,7 +83,7 @@ class Distillation:
         if state.is_file():
             training.resume(state)
         training.train(self.folder, SAVE_EVERY, label={"steps": stage.steps})
-        student = _student(checkpoint, objective, training)
+        student = _student(checkpoint, objective, training, self.source)
         sha256 = write_checkpoint(path, student)
         sample_grid(student, path.with_suffix(".png"), device=self.device)
         state.unlink()
@@ -97,10 +98,11 @@ class Distillation:
         return Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, guidance)
 
 
-def _student(checkpoint: Checkpoint, objective: StudentObjective, training: Run) -> Checkpoint:
+def _student(checkpoint: Checkpoint, objective: StudentObjective, training: Run, source: LabelledFrames) -> Checkpoint:
     timesteps, before = objective.teacher.student_timesteps, checkpoint.lineage
     taught = {"steps": len(timesteps), "samples": training.seen, **training.about}
-    lineage = {**before, "distilled": [*before.get("distilled", []), taught]}
+    taught["drivers"] = driver_lineage(source)
+    lineage = {**before, **budget_after(before, source), "distilled": [*before.get("distilled", []), taught]}
     stored = {name: weight.half() for name, weight in training.averaged.items()}
     sampler, config = SamplerDefaults(timesteps, len(timesteps), 1.0), objective.network.config
     return replace(checkpoint, config=config, weights=stored, sampler=sampler, lineage=lineage, sha256="")

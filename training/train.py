@@ -24,8 +24,11 @@ from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.edge import ACTIVATIONS, NORMALISATIONS
+from sources.base import LabelledFrames
+from sources.drivers import read_keys, without_drivers
 from sources.imagefolder import read_source
 from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
+from training.dp import add_privacy_flags, run_privately
 from training.image_recipe import add_image_flags, read_critic
 from training.options import add_run_flags, check_device, number, report_unseen, run_settings
 from training.run import STATE, Run, claim_folder
@@ -59,6 +62,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--activation", choices=tuple(ACTIVATIONS), default=default.activation, help="(relu)")
     add_image_flags(parser)
     add("--init-from", type=Path, metavar="CKPT", help="begin with this checkpoint's EMA weights")
+    add("--exclude-drivers", type=Path, metavar="FILE", help="keys of drivers to leave out, one a line")
+    add_privacy_flags(parser)
     add("--save-every", type=integer(1, 10**10), default=50_000, help="images between two saves (50000)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["python", "-m", "training.train", *(sys.argv[1:] if argv is None else argv)])
@@ -66,13 +71,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dp_epsilon is not None:
+        return _run_privately(args)
     critic, schema, weights = read_critic(args)
     start = read_checkpoint(args.init_from) if args.init_from else None
     chosen = run_settings(args) | weights | {name: getattr(args, name) for name in NETWORK}
     recipe = DenoiserRecipe(
         samples=args.samples, widths=tuple(args.widths), init_from=start.sha256 if start else None, **chosen
     )
-    device, source = check_device(args.device), read_source(args.data, args.schema)
+    device, source = check_device(args.device), _source(args)
     report_unseen(source, args.data)
     if schema not in (None, source.schema):
         raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
@@ -98,6 +105,24 @@ def run(args: argparse.Namespace) -> int:
     training.train(args.output, args.save_every, publish)
     written = args.output / CHECKPOINT
     print(f"{written}: {training.seen} images; export it with python -m export {written}")
+    return 0
+
+
+def _source(args: argparse.Namespace) -> LabelledFrames:
+    """The frames to train on, without the drivers that are excluded."""
+    source = read_source(args.data, args.schema)
+    return without_drivers(source, read_keys(args.exclude_drivers)) if args.exclude_drivers else source
+
+
+def _run_privately(args: argparse.Namespace) -> int:
+    start = read_checkpoint(args.init_from) if args.init_from else None
+    checkpoint = run_privately(args, _source(args), start, check_device(args.device))
+    claim_folder(args.output, OWN)
+    written = args.output / CHECKPOINT
+    write_checkpoint(written, checkpoint)
+    write_whole(args.output / ABOUT, json.dumps({"command": args.command}, indent=2).encode() + b"\n")
+    spent = checkpoint.lineage
+    print(f"{written}: epsilon {spent['epsilon']:.4g} at delta {spent['delta']:g} for each {spent['unit']}")
     return 0
 
 

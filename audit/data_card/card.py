@@ -16,7 +16,7 @@ from PIL import Image
 from audit.provenance.check import ProvenanceReport, check
 from audit.records import Tally, tally
 from contract.bundle import VERSION
-from contract.dataset import Dataset
+from contract.dataset import Dataset, Description
 from contract.errors import Refused
 
 FORMAT = "dms-edge/data-card@1"
@@ -63,7 +63,7 @@ def measure(dataset: Dataset, stated: Stated) -> dict[str, Any]:
         "image": _image(next(_files(dataset))),
         "stated": stated.to_dict(),
         "source": _source(dataset),
-        "privacy": _privacy(description.epsilon, description.delta),
+        "privacy": _privacy(description),
         "origins": dict(found.origins),
         "conditions": {name: dict(counts) for name, counts in found.all.asked.items()},
         "rejected": description.rejected,
@@ -98,8 +98,9 @@ def _source(dataset: Dataset) -> dict[str, Any]:
     return {"schema": shown["schema"]["name"]} | {name: shown[name] for name in names}
 
 
-def _privacy(epsilon: float | None, delta: float | None) -> dict[str, Any]:
-    return {"epsilon": epsilon, "delta": delta, "reason": NO_PRIVACY if epsilon is None else None}
+def _privacy(about: Description) -> dict[str, Any]:
+    reason = NO_PRIVACY if about.epsilon is None else None
+    return {"epsilon": about.epsilon, "delta": about.delta, "unit": about.unit, "reason": reason}
 
 
 def _provenance(report: ProvenanceReport) -> dict[str, Any]:

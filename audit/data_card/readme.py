@@ -92,7 +92,7 @@ def _sections(card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Privacy\n"
     privacy = card["privacy"]
     yield _table(
-        ("what", "value"), [(key, _or_reason(privacy[key], privacy["reason"])) for key in ("epsilon", "delta")]
+        ("what", "value"), [(key, _or_reason(privacy[key], privacy["reason"])) for key in ("epsilon", "delta", "unit")]
     )
 
 

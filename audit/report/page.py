@@ -28,7 +28,7 @@ SECTIONS = {"fidelity": "Fidelity", "privacy": "Privacy", "utility": "Utility", 
 
 COMMANDS = {
     "fidelity": "python -m audit.fidelity BUNDLE -o build/fidelity",
-    "privacy": "python -m audit.privacy BUNDLE --train FOLDER --held-out FOLDER",
+    "privacy": "python -m audit.privacy BUNDLE --members FOLDER --non-members FOLDER",
     "utility": "python -m audit.utility --json",
     "speed": "pytest benchmarks",
 }

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.privacy.audit import INVALID
+from audit.privacy.report import FORMAT, HEADS, cells, summary
 from contract.errors import Refused
 from contract.files import read_json
 
@@ -39,7 +41,7 @@ class Result:
     """What one file holds."""
 
     kind: str
-    """`fidelity`, `utility` or `speed`: the section that it goes to."""
+    """`fidelity`, `privacy`, `utility` or `speed`: the section that it goes to."""
 
     file: str
     about: str
@@ -104,6 +106,16 @@ def _run_name(run: Mapping[str, Any]) -> str:
     return f"{run['model']}, {run['sampler']} {run['steps']} steps, {run['precision']}{guidance}"
 
 
+def _privacy(file: str, data: Mapping[str, Any]) -> Result:
+    tables = [Table("Attacks", HEADS, [cells(item) for item in data["attacks"]])]
+    if data["not_run"]:
+        tables.append(Table("Not run", ("attack", "reason"), [list(item) for item in data["not_run"].items()]))
+    tables.append(Table("What these figures mean", ("under the GDPR",), [[data["meaning"]]], folded=True))
+    headline = data["headline"]
+    figure = NONE if headline is None or data["status"] == INVALID else number(headline["risk_upper_bound"])
+    return Result("privacy", file, "; ".join(summary(data)), (figure, "risk at most, by the worst attack"), tables)
+
+
 def _utility(file: str, data: Mapping[str, Any]) -> Result:
     rows = [
         [
@@ -153,6 +165,7 @@ Reader = tuple[Callable[[Mapping[str, Any]], bool], Callable[[str, Mapping[str, 
 
 READERS: Sequence[Reader] = (
     (lambda data: str(data.get("format")).startswith("dms-edge/fidelity@"), _fidelity),
+    (lambda data: data.get("format") == FORMAT, _privacy),
     (lambda data: {"domain", "seeds", "arms"} <= set(data), _utility),
     (lambda data: {"machine", "rows", "ratios"} <= set(data), _speed),
 )

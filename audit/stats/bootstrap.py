@@ -41,3 +41,13 @@ def moved_interval(value: float, samples: Array, least: float = -np.inf) -> Inte
     """
     low, high = interval(samples - np.mean(samples) + value)
     return max(low, least), max(high, least)
+
+
+def group_resamples(groups: npt.NDArray[np.int64], number: int = RESAMPLES, seed: int = 0) -> Array:
+    """As `resamples`, with whole groups drawn again: how often each of N frames occurs, float64 [number, N].
+
+    `groups` [N] says whose frame it is. Frames of one person resemble each other, so that resampling frames alone
+    would make intervals too narrow.
+    """
+    known, inverse = np.unique(groups, return_inverse=True)
+    return resamples(len(known), number, seed)[:, inverse]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from contract.conditions import Condition, Schema
 from contract.errors import Refused
-from sources.drivers import check_splits
 from sources.public.mapping import LabelMapping, Meaning
+from sources.splits import check_splits
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 VIDEOS = frozenset({".avi", ".mp4", ".mov", ".m4v", ".mkv", ".wmv"})

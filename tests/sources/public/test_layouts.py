@@ -11,9 +11,9 @@ import pytest
 from contract.conditions import Field, Schema
 from contract.errors import Refused
 from contract.schemas import CABIN
-from sources.drivers import check_splits, split_by_driver
 from sources.public.layouts import LAYOUTS, layout_of
 from sources.public.record import Layout, Sample, read_layout
+from sources.splits import check_splits, split_by_driver
 from tests.sources.public.miniatures import MINIATURES
 
 SENSOR = Schema(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.errors import Refused, UsageError
-from sources.drivers import check_splits, split_by_driver
+from sources.splits import check_splits, split_by_driver
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 

@@ -1,0 +1,1 @@
+"""Which artefacts descend from whom."""

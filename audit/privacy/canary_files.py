@@ -1,0 +1,58 @@
+"""Canaries among training frames, and the file that remembers which of them training was given.
+
+canaries = insert(Path("build/train"), Path("build/train-canaries"), count=200)
+canaries = read_canaries(canary_path(Path("build/train-canaries")))
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from audit.privacy.audit import Canaries
+from audit.privacy.canaries import draw_canaries
+from contract.errors import Refused
+from contract.files import write_whole
+from sources.imagefolder import read_source
+from sources.shards import ShardDescription, ShardWriter
+
+PROGRAM = "python -m audit.privacy.insert_canaries"
+
+
+def canary_path(folder: Path) -> Path:
+    """Where the canaries of a folder are kept: beside it, since training must not see those that were left out."""
+    return folder.with_name(folder.name + ".canaries.npz")
+
+
+def insert(source: Path, output: Path, count: int, seed: int = 0) -> Canaries:
+    """Write the source's frames followed by about half of `count` canaries, each a driver of its own."""
+    data = read_source(source, "")
+    frames, conditions, included = draw_canaries(data.schema, data.image, count, seed)
+    subjects = np.arange(len(data.frames)) if data.subjects is None else data.subjects
+    own = subjects.max(initial=0) + 1 + np.arange(included.sum())
+    points = np.zeros((len(data.frames), 0, 2), np.float32) if data.points is None else data.points
+    arrays = {
+        "frames": np.concatenate([data.frames, frames[included]]),
+        "conditions": np.concatenate([data.conditions, conditions[included]]),
+        "points": np.concatenate([points, np.zeros((included.sum(), *points.shape[1:]), np.float32)]),
+        "hidden": np.concatenate([data.hidden, np.zeros((included.sum(), data.hidden.shape[1]), bool)]),
+        "subjects": np.concatenate([subjects, own]),
+    }
+    origin = {"canaries": count, "seed": seed, "source": data.fingerprint}
+    description = ShardDescription(data.schema, data.landmarks, len(arrays["frames"]), origin)
+    ShardWriter(output, description).write(0, arrays)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, frames=frames, conditions=conditions, included=included)
+    write_whole(canary_path(output), buffer.getvalue())
+    return Canaries(frames, conditions, included)
+
+
+def read_canaries(path: Path) -> Canaries:
+    """The canaries of a folder; Refused where the file is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Canaries(arrays["frames"], arrays["conditions"], arrays["included"])
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise Refused(f"{path}: no canaries ({error}); insert some: {PROGRAM} FOLDER -o OTHER") from error

@@ -1,0 +1,122 @@
+"""`python -m audit.privacy` on a checkpoint, a data set and folders that it must refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audit.privacy.__main__ import main
+from audit.privacy.canary_files import canary_path
+from audit.privacy.insert_canaries import main as insert_canaries
+from audit.privacy.shadows import main as train_shadows
+from sources.base import LabelledFrames
+from sources.imagefolder import read_source
+from tests.audit.privacy.conftest import write_people
+
+FORBIDDEN = ("safe", "anonymous", "compliant")
+
+
+def both(folders: Path) -> list[str]:
+    return ["--members", str(folders / "members"), "--non-members", str(folders / "others")]
+
+
+@pytest.fixture(scope="module")
+def shadows(checkpoint: Path, folders: Path) -> Path:
+    folder = folders / "shadows"
+    assert train_shadows([str(checkpoint), *both(folders), "--count", "4", "--steps", "12", "-o", str(folder)]) == 0
+    return folder
+
+
+def test_a_checkpoint_with_every_attack(
+    checkpoint: Path, folders: Path, shadows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert insert_canaries([str(folders / "members"), "-o", str(tmp_path / "given"), "--count", "40"]) == 0
+    capsys.readouterr()
+    files = ["--shadows", str(shadows), "--canaries", str(canary_path(tmp_path / "given")), "-o", str(tmp_path / "out")]
+    assert main([str(checkpoint), *both(folders), *files, "--steps", "3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((tmp_path / "out/privacy.json").read_text())
+    assert report["status"] == "valid" and report["not_run"] == {}
+    names = {item["attack"] for item in report["attacks"]}
+    signals = {"loss", "SecMI", "PIA", "SimA"}
+    assert names >= signals | {f"{name}, calibrated" for name in signals}
+    assert names >= {"DOMIAS", "calibrated distance", "extraction", "attribute group", "attribute group from frames"}
+    assert names >= {"driver by loss, calibrated", "driver by DOMIAS"}
+    worst = max(item["risk_upper_bound"] for item in report["attacks"])
+    assert report["headline"]["risk_upper_bound"] == worst > 0.5
+    assert report["proven_epsilon"] is None
+    assert 0.0 <= report["audited_epsilon"]["epsilon"] <= report["audited_epsilon"]["ceiling"]
+    page = (tmp_path / "out/privacy.html").read_text()
+    assert not any(word in page + json.dumps(report) for word in FORBIDDEN)
+    assert (tmp_path / "out/copies.png").stat().st_size > 1000
+
+
+def test_a_data_set_alone(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The members themselves, handed out as a synthetic data set: the risk is the largest there is."""
+    command = [str(folders / "members"), *both(folders), "-o", str(tmp_path)]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "needs the model" in text and "extraction" in text and "not trained with differential privacy" in text
+    report = json.loads((tmp_path / "privacy.json").read_text())
+    assert report["headline"]["risk_upper_bound"] == 1.0
+    assert main([*command, "--fail-above", "0.5"]) == 1
+    assert "risk up to 1, --fail-above 0.5" in capsys.readouterr().err
+    assert main([*command, "--fail-above", "1"]) == 0
+
+
+def test_a_biased_split_is_invalid(
+    folders: Path, insiders: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    insiders.frames.setflags(write=True)
+    frames = insiders.frames.copy()
+    frames[:, -1] = 255
+    biased = LabelledFrames(**{**vars(insiders), "frames": frames})
+    write_people(tmp_path / "biased", biased)
+    sides = ["--members", str(tmp_path / "biased"), "--non-members", str(folders / "others")]
+    assert main([str(folders / "members"), *sides, "-o", str(tmp_path / "out")]) == 1
+    output = capsys.readouterr()
+    assert "INVALID" in output.out and "split is biased" in output.err
+
+
+def test_shadows_of_other_frames_are_refused(
+    checkpoint: Path, folders: Path, shadows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(checkpoint), *both(folders), "--shadows", str(shadows), "-o", str(tmp_path)]
+    assert main([*command, "--limit", "100"]) == 1
+    assert "trained on other frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--members", "no-such", "--non-members", "no-such"], 1, "no-such"),
+        (["--fail-above", "2"], 2, "expected a risk from 0 to 1"),
+        (["--canaries", "no-such.npz"], 1, "no canaries"),
+    ],
+)
+def test_bad_input(
+    checkpoint: Path,
+    folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    message: str,
+) -> None:
+    found = main([str(checkpoint), *both(folders), *arguments, "-o", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert (found, error.count("\n")) == (status, 1) and message in error
+    assert not (tmp_path / "out/privacy.json").exists()
+
+
+def test_canaries_left_out_never_reach_training(folders: Path, tmp_path: Path) -> None:
+    assert insert_canaries([str(folders / "members"), "-o", str(tmp_path / "given"), "--count", "40"]) == 0
+    given = read_source(tmp_path / "given", "")
+    with np.load(canary_path(tmp_path / "given")) as canaries:
+        frames, included = canaries["frames"], canaries["included"]
+    there = {frame.tobytes() for frame in given.frames}
+    assert [frame.tobytes() in there for frame in frames] == included.tolist()
+    assert given.subjects is not None and len(np.unique(given.subjects)) == 26 + included.sum()

@@ -1,0 +1,197 @@
+"""Fine-tune a checkpoint on private frames with differential privacy (DP-SGD, arXiv 1607.00133), by Opacus.
+
+    python -m training.train build/private --init-from public.pt --dp-epsilon 10 --dp-delta 1e-5 --dp-unit driver
+
+    checkpoint = fine_tune(public, source, Budget(10.0, 1e-5, "driver"), PrivateRecipe())
+
+The start was trained on public (rendered) frames; few parameters are trained. Each step draws every unit with the same
+probability (Poisson), clips what a unit adds to the gradient, and adds noise. The noise comes from the operating system
+and isn't kept: whoever knew its seed could subtract it. So a private run can't be repeated exactly, on purpose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from contract.conditions import Array
+from contract.errors import Refused, Unavailable, UsageError
+from contract.frames import to_images
+from contract.schedule import Diffusion
+from models.checkpoint import Checkpoint
+from models.denoiser import Denoiser
+from models.loss import targets
+from sources.base import LabelledFrames
+from training.accounting import INSTALL, Budget, epsilon_spent, noise_multiplier
+from training.lineage import driver_lineage
+
+
+@dataclass(frozen=True)
+class PrivateRecipe:
+    """How long and how fast to learn."""
+
+    steps: int = 200
+    units: int = 256
+    """Expected number of units (frames or drivers) in a step."""
+    frames: int = 4
+    """Frames that represent a driver in a step, where drivers are the unit."""
+    clip: float = 1.0
+    """Largest norm of what one unit adds to the gradient."""
+    lr: float = 1e-3
+    layers: str = "few"
+    """`few`: biases and the last convolution (after arXiv 2210.00036); `all`"""
+    seed: int = 0
+    """Of timesteps and of the diffusion's noise; neither the units that are drawn nor the privacy noise follow it."""
+
+
+def fine_tune(
+    start: Checkpoint,
+    source: LabelledFrames,
+    budget: Budget,
+    recipe: PrivateRecipe,
+    optimizer_class: type[Any] | None = None,
+    device: str = "cpu",
+) -> Checkpoint:
+    """The fine-tuned checkpoint, with what was spent in its lineage.
+
+    Raises UsageError where a step would draw more units than there are, Refused where drivers are the unit and unknown.
+    """
+    if start.lineage.get("epsilon") is not None:
+        raise Refused("the start was trained privately already, and both epsilons add up; begin with its own start")
+    units = unit_rows(source, budget.unit)
+    rate = recipe.units / len(units)
+    if rate > 1.0:
+        raise UsageError(f"{recipe.units} units a step, and {len(units)} {budget.unit}s in all; take fewer")
+    noise = noise_multiplier(budget, rate, recipe.steps)
+    spent = epsilon_spent(noise, rate, recipe.steps, budget.delta)
+    network = start.network().to(device)
+    trained = choose_layers(network, recipe.layers)
+    optimizer = _optimizer(trained, noise, recipe, optimizer_class)
+    images, conditions = to_images(source.frames), source.conditions
+    draw = np.random.Generator(np.random.Philox(secrets.randbits(128)))
+    torch.manual_seed(recipe.seed)
+    for _ in range(recipe.steps):
+        drawn = [units[number] for number in np.flatnonzero(draw.random(len(units)) < rate)]
+        each = 1 if budget.unit == "frame" else recipe.frames
+        rows = np.array([draw.choice(of_unit, each) for of_unit in drawn], np.int64).reshape(-1)
+        gradients = unit_gradients(network, trained, start.diffusion, images[rows], conditions[rows], each)
+        for name, weight in trained.items():
+            weight.grad_sample = gradients[name]  # type: ignore[attr-defined]
+        optimizer.step()
+        optimizer.zero_grad()
+    lineage = {
+        "data": source.fingerprint,
+        "frames": len(source.frames),
+        "steps": recipe.steps,
+        **budget.to_lineage(spent),
+        "private": {"noise": noise, "rate": rate, **asdict(recipe)},
+        "drivers": driver_lineage(source),
+        "init_from": start.sha256,
+        "before": dict(start.lineage),
+    }
+    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    return replace(start, weights=weights, lineage=lineage, sha256="")
+
+
+def unit_rows(source: LabelledFrames, unit: str) -> list[Any]:
+    """The rows of each unit; Refused where drivers are the unit and the source doesn't know them."""
+    if unit == "frame":
+        return list(np.arange(len(source.frames))[:, None])
+    if source.subjects is None:
+        raise Refused("--dp-unit driver: the source doesn't say whose frames they are; give one that does")
+    order = np.argsort(source.subjects, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(source.subjects[order])) + 1)
+
+
+def choose_layers(network: Denoiser, layers: str) -> dict[str, Tensor]:
+    """The parameters that are trained, by name; the others are frozen."""
+    chosen: dict[str, Tensor] = {
+        name: weight
+        for name, weight in network.named_parameters()
+        if name != "null_condition" and (layers == "all" or weight.ndim == 1 or name.startswith("out."))
+    }
+    network.requires_grad_(False)
+    for weight in chosen.values():
+        weight.requires_grad_(True)
+    return chosen
+
+
+def unit_gradients(
+    network: Denoiser,
+    trained: Mapping[str, Tensor],
+    diffusion: Diffusion,
+    images: Array,  # [U * each, C, H, W]
+    conditions: Array,  # [U * each, D]
+    each: int,
+) -> dict[str, Tensor]:
+    """Gradient of every unit's mean loss, [U, *weight] by name; of no unit at all where none was drawn."""
+    if not len(images):
+        return {name: weight.new_zeros((0, *weight.shape)) for name, weight in trained.items()}
+    device = next(iter(trained.values())).device
+    clean, vectors = torch.from_numpy(images).to(device), torch.from_numpy(conditions).to(device)
+    timesteps = torch.randint(diffusion.timesteps, (len(clean),), device=device)
+    noisy, target, weight = targets(diffusion, clean, torch.randn(clean.shape, device=device), timesteps)
+
+    def loss(weights: dict[str, Tensor], x: Tensor, t: Tensor, vector: Tensor, goal: Tensor, scale: Tensor) -> Tensor:
+        prediction = functional_call(network, weights, (x[None], t[None], vector[None]))
+        error: Tensor = scale * ((prediction[0] - goal) ** 2).mean()
+        return error
+
+    weights = {name: value.detach() for name, value in trained.items()}
+    found = vmap(grad(loss), (None, 0, 0, 0, 0, 0))(weights, noisy, timesteps, vectors, target, weight)
+    return {name: value.unflatten(0, (-1, each)).mean(dim=1) for name, value in found.items()}
+
+
+def _optimizer(trained: Mapping[str, Tensor], noise: float, recipe: PrivateRecipe, kind: type[Any] | None) -> Any:
+    """Opacus's optimizer: clips each unit, sums, adds noise, and divides by the expected number of units."""
+    try:
+        from opacus.optimizers import DPOptimizer
+    except ImportError as error:
+        raise Unavailable(f"{error.name or 'opacus'} {INSTALL}") from error
+    weights = list(trained.values())
+    generator = torch.Generator(weights[0].device).manual_seed(secrets.randbits(63))
+    return (kind or DPOptimizer)(
+        torch.optim.Adam(weights, recipe.lr),
+        noise_multiplier=noise,
+        max_grad_norm=recipe.clip,
+        expected_batch_size=recipe.units,
+        generator=generator,
+    )
+
+
+def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags with which `training.train` trains privately; --dp-epsilon turns it on."""
+    add, default = parser.add_argument, PrivateRecipe()
+    add("--dp-epsilon", type=float, metavar="E", help="fine-tune --init-from with this epsilon at most (not private)")
+    add("--dp-delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
+    add("--dp-unit", choices=("frame", "driver"), default="driver", help="whose contribution is bounded (driver)")
+    add("--dp-steps", type=int, default=default.steps, metavar="N", help="steps (200)")
+    add("--dp-units", type=int, default=default.units, metavar="N", help="frames or drivers a step, on average (256)")
+    add(
+        "--dp-layers",
+        choices=("few", "all"),
+        default=default.layers,
+        help="biases and the last convolution, or all (few)",
+    )
+
+
+def run_privately(
+    args: argparse.Namespace, source: LabelledFrames, start: Checkpoint | None, device: str
+) -> Checkpoint:
+    """What `training.train --dp-epsilon` does; UsageError without a public checkpoint to begin with."""
+    if start is None:
+        raise UsageError("--dp-epsilon: needs --init-from, a checkpoint that was trained on public frames")
+    if not start.schema.encodes_like(source.schema) or start.config.image != source.image:
+        raise Refused(
+            f"{args.init_from}: draws other frames than {args.data} holds; give a checkpoint of the same kind"
+        )
+    recipe = PrivateRecipe(args.dp_steps, args.dp_units, lr=args.lr, layers=args.dp_layers, seed=args.seed)
+    return fine_tune(start, source, Budget(args.dp_epsilon, args.dp_delta, args.dp_unit), recipe, device=device)

@@ -1,0 +1,28 @@
+"""What a checkpoint's lineage says of people: salted hashes of the drivers, and an epsilon only while it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from contract.drivers import hash_drivers
+from sources.base import LabelledFrames
+from sources.drivers import driver_keys
+
+NOTHING_PROVEN: Mapping[str, Any] = {"epsilon": None, "delta": None, "unit": None}
+
+
+def driver_lineage(source: LabelledFrames) -> dict[str, Any] | None:
+    """JSON values, None where the source doesn't know whose frames it holds."""
+    keys = driver_keys(source)
+    return None if keys is None else hash_drivers(keys, source.fingerprint)
+
+
+def budget_after(lineage: Mapping[str, Any], source: LabelledFrames) -> dict[str, Any]:
+    """Epsilon, delta and unit after more training, without privacy, on a source.
+
+    They hold on for the public frames that private fine-tuning began with; any other frames may be the private ones.
+    """
+    public = lineage.get("before")
+    kept = isinstance(public, Mapping) and public.get("data") == source.fingerprint
+    return {name: lineage.get(name) if kept else None for name in NOTHING_PROVEN}

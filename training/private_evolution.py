@@ -1,0 +1,227 @@
+"""Evolve a renderer's parameters toward private frames by noisy votes: differential privacy without training.
+
+    python -m training.private_evolution build/private -o build/evolved --count 2000 --epsilon 1 --unit driver
+
+In each round every private frame votes for the rendered frame that it resembles most; Gaussian noise is added to the
+votes; scenes with votes are kept and varied. Private frames are used for nothing else, so that the result gives away
+no more than the votes do. (Private Evolution, arXiv 2305.15560, with a simulator, arXiv 2502.05505.)
+
+A driver's frames share one vote, so that a driver, or a frame, changes the votes by 1 at most. The noise comes from the
+operating system and isn't kept: whoever knew its seed could subtract it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from contract.cli import Parser, integer
+from contract.conditions import Condition, Schema, Value
+from contract.errors import Refused, UsageError, run_command
+from contract.frames import Frames
+from contract.thumbnails import thumbnails
+from sources.base import LabelledFrames, Landmarks
+from sources.drivers import read_keys, without_drivers
+from sources.imagefolder import read_source
+from sources.shards import ShardDescription, ShardWriter
+from training.accounting import UNITS, Budget, gaussian_epsilon, gaussian_noise
+from training.dp import unit_rows
+from training.simulators import SIMULATORS, Simulator, open_simulator
+
+Array = npt.NDArray[np.float64]
+PROGRAM = "python -m training.private_evolution"
+MOMENTS = 1 << 32
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class EvolutionRecipe:
+    """How the population evolves."""
+
+    count: int = 1000
+    """Scenes, and frames of the result."""
+    rounds: int = 5
+    first: float = 0.4
+    """How far a scene is varied in the first round, as a share of each field's range."""
+    last: float = 0.1
+    """The same in the last round."""
+    threshold: float = 1.0
+    """Standard deviations of the noise below which votes count as none."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the renderer is asked for."""
+
+    condition: Condition
+    person: int
+    moment: int
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """The scenes of the last round, their frames, and what was spent."""
+
+    scenes: list[Scene]
+    frames: Frames
+    epsilon: float
+    noise: float
+    """Standard deviation of the noise on every vote."""
+
+
+def evolve(
+    private: LabelledFrames,
+    simulator: Simulator,
+    budget: Budget,
+    recipe: EvolutionRecipe,
+    generator: np.random.Generator | None = None,
+) -> Evolved:
+    """Evolve scenes toward private frames of the simulator's shape; a generator makes the noise repeatable, in tests.
+
+    Raises Refused where the frames differ in shape, or drivers are the unit and nobody knows them.
+    """
+    if private.image != simulator.image:
+        raise Refused(f"private frames of {private.image}; the simulator draws {simulator.image}")
+    noise = gaussian_noise(budget, recipe.rounds)
+    stream = generator or np.random.Generator(np.random.Philox(secrets.randbits(128)))
+    units, rows = unit_rows(private, budget.unit), thumbnails(private.frames)
+    scenes = [draw_scene(simulator, stream) for _ in range(recipe.count)]
+    frames = render(simulator, scenes)
+    for strength in tqdm(np.geomspace(recipe.first, recipe.last, recipe.rounds), desc="rounds", disable=None):
+        votes = vote(rows, units, thumbnails(frames)) + noise * stream.standard_normal(recipe.count)
+        parents = choose_parents(votes, recipe.threshold * noise, stream)
+        scenes = [
+            scenes[parent] if is_first else vary(scenes[parent], simulator, float(strength), stream)
+            for parent, is_first in parents
+        ]
+        frames = render(simulator, scenes)
+    return Evolved(scenes, frames, gaussian_epsilon(noise, recipe.rounds, budget.delta), noise)
+
+
+def vote(private: Array, units: Sequence[Any], rendered: Array) -> Array:
+    """Votes for each of the rendered rows [M, F]: every unit's frames share one vote, float64 [M]."""
+    squares = (rendered**2).sum(axis=1)
+    nearest = np.concatenate(
+        [
+            np.argmin(squares - 2.0 * private[first : first + BLOCK] @ rendered.T, axis=1)
+            for first in range(0, len(private), BLOCK)
+        ]
+    )
+    votes = np.zeros(len(rendered))
+    for rows in units:
+        np.add.at(votes, nearest[rows], 1.0 / len(rows))
+    return votes
+
+
+def choose_parents(votes: Array, threshold: float, generator: np.random.Generator) -> list[tuple[int, bool]]:
+    """A parent for every place in the next round, as often as it has votes, and whether it is there the first time."""
+    weights = np.where(votes > threshold, votes, 0.0)
+    if not weights.any():
+        weights = np.ones(len(votes))
+    places = (np.arange(len(votes)) + generator.random()) / len(votes)
+    chosen = np.searchsorted(np.cumsum(weights) / weights.sum(), places, "right").clip(max=len(votes) - 1)
+    return [(int(parent), place == 0 or parent != chosen[place - 1]) for place, parent in enumerate(chosen)]
+
+
+def draw_scene(simulator: Simulator, generator: np.random.Generator) -> Scene:
+    """A scene from the schema's prior."""
+    condition = simulator.schema.complete({}, generator)
+    return Scene(condition, int(generator.integers(simulator.people)), int(generator.integers(MOMENTS)))
+
+
+def vary(scene: Scene, simulator: Simulator, strength: float, generator: np.random.Generator) -> Scene:
+    """A scene nearby: numbers move by `strength` of their range, all else is drawn anew with that probability."""
+    other = draw_scene(simulator, generator)
+    condition = vary_condition(simulator.schema, scene.condition, other.condition, strength, generator)
+    person, moment = (
+        theirs if generator.random() < strength else own
+        for own, theirs in ((scene.person, other.person), (scene.moment, other.moment))
+    )
+    return Scene(condition, person, moment)
+
+
+def vary_condition(
+    schema: Schema, own: Condition, other: Condition, strength: float, generator: np.random.Generator
+) -> Condition:
+    """Numbers moved, classes replaced by the other condition's now and then."""
+    varied: dict[str, Value] = {}
+    for field in schema.fields:
+        if field.is_class:
+            varied[field.name] = (other if generator.random() < strength else own)[field.name]
+        else:
+            moved = float(own[field.name]) + strength * (field.high - field.low) * generator.standard_normal()
+            varied[field.name] = float(np.clip(moved, field.low, field.high))
+    return varied
+
+
+def render(simulator: Simulator, scenes: Sequence[Scene]) -> Frames:
+    """The scenes' frames, uint8 [N, H, W, C]."""
+    columns = zip(*((scene.condition, scene.person, scene.moment) for scene in scenes), strict=True)
+    conditions, people, moments = columns
+    return simulator.draw(conditions, people, moments)
+
+
+def write_evolved(folder: Path, evolved: Evolved, simulator: Simulator, origin: dict[str, Any]) -> None:
+    """A folder of shards as training and audits read it, with the budget in its description."""
+    conditions = [scene.condition for scene in evolved.scenes]
+    schema, count = simulator.schema, len(conditions)
+    description = ShardDescription(schema, Landmarks(), count, origin)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "frames": evolved.frames,
+        "conditions": schema.encode(conditions),
+        "points": np.zeros((count, 0, 2), np.float32),
+        "hidden": np.array([[name in schema.hidden(each) for name in schema.names] for each in conditions]),
+        "subjects": np.array([scene.person for scene in evolved.scenes]),
+    }
+    ShardWriter(folder, description).write(0, arrays)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    default = EvolutionRecipe()
+    example = f"example: {PROGRAM} build/private -o build/evolved --count 2000 --epsilon 1 --unit driver"
+    parser = Parser(prog=PROGRAM, description="Evolve a renderer toward private frames.", epilog=example)
+    add = parser.add_argument
+    add("data", type=Path, metavar="FOLDER", help="private frames")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="rendered frames, as shards")
+    add("--count", type=integer(10, 10**6), default=default.count, metavar="N", help="frames (1000)")
+    add("--rounds", type=integer(1, 1000), default=default.rounds, metavar="N", help="of votes (5)")
+    add("--epsilon", type=float, required=True, metavar="E", help="what may be given away of one unit")
+    add("--delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
+    add("--unit", choices=UNITS, default="driver", help="whose contribution is bounded (driver)")
+    add("--simulator", choices=SIMULATORS, default=SIMULATORS[0], help="(cartoon)")
+    add("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
+    add("--exclude-drivers", type=Path, metavar="FILE", help="keys of drivers to leave out, one a line")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    budget = Budget(args.epsilon, args.delta, args.unit)
+    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+        raise UsageError(f"{args.output}: exists and isn't an empty folder; give another with -o")
+    private = read_source(args.data, args.schema)
+    if args.exclude_drivers:
+        private = without_drivers(private, read_keys(args.exclude_drivers))
+    simulator = open_simulator(args.simulator, private.image)
+    recipe = replace(EvolutionRecipe(), count=args.count, rounds=args.rounds)
+    evolved = evolve(private, simulator, budget, recipe)
+    origin = {"renderer": args.simulator, "evolution": asdict(recipe) | {"noise": evolved.noise}}
+    write_evolved(args.output, evolved, simulator, origin | budget.to_lineage(evolved.epsilon))
+    spent = f"epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
+    print(f"{args.output}: {args.count} frames; {spent}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command("training.private_evolution", lambda: run(parse_args(argv)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
