@@ -1,0 +1,184 @@
+"""The frames of the experiment, each set with what it is called, checked before anything is trained.
+
+real = read_real(Path("build/pseudoreal64"), tasks=(), size=64)         # drivers known, nothing generated
+synthetic = read_synthetic(Path("build/frames"), real, size=64)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from contract.conditions import Schema
+from contract.dataset import DESCRIPTION as DATASET
+from contract.dataset import METADATA, metadata_lines
+from contract.errors import Refused
+from contract.files import parse_json, read_json
+from contract.frames import Frames
+from sources.base import LabelledFrames, fingerprint
+from sources.imagefolder import read_source
+from sources.shards import DESCRIPTION as SHARDS
+
+ROLES = ("fatigue", "distraction")
+"""What is classified, where nothing else is asked for: the fields of these roles."""
+
+GENERATED = "generated"
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labelled frames of the size that the classifier reads."""
+
+    name: str
+    """What tables and plots call it."""
+
+    frames: LabelledFrames
+    tasks: tuple[str, ...]
+    """Names of the class fields that are learnt."""
+
+    def classes(self, name: str) -> npt.NDArray[np.int64]:
+        """The value of a class field in each frame, as its index: [N]; -1 where the frame hides it."""
+        return np.where(self.frames.hidden[:, self.frames.schema.names.index(name)], -1, self.values(name))
+
+    def values(self, name: str) -> npt.NDArray[np.int64]:
+        """As `classes`, whether or not the frame shows it."""
+        field = self.frames.schema.field(name)
+        slots = self.frames.conditions[:, field.slots]
+        return np.asarray(((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2).argmin(axis=1))
+
+    @property
+    def drivers(self) -> npt.NDArray[np.int64]:
+        """Whose face it is, [N]; Refused where nobody knows."""
+        if self.frames.subjects is None:
+            raise Refused(f"{self.name}: no drivers, so that splits can't be kept apart; expected a driver a frame")
+        return self.frames.subjects
+
+
+def read_real(folder: Path, tasks: Sequence[str], size: int, schema: str = "cabin") -> LabelledSet:
+    """Frames to train on and to test on; Refused where one was generated, or where the drivers aren't known.
+
+    tasks: names of class fields; without them, the fields of ROLES.
+    """
+    refuse_generated(folder)
+    source = resized(read_source(folder, schema), size)
+    found = LabelledSet(domain_of(folder), source, tuple(tasks) or _tasks(source.schema, folder))
+    for task in found.tasks:
+        if not source.schema.field(task).is_class:
+            raise Refused(f"{folder}: {task} is a number; expected classes to tell apart")
+    found.drivers  # noqa: B018 - raises where there are none
+    return found
+
+
+def read_synthetic(folder: Path, real: LabelledSet, size: int, private: bool = False) -> LabelledSet:
+    """Frames to train on, of any origin; Refused where they are labelled otherwise than the real ones.
+
+    `private` refuses those whose files carry no proven epsilon.
+    """
+    about = provenance(folder)
+    if private and about["epsilon"] is None:
+        raise Refused(f"{folder}: no epsilon in its lineage; expected frames of a model trained with privacy")
+    source = resized(read_source(folder, real.frames.schema.name), size)
+    for task in real.tasks:
+        if source.schema.field(task).values != real.frames.schema.field(task).values:
+            raise Refused(f"{folder}: other classes of {task} than {real.name}; expected the same schema")
+    if source.image != real.frames.image:
+        raise Refused(f"{folder}: images {source.image}; expected {real.frames.image}, as in {real.name}")
+    return LabelledSet(about["name"], source, real.tasks)
+
+
+def refuse_generated(folder: Path) -> None:
+    """Refused, naming the record, where a folder holds frames that a network drew."""
+    if (folder / SHARDS).is_file():
+        origins = [(str(folder / SHARDS), _shard_origin(folder).get("origin"))]
+    elif (folder / METADATA).is_file():
+        lines = enumerate(metadata_lines(folder), start=1)
+        records = ((f"{folder / METADATA}:{number}", _object(line)) for number, line in lines)
+        origins = [(where, record.get("origin")) for where, record in records]
+    else:
+        origins = []
+    if (folder / DATASET).is_file():
+        origins.append((str(folder / DATASET), GENERATED))
+    for where, origin in origins:
+        if origin == GENERATED:
+            raise Refused(f"{where}: a generated frame among those to test on; expected rendered or recorded ones")
+
+
+def domain_of(folder: Path) -> str:
+    """What "real" frames are called: the renderer's domain where they are rendered, else the folder's name."""
+    domain = _shard_origin(folder).get("domain")
+    name = domain.get("name") if isinstance(domain, Mapping) else domain
+    if not isinstance(name, str):
+        return folder.resolve().name
+    return f"{name} (rendered, shifted)" if name.startswith("pseudo") else f"{name} (rendered)"
+
+
+def provenance(folder: Path) -> dict[str, Any]:
+    """What a folder says of its frames: `name`, `origin`, `checkpoint`, `epsilon`, `delta`; null where it doesn't."""
+    origin = _shard_origin(folder)
+    if (folder / DATASET).is_file():
+        origin = {**read_json(folder / DATASET), "origin": GENERATED}
+    elif "renderer" in origin:
+        origin = {**origin, "origin": "rendered"}
+    known = {key: origin.get(key) for key in ("origin", "checkpoint", "epsilon", "delta")}
+    return {"name": f"{folder.resolve().name} ({known['origin'] or 'unknown origin'})", **known}
+
+
+def task_frames(found: LabelledSet) -> LabelledFrames:
+    """The same frames with no label but the tasks', as a classifier learns them."""
+    source, fields, columns = found.frames, [], []
+    for task in found.tasks:
+        field = source.schema.field(task)
+        fields.append(replace(field, offset=sum(f.width for f in fields), hidden=()))
+        columns.append(source.conditions[:, field.slots])
+    schema = Schema("tasks", sum(f.width for f in fields), tuple(fields))
+    hidden = source.hidden[:, [source.schema.names.index(task) for task in found.tasks]]
+    return LabelledFrames(schema, source.frames, np.concatenate(columns, axis=1), None, hidden, source.subjects, "")
+
+
+def resized(source: LabelledFrames, size: int) -> LabelledFrames:
+    """The frames at `size` pixels of an edge (averaged over areas), unchanged where they have it.
+
+    Refused where the frames are smaller or not square.
+    """
+    image = source.image
+    if image.height != image.width or image.height < size:
+        raise Refused(f"frames of {image.height} x {image.width}; expected squares of {size} pixels or more")
+    if image.height == size:
+        return source
+    frames: Frames = np.stack([_shrunk(frame, size) for frame in source.frames])
+    return replace(source, frames=frames, fingerprint=fingerprint(frames, source.conditions))
+
+
+def _shrunk(frame: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    mode = frame[..., 0] if frame.shape[-1] == 1 else frame
+    small = np.asarray(Image.fromarray(mode).resize((size, size), Image.Resampling.BOX))
+    return small.reshape(size, size, frame.shape[-1])
+
+
+def _tasks(schema: Schema, folder: Path) -> tuple[str, ...]:
+    found = [field.name for role in ROLES if (field := schema.with_role(role))]
+    if not found:
+        raise Refused(f"{folder}: no field of its schema has the role {' or '.join(ROLES)}; name fields with --tasks")
+    return tuple(found)
+
+
+def _shard_origin(folder: Path) -> Mapping[str, Any]:
+    if not (folder / SHARDS).is_file():
+        return {}
+    origin = read_json(folder / SHARDS).get("origin")
+    return origin if isinstance(origin, Mapping) else {}
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    """A record; its form is checked where its labels are read."""
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, Mapping) else {}
