@@ -30,7 +30,7 @@ def write_chart(path: Path, report: Mapping[str, Any]) -> None:
         raise Unavailable(f"{path.name} isn't drawn without matplotlib; run: pip install '.[audit]'") from None
     arms = report["arms"]
     figure = Figure((WIDE, 1.6 + ROW * len(arms)), DPI, layout="constrained")
-    first = None
+    first: Any = None
     for place, (measure, title) in enumerate(PANELS, start=1):
         axes = figure.add_subplot(1, len(PANELS), place, sharey=first)
         first = first or axes

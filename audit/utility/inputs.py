@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from contract.conditions import Schema
+from contract.conditions import Field, Schema
 from contract.dataset import DESCRIPTION as DATASET
 from contract.dataset import METADATA, metadata_lines
 from contract.errors import Refused
@@ -131,7 +131,7 @@ def provenance(folder: Path) -> dict[str, Any]:
 
 def task_frames(found: LabelledSet) -> LabelledFrames:
     """The same frames with no label but the tasks', as a classifier learns them."""
-    source, fields, columns = found.frames, [], []
+    source, fields, columns = found.frames, list[Field](), []
     for task in found.tasks:
         field = source.schema.field(task)
         fields.append(replace(field, offset=sum(f.width for f in fields), hidden=()))

@@ -108,7 +108,7 @@ def make_plan(real: LabelledSet, protocol: Protocol, driving: Driving) -> Plan:
     driving.check(real.frames.schema)
     drivers = _draw_drivers(real, protocol)
     rows = _rows(real, protocol, driving, drivers)
-    for split in SPLITS:
+    for split in reversed(SPLITS):  # training gets what test and validation leave
         found, wanted = len(getattr(rows, split)), getattr(protocol, split)
         if found < wanted:
             raise Refused(f"{real.name}: {found} frames for {split}; expected {wanted} or a smaller --{split}")

@@ -105,9 +105,8 @@ def to_text(report: Mapping[str, Any]) -> str:
         ]
         parts.append(tabulate(rows, [f"tail, {task}", *names], "plain"))
     if report["comparisons"]:
-        parts.append(
-            tabulate(map(_comparison, report["comparisons"]), ["difference", "frames", "measure", "", "p"], "plain")
-        )
+        tail = [_comparison(found) for found in report["comparisons"] if found["frames"] == "tail"]
+        parts.append(tabulate(tail, ["tail: difference", "measure", "", "p"], "plain"))
     groups = next(iter(arms.values()))["groups"]
     rows = [[group, *(_cell(arm["groups"][group], "macro_f1") for arm in arms.values())] for group in groups]
     parts.append(tabulate(rows, ["macro f1", *arms], "plain"))
@@ -124,4 +123,4 @@ def _comparison(found: Mapping[str, Any]) -> list[str]:
     measure = found["measure"].replace("_", " ")
     difference = found["difference"]
     cell = with_interval(difference["mean"], (difference["low"], difference["high"]))
-    return [f"{found['arm']} - {against}", found["frames"], measure, cell, f"{found['p']:.2g}"]
+    return [f"{found['arm']} - {against}", measure, cell, f"{found['p']:.2g}"]

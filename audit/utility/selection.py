@@ -45,7 +45,7 @@ def skewed(
     for name, wanted in shares.items():
         values = found.values(name)[rows]
         field = found.frames.schema.field(name)
-        present = np.bincount(values, minlength=len(field.values)) / len(rows)
+        present = np.bincount(values, minlength=len(field.values)) / max(1, len(rows))
         asked = np.array([wanted[value] for value in field.values])
         weights += np.log(asked / np.maximum(present, 1e-12))[values]
     keys = weights - np.log(-np.log(random.random(len(rows))))

@@ -20,14 +20,14 @@ PERSONAL = [field.name for field in CABIN.fields if field.personal]
 
 
 def draw(condition: Condition, ground: np.ndarray, noise: np.ndarray, shift: float) -> np.ndarray:
-    """One frame [16, 16, 3]: fatigue is how much of the upper bar is dark, distraction where the lower block is."""
+    """One frame [16, 16, 3]: fatigue is how much of the upper bar is dark, distraction how wide the lower block is."""
     level = {"day": 1.0, "night": 0.4, "tunnel": 0.6, "backlight": 0.8}[str(condition["lighting"])]
     frame = 90.0 + 20.0 * ground
     fatigue = CABIN.field("fatigue_level").values.index(str(condition["fatigue_level"]))
     distraction = CABIN.field("distraction_type").values.index(str(condition["distraction_type"]))
     frame[2:6, 2:14] = 200.0
     frame[2:6, 2 : 2 + 4 * fatigue] = 30.0
-    frame[9:14, 1 + 3 * distraction : 3 + 3 * distraction] = 230.0
+    frame[9:14, 7 - distraction : 9 + distraction] = 230.0
     return np.asarray((level * frame + shift + 12.0 * noise).clip(0, 255).astype(np.uint8))
 
 
