@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from contract.dataset import Dataset, Description, record
+from contract.dataset import Dataset, Description, Record, record
 from contract.plan import Plan
 from pictures.contact_sheet import ContactSheet, contact_path
+from runtime.batch import Batch
 from runtime.generator import Generator
 from runtime.outputs.writer import DatasetWriter, FrameOutput
 
@@ -50,6 +51,12 @@ def describe(generator: Generator, plan: Plan, seed: int, reject_below: float | 
     )
 
 
+def records_of(batch: Batch, seed: int) -> list[Record]:
+    """The records of a batch of a run with this seed."""
+    rows = enumerate(batch.conditions)
+    return [record(batch.start + row, seed, condition, batch.reading(row)) for row, condition in rows]
+
+
 def write_dataset(generator: Generator, plan: Plan, writer: DatasetWriter, folder: str) -> RunResult:
     """Generate what the dataset doesn't hold yet, a batch at a time, and draw its contact sheet; closes the writer."""
     before, description = writer.written, writer.description
@@ -58,8 +65,7 @@ def write_dataset(generator: Generator, plan: Plan, writer: DatasetWriter, folde
     batches = generator.stream(plan.conditions(start), seed, start, reject_below=description.reject_below)
     with FrameOutput(writer) as output, tqdm(total=plan.count, initial=before, unit="frame", disable=None) as progress:
         for batch in batches:
-            rows = enumerate(batch.conditions)
-            records = [record(batch.start + row, seed, condition, batch.reading(row)) for row, condition in rows]
+            records = records_of(batch, seed)
             output.add(batch.frames, records)
             for frame, entry in zip(batch.frames, records, strict=True):
                 sheet.add(entry["index"], frame, entry)

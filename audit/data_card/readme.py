@@ -23,7 +23,7 @@ Row = Sequence[object]
 def readme(card: Mapping[str, Any], columns: Sequence[Column]) -> str:
     """The whole file; Unavailable without PyYAML."""
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError as error:
         raise Unavailable("PyYAML isn't installed; run: pip install '.[audit]'") from error
     front = yaml.safe_dump(front_matter(card, columns), sort_keys=False, allow_unicode=True)
