@@ -15,13 +15,14 @@ import torch
 
 from audit.utility.inputs import LabelledSet, task_frames
 from audit.utility.plan import Plan, Protocol, Splits
-from audit.utility.selection import Rows, balanced, cells_of, fill
+from audit.utility.selection import Rows, balanced, fill
 from contract.errors import Refused
 from contract.frames import to_frames
 from contract.noise import stream
 from sources.base import LabelledFrames
 from training.annotator_loss import Targets, augment
 from training.batches import as_images
+from training.hybrid import strata_of
 
 ARM_TOPIC = 41
 """Random stream of an arm: which frames it takes, and how it changes them."""
@@ -52,6 +53,13 @@ class Pools:
     splits: Splits
     synthetic: LabelledSet | None = None
     private: LabelledSet | None = None
+
+    def __post_init__(self) -> None:
+        needed = self.plan.protocol.training + self.plan.protocol.extra
+        for found in (self.synthetic, self.private):
+            if found and len(found.frames.frames) < needed:
+                have = len(found.frames.frames)
+                raise Refused(f"{found.name}: {have} frames; expected {needed}, or a plan with a smaller --extra")
 
 
 def arms_of(protocol: Protocol, synthetic: bool, private: bool) -> dict[str, str]:
@@ -176,11 +184,9 @@ def _filling(
 ) -> Rows:
     """Rows of a set that fill what the real training frames lack."""
     names = sorted({*pools.plan.tasks, *pools.plan.driving.shares})
-    there = cells_of(pools.real, names)[pools.splits.training] if onto_real else np.empty(0, np.int64)
-    try:
-        return among[fill(there, cells_of(found, names)[among], count, random)]
-    except Refused as error:
-        raise Refused(f"{found.name}: {error}; give a folder of more frames, or a smaller --extra") from error
+    pool, real = strata_of(found.frames, names), strata_of(pools.real.frames, names)
+    there = [real[row] for row in pools.splits.training] if onto_real else []
+    return among[fill(there, [pool[row] for row in among], count, random)]
 
 
 def _rows(found: LabelledSet, rows: Rows) -> LabelledFrames:

@@ -17,12 +17,12 @@ from PIL import Image
 
 from contract.conditions import Field, Schema
 from contract.dataset import DESCRIPTION as DATASET
-from contract.dataset import METADATA, metadata_lines
 from contract.errors import Refused
-from contract.files import parse_json, read_json
+from contract.files import read_json
 from contract.frames import Frames
 from sources.base import LabelledFrames, fingerprint
 from sources.imagefolder import read_source
+from sources.metadata import read_rows
 from sources.shards import DESCRIPTION as SHARDS
 
 ROLES = ("fatigue", "distraction")
@@ -43,14 +43,11 @@ class LabelledSet:
     """Names of the class fields that are learnt."""
 
     def classes(self, name: str) -> npt.NDArray[np.int64]:
-        """The value of a class field in each frame, as its index: [N]; -1 where the frame hides it."""
-        return np.where(self.frames.hidden[:, self.frames.schema.names.index(name)], -1, self.values(name))
-
-    def values(self, name: str) -> npt.NDArray[np.int64]:
-        """As `classes`, whether or not the frame shows it."""
-        field = self.frames.schema.field(name)
+        """The value of a class field in each frame, as its index: [N]; -1 where the frame doesn't show it."""
+        field, hidden = self.frames.schema.field(name), self.frames.hidden[:, self.frames.schema.names.index(name)]
         slots = self.frames.conditions[:, field.slots]
-        return np.asarray(((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2).argmin(axis=1))
+        distance = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
+        return np.where(hidden, -1, distance.argmin(axis=1))
 
     @property
     def drivers(self) -> npt.NDArray[np.int64]:
@@ -66,7 +63,7 @@ def read_real(folder: Path, tasks: Sequence[str], size: int, schema: str = "cabi
     tasks: names of class fields; without them, the fields of ROLES.
     """
     refuse_generated(folder)
-    source = resized(read_source(folder, schema), size)
+    source = resized(read_source(folder, schema, partial=True), size)
     found = LabelledSet(domain_of(folder), source, tuple(tasks) or _tasks(source.schema, folder))
     for task in found.tasks:
         if not source.schema.field(task).is_class:
@@ -83,7 +80,7 @@ def read_synthetic(folder: Path, real: LabelledSet, size: int, private: bool = F
     about = provenance(folder)
     if private and about["epsilon"] is None:
         raise Refused(f"{folder}: no epsilon in its lineage; expected frames of a model trained with privacy")
-    source = resized(read_source(folder, real.frames.schema.name), size)
+    source = resized(read_source(folder, real.frames.schema.name, partial=True), size)
     for task in real.tasks:
         if source.schema.field(task).values != real.frames.schema.field(task).values:
             raise Refused(f"{folder}: other classes of {task} than {real.name}; expected the same schema")
@@ -96,12 +93,8 @@ def refuse_generated(folder: Path) -> None:
     """Refused, naming the record, where a folder holds frames that a network drew."""
     if (folder / SHARDS).is_file():
         origins = [(str(folder / SHARDS), _shard_origin(folder).get("origin"))]
-    elif (folder / METADATA).is_file():
-        lines = enumerate(metadata_lines(folder), start=1)
-        records = ((f"{folder / METADATA}:{number}", _object(line)) for number, line in lines)
-        origins = [(where, record.get("origin")) for where, record in records]
     else:
-        origins = []
+        origins = [(row.where, row.values.get("origin")) for row in read_rows(folder)]
     if (folder / DATASET).is_file():
         origins.append((str(folder / DATASET), GENERATED))
     for where, origin in origins:
@@ -173,12 +166,3 @@ def _shard_origin(folder: Path) -> Mapping[str, Any]:
         return {}
     origin = read_json(folder / SHARDS).get("origin")
     return origin if isinstance(origin, Mapping) else {}
-
-
-def _object(line: bytes) -> Mapping[str, Any]:
-    """A record; its form is checked where its labels are read."""
-    try:
-        record = parse_json(line)
-    except ValueError:
-        return {}
-    return record if isinstance(record, Mapping) else {}

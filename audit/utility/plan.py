@@ -153,7 +153,9 @@ def summary(plan: Plan, real: LabelledSet, rows: Splits) -> dict[str, Any]:
 
 def _counts(real: LabelledSet, name: str, rows: Rows) -> dict[str, int]:
     values = real.frames.schema.field(name).values
-    return dict(zip(values, np.bincount(real.values(name)[rows], minlength=len(values)).tolist(), strict=True))
+    classes = real.classes(name)[rows]
+    counts = np.bincount(classes[classes >= 0], minlength=len(values))
+    return dict(zip(values, counts.tolist(), strict=True))
 
 
 def _draw_drivers(real: LabelledSet, protocol: Protocol) -> dict[str, tuple[int, ...]]:

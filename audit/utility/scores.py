@@ -101,14 +101,15 @@ def personal_groups(pools: Pools) -> dict[str, Chosen]:
     """Frames by what belongs to the person: each value of a class, each third of a number's range."""
     groups: dict[str, Chosen] = {}
     source = pools.real.frames
-    for field in source.schema.fields:
+    for number, field in enumerate(source.schema.fields):
         if field.personal and field.is_class:
-            values = pools.real.values(field.name)
+            values = pools.real.classes(field.name)
             groups |= {f"{field.name}={value}": values == i for i, value in enumerate(field.values)}
         elif field.personal:
             place = (source.conditions[:, field.offset] + 1.0) / 2.0 * BANDS
             band = np.clip(place.astype(np.int64), 0, BANDS - 1)
             edges = np.linspace(field.low, field.high, BANDS + 1)
+            band[source.hidden[:, number]] = -1
             groups |= {f"{field.name}={edges[i]:.2g}..{edges[i + 1]:.2g}": band == i for i in range(BANDS)}
     return groups
 

@@ -1,27 +1,21 @@
-"""Which frames to take: as scarce as in recordings, until all cells are equally full, or as balanced as classes allow.
+"""Which frames to take: as scarce as in recordings, until all strata are equally full, or as balanced as classes allow.
 
 rows = skewed(real, driving.shares, rows, 1000, generator)
-more = fill(cells_of(real, names)[rows], cells_of(synthetic, names), 9000, generator)
+more = fill(strata_of(real, names), strata_of(synthetic, names), 9000, generator)
 """
 
 from __future__ import annotations
 
-import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from audit.utility.inputs import LabelledSet
-from contract.errors import Refused
+from training.hybrid import Stratum, fill_evenly
 
 Rows = npt.NDArray[np.int64]
-
-
-def cells_of(found: LabelledSet, names: Sequence[str]) -> Rows:
-    """Which combination of the named class fields' values each frame has: [N]."""
-    sizes = [len(found.frames.schema.field(name).values) for name in names]
-    return np.ravel_multi_index([found.values(name) for name in names], sizes).astype(np.int64)
 
 
 def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArray[np.bool_]:
@@ -29,7 +23,7 @@ def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArra
     rare = np.zeros(len(found.frames.frames), bool)
     for name, values in tail.items():
         known = found.frames.schema.field(name).values
-        rare |= np.isin(found.values(name), [known.index(value) for value in values])
+        rare |= np.isin(found.classes(name), [known.index(value) for value in values])
     return rare
 
 
@@ -43,37 +37,28 @@ def skewed(
     """
     weights = np.zeros(len(rows))
     for name, wanted in shares.items():
-        values = found.values(name)[rows]
-        field = found.frames.schema.field(name)
-        present = np.bincount(values, minlength=len(field.values)) / max(1, len(rows))
-        asked = np.array([wanted[value] for value in field.values])
-        weights += np.log(asked / np.maximum(present, 1e-12))[values]
+        classes = found.classes(name)[rows]
+        values = found.frames.schema.field(name).values
+        present = np.bincount(classes[classes >= 0], minlength=len(values)) / max(1, len(rows))
+        asked = np.array([wanted[value] for value in values])
+        weights += np.append(np.log(asked / np.maximum(present, 1e-12)), 0.0)[classes]  # -1 is a hidden label
     keys = weights - np.log(-np.log(random.random(len(rows))))
     return np.sort(rows[np.argsort(-keys, kind="stable")[:count]])
 
 
-def fill(there: Rows, pool: Rows, count: int, random: np.random.Generator) -> Rows:
-    """Rows of `count` frames of a pool that leave the cells, with those that are there, as equally full as it can.
+def fill(there: Sequence[Stratum], pool: Sequence[Stratum], count: int, random: np.random.Generator) -> Rows:
+    """Rows of `count` frames of a pool that leave the strata, with those that are there, as equally full as it can.
 
-    there, pool: the cells of frames. Each frame is taken once. Refused where the pool is smaller.
+    there, pool: the stratum of each frame. Each frame is taken once: expects `count` of them or more.
     """
-    if len(pool) < count:
-        raise Refused(f"{len(pool)} frames to choose from; expected {count}")
-    full = np.bincount(there, minlength=int(pool.max(initial=0)) + 1)
-    order = random.permutation(len(pool))
-    waiting: dict[int, list[int]] = {}
-    for row in order.tolist():
-        waiting.setdefault(int(pool[row]), []).append(row)
-    cells = [(int(full[cell]), float(random.random()), cell) for cell in waiting]
-    heapq.heapify(cells)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        level, tie, cell = cells[0]
-        chosen.append(waiting[cell].pop())
-        if waiting[cell]:
-            heapq.heapreplace(cells, (level + 1, tie, cell))
-        else:
-            heapq.heappop(cells)
+    members: dict[Stratum, list[int]] = {}
+    for row in random.permutation(len(pool)).tolist():
+        members.setdefault(pool[row], []).append(row)
+    # strata that are equally full take turns in a random order
+    names = {stratum: (f"{place:08d}", *stratum) for place, stratum in enumerate(members)}
+    full = Counter(names[stratum] for stratum in there if stratum in names)
+    counts = fill_evenly(count, full, {names[stratum]: len(rows) for stratum, rows in members.items()})
+    chosen = [row for stratum, rows in members.items() for row in rows[: counts[names[stratum]]]]
     return np.sort(np.array(chosen, np.int64))
 
 

@@ -157,7 +157,8 @@ def test_generated_frames_are_never_tested_on(
         folder = tmp_path / "frames"
         folder.mkdir()
         origins = ["recorded", "generated" if mark == "record" else "recorded"]
-        (folder / "metadata.jsonl").write_text("".join(json.dumps({"origin": o}) + "\n" for o in origins))
+        records = [json.dumps({"file_name": f"{number}.png", "origin": o}) for number, o in enumerate(origins)]
+        (folder / "metadata.jsonl").write_text("\n".join(records))
         if mark == "dataset":
             (folder / "dataset.json").write_text("{}")
     error = refused(capsys, 1, folder, "--synthetic", folders.synthetic, "-o", tmp_path / "out", *FLAGS)
@@ -182,6 +183,6 @@ def test_what_the_sizes_need(folders: Folders, tmp_path: Path, capsys: pytest.Ca
     command = (folders.real, "--synthetic", folders.synthetic, "-o", tmp_path / "out", *FLAGS)
     assert "--extra" in refused(capsys, 1, *command, "--extra", 900)
     assert "frames for test" in refused(capsys, 1, *command, "--test", 2000)
-    assert "500 frames to choose from; expected 550" in refused(capsys, 1, *command, "--extra", 450, "--training", 100)
+    assert "500 frames; expected 550" in refused(capsys, 1, *command, "--extra", 450)
     assert "no frames to add" in refused(capsys, 2, folders.real)
     assert "eyelash: no field" in refused(capsys, 2, *command, "--tasks", "eyelash", "-o", tmp_path / "tasks")
