@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         read_synthetic(args.synthetic, real, plan.protocol.size) if args.synthetic else None,
         read_synthetic(args.dp, real, plan.protocol.size, private=True) if args.dp else None,
     )
-    arms = arms_of(plan.protocol, args.synthetic is not None, args.dp is not None)
+    arms = arms_of(plan.protocol, len(splits.more), args.synthetic is not None, args.dp is not None)
     results = run_all(arms, pools, args.output / "runs", args.shuffle_labels)
     sources = {
         name: _source(path, found)

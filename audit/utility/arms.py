@@ -1,6 +1,6 @@
 """The arms of the experiment: what each of them trains on, and everything else the same.
 
-arms = arms_of(plan.protocol, synthetic=True, private=False)
+arms = arms_of(plan.protocol, len(splits.more), synthetic=True, private=False)
 phases = training_frames("oversampled", pools, seed=0)        # frames, one set after the other
 """
 
@@ -62,8 +62,8 @@ class Pools:
                 raise Refused(f"{found.name}: {have} frames; expected {needed}, or a plan with a smaller --extra")
 
 
-def arms_of(protocol: Protocol, synthetic: bool, private: bool) -> dict[str, str]:
-    """Names of the arms and what they are called in tables."""
+def arms_of(protocol: Protocol, more_real: int, synthetic: bool, private: bool) -> dict[str, str]:
+    """Names of the arms and what they are called in tables; `more_real` is how many frames the ceiling can add."""
     real, more, total = protocol.training, protocol.extra, protocol.training + protocol.extra
     arms = {
         REAL: f"{real} real",
@@ -78,7 +78,9 @@ def arms_of(protocol: Protocol, synthetic: bool, private: bool) -> dict[str, str
     if private:
         arms[WITH_PRIVATE] = f"{real} real + {more} private synthetic"
         arms[PRIVATE] = f"{total} private synthetic"
-    return arms | {MORE: f"{total} real (ceiling)"}
+    if more_real:
+        arms[MORE] = f"{real + min(more, more_real)} real (ceiling)"
+    return arms
 
 
 def training_frames(arm: str, pools: Pools, seed: int) -> tuple[LabelledFrames, ...]:
@@ -109,7 +111,9 @@ def _oversampled_and_augmented(pools: Pools, random: np.random.Generator) -> tup
 
 
 def _more_real(pools: Pools, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
-    extra = _filling(pools, pools.real, pools.splits.more, pools.plan.protocol.extra, random)
+    extra = _filling(
+        pools, pools.real, pools.splits.more, min(len(pools.splits.more), pools.plan.protocol.extra), random
+    )
     return (_rows(pools.real, np.concatenate([pools.splits.training, extra])),)
 
 

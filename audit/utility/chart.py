@@ -42,7 +42,7 @@ def write_chart(path: Path, report: Mapping[str, Any]) -> None:
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     seeds, drivers = len(report["seeds"]), report["splits"]["test"]["drivers"]
-    figure.suptitle(f"{report['domain']}: {seeds} seeds, {drivers} test drivers, 95 % intervals", fontsize="medium")
+    figure.suptitle(f"{report['domain']}: {drivers} test drivers, seeds: {seeds}, 95 % intervals", fontsize="medium")
     content = io.BytesIO()
     figure.savefig(content, format="png")
     write_whole(path, content.getvalue())
@@ -59,5 +59,5 @@ def _draw(axes: Any, arms: Mapping[str, Any], measure: str) -> None:
         above = [max(0.0, figure["high"] - figure["mean"]) for _, figure in known]
         rows = [row + aside for row, _ in known]
         axes.errorbar(means, rows, xerr=[below, above], fmt=marker, capsize=3, label=key or "all test frames")
-    axes.set_xlim(left=0.0)
+    axes.set_xlim(-0.03, 1.03)
     axes.grid(axis="x", alpha=0.3)

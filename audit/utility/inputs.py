@@ -82,7 +82,8 @@ def read_synthetic(folder: Path, real: LabelledSet, size: int, private: bool = F
         raise Refused(f"{folder}: no epsilon in its lineage; expected frames of a model trained with privacy")
     source = resized(read_source(folder, real.frames.schema.name, partial=True), size)
     for task in real.tasks:
-        if source.schema.field(task).values != real.frames.schema.field(task).values:
+        mine, theirs = source.schema.field(task), real.frames.schema.field(task)
+        if (mine.values, mine.codes) != (theirs.values, theirs.codes):
             raise Refused(f"{folder}: other classes of {task} than {real.name}; expected the same schema")
     if source.image != real.frames.image:
         raise Refused(f"{folder}: images {source.image}; expected {real.frames.image}, as in {real.name}")
@@ -155,10 +156,10 @@ def _shrunk(frame: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
 
 
 def _tasks(schema: Schema, folder: Path) -> tuple[str, ...]:
-    found = [field.name for role in ROLES if (field := schema.with_role(role))]
-    if not found:
-        raise Refused(f"{folder}: no field of its schema has the role {' or '.join(ROLES)}; name fields with --tasks")
-    return tuple(found)
+    found = {role: schema.with_role(role) for role in ROLES}
+    if missing := [role for role, field in found.items() if field is None]:
+        raise Refused(f"{folder}: no field of its schema has the role {missing[0]}; name the fields with --tasks")
+    return tuple(field.name for field in found.values() if field)
 
 
 def _shard_origin(folder: Path) -> Mapping[str, Any]:

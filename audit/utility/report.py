@@ -92,7 +92,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     test = report["splits"]["test"]
     head = (
         f"real frames: {report['domain']}; {test['frames']} test frames of {test['drivers']} drivers,"
-        f" {test['tail']} of them in the tail; {len(report['seeds'])} seeds; labels {report['labels']}"
+        f" {test['tail']} of them in the tail; seeds: {len(report['seeds'])}; labels {report['labels']}"
     )
     names = [name.replace("_", " ") for name in MEASURES]
     parts = [head]
