@@ -1,7 +1,7 @@
 """Do synthetic frames help? The same classifier, trained on real frames with and without them, on the same budget.
 
     python -m audit.utility build/pseudoreal64 --plan-only
-    python -m runtime.generate build/bundle -n 10000 --balance build/utility/training.jsonl -o build/synthetic
+    python -m runtime.generate build/bundle --balance build/utility/training.jsonl --by ... -o build/synthetic
     python -m audit.utility build/pseudoreal64 --synthetic build/synthetic
 
 `plan.json` in the output folder fixes sizes, tail, drivers and test set before anything is trained; another run with
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from audit.utility.arms import Pools, arms_of
+from audit.utility.arms import SET_ASIDE, Pools, arms_of
 from audit.utility.chart import write_chart
+from audit.utility.cross_reading import read_across
 from audit.utility.driving import read_driving
 from audit.utility.inputs import LabelledSet, provenance, read_real, read_synthetic
 from audit.utility.plan import Plan, Protocol, Splits, make_plan, read_plan, splits_of
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("no frames to add; give --synthetic FOLDER or --dp FOLDER, or --plan-only")
     plan, real, splits = planned(args)
     if args.plan_only:
-        print(f"{args.output / PLAN}: fixed; order what its frames lack: {_order(args.output)}")
+        print(f"{args.output / PLAN}: fixed; order what its frames lack: {_order(plan, real, args.output)}")
         return 0
     pools = Pools(
         plan,
@@ -82,16 +84,11 @@ def run(args: argparse.Namespace) -> int:
     )
     arms = arms_of(plan.protocol, len(splits.more), args.synthetic is not None, args.dp is not None)
     results = run_all(arms, pools, args.output / "runs", args.shuffle_labels)
-    sources = {
-        name: _source(path, found)
-        for name, path, found in (
-            ("real", args.real, real),
-            ("synthetic", args.synthetic, pools.synthetic),
-            ("private", args.dp, pools.private),
-        )
-        if found
-    }
-    report = make_report(arms, pools, results, sources, args.shuffle_labels)
+    added = {name: found for name, found in (("synthetic", pools.synthetic), ("private", pools.private)) if found}
+    across = {name: read_across(pools, found, results, args.output / "runs") for name, found in added.items()}
+    folders = {"real": args.real, "synthetic": args.synthetic, "private": args.dp}
+    sources = {name: _source(folders[name], found) for name, found in {"real": real, **added}.items()}
+    report = make_report(arms, pools, results, sources, across, args.shuffle_labels)
     name = "control" if args.shuffle_labels else "utility"
     write_whole(args.output / f"{name}.json", json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
     try:
@@ -135,8 +132,13 @@ def _records(real: LabelledSet, splits: Splits) -> bytes:
     return b"".join(json.dumps(condition).encode() + b"\n" for condition in conditions)
 
 
-def _order(output: Path) -> str:
-    return f"python -m runtime.generate BUNDLE -n 10000 --balance {output / TRAINING} -o FOLDER"
+def _order(plan: Plan, real: LabelledSet, output: Path) -> str:
+    """The command that generates what the training frames lack, and some frames to set aside."""
+    names = sorted({*plan.tasks, *plan.driving.shares})
+    cells = math.prod(len(real.frames.schema.field(name).values) for name in names)
+    each = -(-(plan.protocol.training + plan.protocol.total + SET_ASIDE) // cells)
+    training = output / TRAINING
+    return f"python -m runtime.generate BUNDLE --balance {training} --by {','.join(names)} --to {each} -o FOLDER"
 
 
 def _source(path: Path, found: LabelledSet) -> dict[str, object]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from audit.utility.inputs import LabelledSet, task_frames
-from audit.utility.plan import Plan, Protocol, Splits
+from audit.utility.plan import SPLIT_TOPIC, Plan, Protocol, Splits
 from audit.utility.selection import Rows, balanced, fill
 from contract.errors import Refused
 from contract.frames import to_frames
@@ -26,6 +26,10 @@ from training.hybrid import strata_of
 
 ARM_TOPIC = 41
 """Random stream of an arm: which frames it takes, and how it changes them."""
+
+SET_ASIDE = 1000
+"""Synthetic frames, where there are more than arms need, that none trains on: what classifiers make of them shows
+whether their labels are right."""
 
 PIECE = 20
 """Frames that are augmented at once: they are moved alike."""
@@ -55,16 +59,24 @@ class Pools:
     private: LabelledSet | None = None
 
     def __post_init__(self) -> None:
-        needed = self.plan.protocol.training + self.plan.protocol.extra
+        needed = self.plan.protocol.total
         for found in (self.synthetic, self.private):
             if found and len(found.frames.frames) < needed:
                 have = len(found.frames.frames)
                 raise Refused(f"{found.name}: {have} frames; expected {needed}, or a plan with a smaller --extra")
 
 
+def set_aside(found: LabelledSet, protocol: Protocol) -> tuple[Rows, Rows]:
+    """Rows of synthetic frames that arms may train on, and of up to SET_ASIDE others, as far as there are more."""
+    count = len(found.frames.frames)
+    spare = min(SET_ASIDE, count - protocol.total)
+    order = stream(protocol.split_seed, 2, SPLIT_TOPIC).permutation(count)
+    return np.sort(order[spare:]), np.sort(order[:spare])
+
+
 def arms_of(protocol: Protocol, more_real: int, synthetic: bool, private: bool) -> dict[str, str]:
     """Names of the arms and what they are called in tables; `more_real` is how many frames the ceiling can add."""
-    real, more, total = protocol.training, protocol.extra, protocol.training + protocol.extra
+    real, more, total = protocol.training, protocol.extra, protocol.total
     arms = {
         REAL: f"{real} real",
         OVERSAMPLED: f"{real} real, oversampled to {total}",
@@ -99,7 +111,7 @@ def _oversampled(pools: Pools, random: np.random.Generator) -> tuple[LabelledFra
 
 def _augmented(pools: Pools, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
     protocol, training = pools.plan.protocol, pools.splits.training
-    repeated = np.resize(training, protocol.training + protocol.extra)
+    repeated = np.resize(training, protocol.total)
     return (augmented(_rows(pools.real, repeated), protocol.training, random),)
 
 
@@ -118,19 +130,19 @@ def _more_real(pools: Pools, random: np.random.Generator) -> tuple[LabelledFrame
 
 
 def _with(pools: Pools, other: LabelledSet | None, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
-    found, every = _there(other)
+    found, every = _there(pools, other)
     extra = _filling(pools, found, every, pools.plan.protocol.extra, random)
     return (joined(_rows(pools.real, pools.splits.training), _rows(found, extra)),)
 
 
 def _alone(pools: Pools, other: LabelledSet | None, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
-    found, every = _there(other)
-    total = pools.plan.protocol.training + pools.plan.protocol.extra
-    return (_rows(found, _filling(pools, found, every, total, random, onto_real=False)),)
+    found, every = _there(pools, other)
+    extra = _filling(pools, found, every, pools.plan.protocol.total, random, onto_real=False)
+    return (_rows(found, extra),)
 
 
 def _pre_trained(pools: Pools, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
-    found, every = _there(pools.synthetic)
+    found, every = _there(pools, pools.synthetic)
     extra = _filling(pools, found, every, pools.plan.protocol.extra, random)
     return _rows(found, extra), _rows(pools.real, pools.splits.training)
 
@@ -180,7 +192,7 @@ def shuffled(source: LabelledFrames, random: np.random.Generator) -> LabelledFra
 def _balanced_rows(pools: Pools, random: np.random.Generator) -> Rows:
     training, protocol = pools.splits.training, pools.plan.protocol
     classes = [pools.real.classes(task)[training] for task in pools.plan.tasks]
-    return training[balanced(classes, protocol.training + protocol.extra, random)]
+    return training[balanced(classes, protocol.total, random)]
 
 
 def _filling(
@@ -205,6 +217,7 @@ def _rows(found: LabelledSet, rows: Rows) -> LabelledFrames:
     )
 
 
-def _there(other: LabelledSet | None) -> tuple[LabelledSet, Rows]:
+def _there(pools: Pools, other: LabelledSet | None) -> tuple[LabelledSet, Rows]:
+    """A synthetic set, and which of its frames may be trained on."""
     assert other is not None, "an arm without its frames"
-    return other, np.arange(len(other.frames.frames))
+    return other, set_aside(other, pools.plan.protocol)[0]

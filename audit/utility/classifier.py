@@ -7,6 +7,7 @@ predict(run.network, frames)                    # classes of each task, int64 [N
 from __future__ import annotations
 
 import copy
+import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from torch import Tensor, nn
 from audit.stats.confusion import across_tasks, confusion_by_group
 from audit.utility.plan import Protocol
 from contract.annotation import class_fields
+from contract.errors import Refused
+from contract.files import write_whole
 from contract.frames import Frames
 from models.annotator import Annotator, AnnotatorConfig
+from models.safe_load import load_archive
 from sources.base import LabelledFrames
 from training.annotator_loss import Targets, annotation_loss
 from training.batches import Batches, as_images
@@ -51,17 +55,21 @@ def recipe_of(protocol: Protocol, seed: int) -> Recipe:
     )
 
 
+def make_network(frames: LabelledFrames) -> Annotator:
+    """A classifier for frames of that shape and those tasks, with the initial weights that torch's seed gives."""
+    image = frames.image
+    config = AnnotatorConfig(image.channels, (image.height, image.width), WIDTHS, BLOCKS)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # no numbers, no landmarks
+        return Annotator(config, frames.schema)
+
+
 class TaskObjective:
     """Cross entropy of the tasks over phases of equally many steps."""
 
     def __init__(self, recipe: Recipe, phases: Sequence[LabelledFrames]) -> None:
         torch.manual_seed(recipe.seed)
-        image = phases[0].image
-        config = AnnotatorConfig(image.channels, (image.height, image.width), WIDTHS, BLOCKS)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # no numbers, no landmarks
-            network = Annotator(config, phases[0].schema)
-        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = make_network(phases[0]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.phases, self.steps = phases, -(-recipe.samples // recipe.batch)
         self.targets = [Targets.of(phase) for phase in phases]
         self.batches = [Batches(phase, recipe.batch, recipe.seed) for phase in phases]
@@ -99,6 +107,23 @@ def train(
 
     run.train(folder, max(recipe.batch, recipe.samples // CHOICES), choose, label)
     return best
+
+
+def save_network(network: nn.Module, path: Path) -> None:
+    """Write the weights, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def read_network(path: Path, frames: LabelledFrames) -> Annotator:
+    """The classifier that was saved, for frames of that shape and those tasks; Refused where the file is another."""
+    network = make_network(frames)
+    try:
+        network.load_state_dict(load_archive(path)[0])
+    except (TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
+        raise Refused(f"{path}: damaged, or of another classifier; remove it with its .json to train again") from error
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -56,6 +56,11 @@ class Protocol(Record):
     batch: Count = 64
     split_seed: Annotated[int, Meta(ge=0)] = 0
 
+    @property
+    def total(self) -> int:
+        """Frames that an arm trains on at the most."""
+        return self.training + self.extra
+
 
 @dataclass(frozen=True)
 class Plan(Record):

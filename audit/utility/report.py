@@ -30,6 +30,7 @@ def make_report(
     pools: Pools,
     results: Mapping[str, Sequence[Result]],
     sources: Mapping[str, Any],
+    across: Mapping[str, Any],
     control: bool = False,
 ) -> dict[str, Any]:
     """Figures of every arm (all test frames, tail, tasks, personal groups) and the comparisons between arms."""
@@ -48,6 +49,7 @@ def make_report(
         "chance": {task: 1.0 / classes for task, classes in zip(scores.tasks, scores.classes, strict=True)},
         "arms": {arm: _arm(arm, title, pools, scores, results[arm]) for arm, title in arms.items()},
         "comparisons": _comparisons(arms, scores),
+        "synthetic_frames": dict(across),
     }
     report: dict[str, Any] = to_json(found)
     return report
@@ -107,6 +109,10 @@ def to_text(report: Mapping[str, Any]) -> str:
     if report["comparisons"]:
         tail = [_comparison(found) for found in report["comparisons"] if found["frames"] == "tail"]
         parts.append(tabulate(tail, ["tail: difference", "measure", "", "p"], "plain"))
+    for name, found in report["synthetic_frames"].items():
+        if found:
+            rows = [[arms[arm]["title"], *(_cell(found["arms"][arm], m) for m in MEASURES)] for arm in arms]
+            parts.append(tabulate(rows, [f"{found['frames']} {name} frames that none trained on", *names], "plain"))
     groups = next(iter(arms.values()))["groups"]
     rows = [[group, *(_cell(arm["groups"][group], "macro_f1") for arm in arms.values())] for group in groups]
     parts.append(tabulate(rows, ["macro f1", *arms], "plain"))

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from audit.utility.arms import ARM_TOPIC, Pools, shuffled, training_frames
-from audit.utility.classifier import BLOCKS, WIDTHS, predict, recipe_of, train
+from audit.utility.classifier import BLOCKS, WIDTHS, predict, recipe_of, save_network, train
 from audit.utility.inputs import LabelledSet, task_frames
 from audit.utility.selection import Rows
 from contract.errors import Refused
@@ -54,6 +54,8 @@ class Result(Record):
     seconds: float
     answers: dict[str, tuple[Answer, ...]]
     """By task, the class of each test frame."""
+    network: str
+    """Name of the file beside it that holds the classifier's weights."""
 
 
 def run_all(arms: Mapping[str, str], pools: Pools, folder: Path, control: bool = False) -> dict[str, list[Result]]:
@@ -75,17 +77,20 @@ def run_all(arms: Mapping[str, str], pools: Pools, folder: Path, control: bool =
         if not path.exists():
             left = f", about {_minutes(started, trained, len(wanted) - number + 1)} left" if trained else ""
             print(f"{number}/{len(wanted)}: {arms[arm]}, seed {seed}{left}", file=sys.stderr, flush=True)
-            result = _train(arm, seed, pools, phases, validation)
+            result = _train(arm, seed, pools, phases, validation, path.with_suffix(".pt"))
             write_whole(path, json.dumps(result.to_dict()).encode() + b"\n")
             trained += 1
         found[arm].append(_read(path, pools))
     return found
 
 
-def _train(arm: str, seed: int, pools: Pools, phases: Sequence[LabelledFrames], validation: LabelledFrames) -> Result:
+def _train(
+    arm: str, seed: int, pools: Pools, phases: Sequence[LabelledFrames], validation: LabelledFrames, network: Path
+) -> Result:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         choice = train(phases, validation, recipe_of(pools.plan.protocol, seed), Path(scratch), {"arm": arm})
+    save_network(choice.network, network)
     answers = predict(choice.network, pools.real.frames.frames[pools.splits.test])
     return Result(
         arm,
@@ -96,6 +101,7 @@ def _train(arm: str, seed: int, pools: Pools, phases: Sequence[LabelledFrames], 
         choice.score,
         round(time.monotonic() - started, 1),
         {task: tuple(column) for task, column in zip(pools.plan.tasks, answers.T.tolist(), strict=True)},
+        network.name,
     )
 
 

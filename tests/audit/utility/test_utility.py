@@ -63,11 +63,17 @@ def test_more_frames_help_where_labels_are_shown(experiment: Experiment) -> None
     assert first["difference"]["low"] <= first["difference"]["mean"] <= first["difference"]["high"]
 
 
+def test_synthetic_frames_are_read_by_classifiers_that_never_saw_them(experiment: Experiment) -> None:
+    across = experiment.report["synthetic_frames"]["synthetic"]
+    assert across["frames"] == 100 and set(across["arms"]) == set(TRAINED)
+    assert across["arms"]["more_real"]["macro_f1"]["mean"] > 0.5  # their labels are right
+
+
 def test_the_same_command_trains_nothing_again(
     experiment: Experiment, folders: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = {path: path.stat().st_mtime_ns for path in (experiment.output / "runs").iterdir()}
-    assert len(runs) == 2 * len(TRAINED)
+    assert len(runs) == 2 * 2 * len(TRAINED)  # answers and classifier of each of two seeds
     argv = [str(folders.real), "--synthetic", str(folders.synthetic), "-o", str(experiment.output), "--json"]
     assert utility.main(argv) == 0  # the plan knows the sizes
     output = capsys.readouterr()
@@ -177,6 +183,12 @@ def test_a_damaged_result_is_named(folders: Folders, tmp_path: Path, capsys: pyt
     assert path.name in refused(capsys, 1, *short)
     path.write_text("{")
     assert path.name in refused(capsys, 1, *short)
+    path.unlink()
+    network = next((out / "runs").glob("real-0-*.pt"))
+    assert utility.main(short) == 0
+    network.write_bytes(network.read_bytes()[:1000])
+    capsys.readouterr()
+    assert network.name in refused(capsys, 1, *short)
 
 
 def test_what_the_sizes_need(folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
