@@ -34,18 +34,16 @@ whether their labels are right."""
 PIECE = 20
 """Frames that are augmented at once: they are moved alike."""
 
-REAL, OVERSAMPLED, AUGMENTED, BOTH, MORE = (
-    "real",
-    "oversampled",
-    "augmented",
-    "oversampled_and_augmented",
-    "more_real",
-)
+REAL, MORE = "real", "more_real"
+OVERSAMPLED, AUGMENTED, BOTH = "oversampled", "augmented", "oversampled_and_augmented"
 WITH_SYNTHETIC, SYNTHETIC, PRE_TRAINED = "real_and_synthetic", "synthetic", "synthetic_then_real"
 WITH_PRIVATE, PRIVATE = "real_and_private", "private"
 
 BASELINES = (OVERSAMPLED, AUGMENTED, BOTH)
 """What costs no frame: synthetic frames have to beat the best of these."""
+
+TESTED = (WITH_SYNTHETIC, PRE_TRAINED, SYNTHETIC, WITH_PRIVATE, PRIVATE)
+"""Arms with synthetic frames, which are compared with arms without."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,8 @@ def _oversampled_and_augmented(pools: Pools, random: np.random.Generator) -> tup
 
 
 def _more_real(pools: Pools, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
-    extra = _filling(
-        pools, pools.real, pools.splits.more, min(len(pools.splits.more), pools.plan.protocol.extra), random
-    )
+    more = pools.splits.more
+    extra = _filling(pools, pools.real, more, min(len(more), pools.plan.protocol.extra), random)
     return (_rows(pools.real, np.concatenate([pools.splits.training, extra])),)
 
 

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from audit.report.figures import to_json, with_interval
 from audit.stats.confusion import MEASURES
-from audit.utility.arms import BASELINES, PRE_TRAINED, PRIVATE, REAL, SYNTHETIC, WITH_PRIVATE, WITH_SYNTHETIC, Pools
+from audit.utility.arms import BASELINES, MORE, REAL, TESTED, Pools
 from audit.utility.plan import summary
 from audit.utility.runs import Result
 from audit.utility.scores import Scores, personal_groups
@@ -76,9 +76,9 @@ def _arm(arm: str, title: str, pools: Pools, scores: Scores, results: Sequence[R
 
 
 def _comparisons(arms: Mapping[str, str], scores: Scores) -> list[dict[str, Any]]:
-    """Arms with synthetic frames against real frames alone, and against the best of what costs no frame."""
-    tested = [arm for arm in (WITH_SYNTHETIC, PRE_TRAINED, SYNTHETIC, WITH_PRIVATE, PRIVATE) if arm in arms]
-    others = ((REAL,), BASELINES)
+    """Arms with synthetic frames against real frames alone, the best of what costs no frame, and the ceiling."""
+    tested = [arm for arm in TESTED if arm in arms]
+    others = ((REAL,), BASELINES, *(((MORE,),) if MORE in arms else ()))
     return [
         scores.compare(arm, against, subset, measure)
         for arm in tested
