@@ -106,7 +106,7 @@ def planned(args: argparse.Namespace) -> tuple[Plan, LabelledSet, Splits]:
         raise Refused(f"{path}: no such plan; leave --plan out to make one")
     old = read_plan(path) if path.is_file() else None
     given = {f.name: getattr(args, f.name) for f in fields(Protocol) if getattr(args, f.name) is not None}
-    protocol = replace(old.protocol if old else Protocol(), **given)
+    protocol = Protocol.from_dict(replace(old.protocol if old else Protocol(), **given).to_dict())
     driving = read_driving(args.driving) if args.driving or not old else old.driving
     tasks = args.tasks or (old.tasks if old else ())
     if old and (other := _changed(old, protocol, driving != old.driving, tuple(tasks) != old.tasks)):

@@ -6,6 +6,7 @@ synthetic = read_synthetic(Path("build/frames"), real, size=64)
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_real(folder: Path, tasks: Sequence[str], size: int, schema: str = "cabi
     """
     refuse_generated(folder)
     source = resized(read_source(folder, schema, partial=True), size)
-    found = LabelledSet(domain_of(folder), source, tuple(tasks) or _tasks(source.schema, folder))
+    found = LabelledSet(domain_of(folder), source, tuple(dict.fromkeys(tasks)) or _tasks(source.schema, folder))
     for task in found.tasks:
         if not source.schema.field(task).is_class:
             raise Refused(f"{folder}: {task} is a number; expected classes to tell apart")
@@ -73,7 +74,7 @@ def read_real(folder: Path, tasks: Sequence[str], size: int, schema: str = "cabi
 
 
 def read_synthetic(folder: Path, real: LabelledSet, size: int, private: bool = False) -> LabelledSet:
-    """Frames to train on, of any origin; Refused where they are labelled otherwise than the real ones.
+    """Frames to train on, of any origin; Refused where they are labelled otherwise than the real ones, or among them.
 
     `private` refuses those whose files carry no proven epsilon.
     """
@@ -87,6 +88,7 @@ def read_synthetic(folder: Path, real: LabelledSet, size: int, private: bool = F
             raise Refused(f"{folder}: other classes of {task} than {real.name}; expected the same schema")
     if source.image != real.frames.image:
         raise Refused(f"{folder}: images {source.image}; expected {real.frames.image}, as in {real.name}")
+    refuse_tested(folder, source, real)
     return LabelledSet(about["name"], source, real.tasks)
 
 
@@ -103,6 +105,16 @@ def refuse_generated(folder: Path) -> None:
             raise Refused(f"{where}: a generated frame among those to test on; expected rendered or recorded ones")
 
 
+def refuse_tested(folder: Path, source: LabelledFrames, real: LabelledSet) -> None:
+    """Refused where a folder holds a frame of the real ones, or is rendered of the same people."""
+    if (folder / SHARDS).is_file() and domain_of(folder) == real.name:
+        raise Refused(f"{folder}: of the same people as the real frames, {real.name}; expected another domain")
+    known = {hashlib.sha256(frame.tobytes()).digest() for frame in real.frames.frames}
+    for row, frame in enumerate(source.frames):
+        if hashlib.sha256(frame.tobytes()).digest() in known:
+            raise Refused(f"{folder}: frame {row} is one of {real.name} as well; expected frames that nobody tests on")
+
+
 def domain_of(folder: Path) -> str:
     """What "real" frames are called: the renderer's domain where they are rendered, else the folder's name."""
     domain = _shard_origin(folder).get("domain")
@@ -113,13 +125,13 @@ def domain_of(folder: Path) -> str:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """What a folder says of its frames: `name`, `origin`, `checkpoint`, `epsilon`, `delta`; null where it doesn't."""
+    """`name`, `origin`, `checkpoint`, `epsilon`, `delta` and `unit` of a folder's frames; None for what it doesn't say."""
     origin = _shard_origin(folder)
     if (folder / DATASET).is_file():
         origin = {**read_json(folder / DATASET), "origin": GENERATED}
     elif "renderer" in origin:
         origin = {**origin, "origin": "rendered"}
-    known = {key: origin.get(key) for key in ("origin", "checkpoint", "epsilon", "delta")}
+    known = {key: origin.get(key) for key in ("origin", "checkpoint", "epsilon", "delta", "unit")}
     return {"name": f"{folder.resolve().name} ({known['origin'] or 'unknown origin'})", **known}
 
 

@@ -49,7 +49,7 @@ class Protocol(Record):
     """Real frames at least of the drivers that are scored."""
     seeds: Count = 5
     """Runs of each arm: seeds 0, 1, ..."""
-    size: Count = 64
+    size: Annotated[int, Meta(ge=16, le=512, multiple_of=8)] = 64
     """Pixels of an edge."""
     samples: Count = 80_000
     """Images that each run is trained on, the same for every arm."""

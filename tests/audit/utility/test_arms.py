@@ -83,3 +83,15 @@ def test_a_role_that_the_schema_lacks_is_named(folders: Folders, tmp_path: Path)
     with pytest.raises(Refused, match="the role distraction; name the fields with --tasks"):
         read_real(tmp_path, (), 16)
     assert read_real(tmp_path, ("fatigue_level", "distraction_type"), 16).tasks == ("fatigue_level", "distraction_type")
+
+
+def test_frames_that_are_tested_on_are_never_trained_on(folders: Folders, tmp_path: Path) -> None:
+    real = read_real(folders.real, (), 16)
+    with pytest.raises(Refused, match="of the same people as the real frames"):
+        read_synthetic(folders.real, real, 16)
+    description = json.loads((folders.real / "shards.json").read_text())
+    (tmp_path / "shards.json").write_text(json.dumps(description | {"origin": {"renderer": "drawn"}}))
+    for shard in folders.real.glob("*.npz"):
+        shutil.copy(shard, tmp_path)
+    with pytest.raises(Refused, match="frame 0 is one of pseudo-real"):
+        read_synthetic(tmp_path, real, 16)

@@ -195,5 +195,6 @@ def test_what_the_sizes_need(folders: Folders, tmp_path: Path, capsys: pytest.Ca
     command = (folders.real, "--synthetic", folders.synthetic, "-o", tmp_path / "out", *FLAGS)
     assert "frames for test" in refused(capsys, 1, *command, "--test", 2000)
     assert "500 frames; expected 550" in refused(capsys, 1, *command, "--extra", 450)
+    assert "size 20; expected" in refused(capsys, 1, *command, "--size", 20)
     assert "no frames to add" in refused(capsys, 2, folders.real)
     assert "eyelash: no field" in refused(capsys, 2, *command, "--tasks", "eyelash", "-o", tmp_path / "tasks")
