@@ -125,7 +125,7 @@ def domain_of(folder: Path) -> str:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """`name`, `origin`, `checkpoint`, `epsilon`, `delta` and `unit` of a folder's frames; None for what it doesn't say."""
+    """A folder's `name`, `origin`, `checkpoint`, `epsilon`, `delta` and `unit`; null for what it doesn't say."""
     origin = _shard_origin(folder)
     if (folder / DATASET).is_file():
         origin = {**read_json(folder / DATASET), "origin": GENERATED}
