@@ -28,6 +28,7 @@ from contract.record import Record, one_of
 
 ROLES = (
     "fatigue",
+    "distraction",
     "eye_openness",
     "mouth_openness",
     "gaze_yaw",

@@ -58,12 +58,12 @@ class Targets:
             if field.is_class:
                 distance = vectors[:, None, field.slots] - np.asarray(field.codes, np.float32)[None]
                 classes.append((distance**2).sum(axis=2).argmin(axis=1))
-        numbers = [vectors[:, field.offset] for field in schema.fields if not field.is_class]
+        numbers = vectors[:, [field.offset for field in schema.fields if not field.is_class]]
         points = np.zeros((len(vectors), 0, 2), np.float32) if source.points is None else source.points
         return Targets(
             schema,
             torch.from_numpy(np.stack(classes, axis=1).astype(np.int64)),
-            torch.from_numpy(np.stack(numbers, axis=1).astype(np.float32)),
+            torch.from_numpy(numbers.astype(np.float32)),
             torch.from_numpy(~source.hidden),
             torch.from_numpy(points),
             source.landmarks if source.points is not None else Landmarks(),
