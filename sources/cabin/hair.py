@@ -1,0 +1,329 @@
+"""Hair of the head: styles as a length, a direction field and a volume, grown strand by strand over the skull.
+
+    strands = hair(scalp, wig, under_hat=None)
+
+A strand follows the style's flow, falls by its own weight, lies on the skull with a clearance that differs from
+strand to strand (so that hair has depth, not a rim), and never crosses the face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sources.cabin.identity import Person
+from sources.cabin.layout import EYE, azimuth
+from sources.cabin.scalp import Roots, Scalp
+from sources.cabin.streams import HAIR, between, choose, stream
+from sources.cabin.surfaces import Material, Strands
+
+Floats = npt.NDArray[np.float64]
+
+COLOURS = {
+    "black": (0.013, 0.010, 0.009), "dark": (0.034, 0.020, 0.012), "brown": (0.080, 0.044, 0.023),
+    "light": (0.17, 0.100, 0.050), "blond": (0.33, 0.220, 0.110), "red": (0.19, 0.065, 0.022), "grey": (0.30, 0.29, 0.28),
+    "white": (0.58, 0.57, 0.55),
+}  # fmt: skip
+NIR = {
+    "black": 0.10, "dark": 0.15, "brown": 0.22, "light": 0.32, "blond": 0.42, "red": 0.30, "grey": 0.45, "white": 0.60,
+}  # fmt: skip
+"""Melanin absorbs little in the near infrared: dark hair is brighter there than it looks."""
+
+POINTS = 11
+STRANDS = 4600
+
+MEN = {
+    "young": {"crop": 3, "side": 3, "quiff": 2.5, "buzz": 1.5, "curls": 1.5, "medium": 1, "slick": 0.8, "afro": 0.4},
+    "middle": {"crop": 3, "side": 3, "quiff": 1, "buzz": 2, "curls": 0.8, "slick": 1.2, "ring": 0.8, "medium": 0.4},
+    "senior": {"crop": 2, "side": 3, "buzz": 1.2, "slick": 1.5, "ring": 2.5, "curls": 0.5},
+}
+WOMEN = {
+    "young": {"long": 3, "wavy": 2.5, "fringe": 2, "bob": 2, "tail": 2.5, "bun": 1.5, "pixie": 0.8, "big": 1},
+    "middle": {"long": 2, "wavy": 2.5, "fringe": 1.5, "bob": 3, "tail": 2, "bun": 1.5, "pixie": 1.2, "big": 0.8},
+    "senior": {"wavy": 1.5, "bob": 3, "fringe": 1, "bun": 1.5, "pixie": 2.5, "big": 1.2, "tail": 0.5},
+}
+
+
+@dataclass(frozen=True)
+class Wig:
+    """A person's hair, whatever is worn over it."""
+
+    style: str
+    length: float
+    parting: float
+    """Where hair parts, metres to the subject's left"""
+    volume: float
+    curl: float
+    recede: float
+    colour: str
+    grey: float
+    """Share of grey strands"""
+    seed: tuple[int, int]
+
+    @staticmethod
+    def draw(person: Person) -> Wig:
+        own = stream(HAIR, person.seed, person.subject)
+        age = person.age_group
+        men, women = choose(own, MEN[age]), choose(own, WOMEN[age])
+        style = women if person.is_woman else men
+        tight = own.random() < max(0.0, person.traits.race[0] - 0.35) * 1.3
+        if tight:
+            style = {"crop": "buzz", "side": "afro", "quiff": "afro", "slick": "buzz", "medium": "afro", "curls": "afro",
+                     "long": "big", "wavy": "big", "fringe": "big", "bob": "big", "pixie": "afro"}.get(style, style)  # fmt: skip
+        fair = (1.0 - person.skin_tone) * max(0.0, person.traits.race[2] - 0.25)
+        shares = {"black": 0.35 + 1.5 * person.skin_tone + 0.8 * person.traits.race[1], "dark": 0.55, "brown": 0.15 + 0.9 * fair}
+        colour = choose(own, {**shares, "light": 0.9 * fair, "blond": 0.9 * fair, "red": 0.25 * fair})
+        greying = between(own, 0.0, 1.0)
+        grey = {"young": 0.0, "middle": max(0.0, 0.75 * greying - 0.2), "senior": 0.55 + 0.45 * greying}[age]
+        baldness = between(own, 0.0, 1.0)
+        recede = 0.0 if person.is_woman else {"young": 0.25, "middle": 0.8, "senior": 1.2}[age] * baldness
+        side, parting = (-1.0 if own.random() < 0.5 else 1.0), between(own, 0.0, 1.0)
+        centred = style in ("long", "wavy", "big") and parting < 0.4
+        return Wig(
+            style, between(own, 0.0, 1.0), 0.0 if centred else side * (0.018 + 0.016 * parting), between(own, 0.6, 1.25),
+            between(own, 0.0, 1.0), recede, colour, grey, (person.seed, person.subject),
+        )  # fmt: skip
+
+    def materials(self) -> tuple[Material, Material]:
+        """(most strands, the rest): hair of one colour looks like a helmet."""
+        base = np.array(COLOURS[self.colour])
+        grey = np.array(COLOURS["white" if self.grey > 0.8 else "grey"])
+        grey_nir = NIR["white" if self.grey > 0.8 else "grey"]
+        mixed = base * (1 - self.grey) + grey * self.grey
+        nir = NIR[self.colour] * (1 - self.grey) + grey_nir * self.grey
+        other = grey if 0.1 < self.grey < 0.8 else np.minimum(mixed * 1.7, 0.75)
+        other_nir = grey_nir if 0.1 < self.grey < 0.8 else min(nir * 1.25, 0.65)
+        return _strand(mixed, nir), _strand(other, other_nir)
+
+    @property
+    def paint(self) -> tuple[Floats, float]:
+        """Albedo (visible, near infrared) of what shows between the strands."""
+        first, _ = self.materials()
+        return np.asarray(first.rgb) * 0.8, float(np.asarray(first.nir)) * 0.8
+
+    @property
+    def scalp_shows(self) -> bool:
+        return self.style == "ring"
+
+
+def _strand(rgb: Floats, nir: float) -> Material:
+    r, g, b = rgb.tolist()
+    return Material((r, g, b), nir, roughness=0.36, specular=0.5)
+
+
+def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) -> list[Strands]:
+    """Strands of a person's hair; `hat_line` is the template height above which a hat lies on it."""
+    own = np.random.Generator(np.random.Philox(key=list(wig.seed), counter=[0, 0, HAIR, 1]))
+    roots = scalp.roots(lambda p: _density(scalp, wig, p), STRANDS, own)
+    points, width = _style(scalp, wig, roots, own)
+    if wig.style in ("tail", "bun"):
+        extra, extra_width = _tied(scalp, wig, own)
+        points, width = np.concatenate([points, extra]), np.concatenate([width, extra_width])
+    points = _off_the_face(scalp, points)
+    other = own.random(len(points)) < (wig.grey if 0.1 < wig.grey < 0.8 else 0.22)
+    if hat_line is not None:
+        points, other, width = _under_hat(scalp, points, other, width, hat_line)
+    taper = np.linspace(1.0, 0.40, POINTS)
+    radius = width[:, None] * taper
+    main, rest = wig.materials()
+    sets = (("hair", ~other, main), ("hair_other", other, rest))
+    return [Strands(points[mask], radius[mask], material, name=name) for name, mask, material in sets if mask.sum() > 4]
+
+
+def _density(scalp: Scalp, wig: Wig, points: Floats) -> Floats:
+    above = scalp.layout.hair(points, wig.recede)
+    density = np.clip(0.5 + above / 0.006, 0.0, 1.0)
+    ears = (np.abs(points[..., 0]) > 0.0755) & (points[..., 2] < 0.912)
+    density = np.where(ears, 0.0, density)
+    if wig.style == "ring":  # a bald crown
+        crown = (points[..., 2] > 0.962) | ((azimuth(points) < 75) & (points[..., 2] > 0.925))
+        density = np.where(crown, 0.02 * (azimuth(points) > 60), density)
+    return density
+
+
+def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tuple[Floats, Floats]:
+    """Points [N, POINTS, 3] and radii [N] of all strands from the scalp."""
+    n = len(roots)
+    t = roots.template
+    degrees = azimuth(t)
+    front = np.exp(-((degrees / 48.0) ** 2)) * np.clip((t[:, 2] - 0.945) / 0.02, 0, 1)
+    top = np.clip((t[:, 2] - 0.955) / 0.035, 0, 1)
+    side = np.sign(t[:, 0] - wig.parting + 0.004 * own.standard_normal(n))
+    outward = np.stack([side, np.zeros(n), np.zeros(n)], axis=1)
+    down, back = np.array([0.0, 0.0, -1.0]), np.array([0.0, 1.0, 0.0])
+    radial = _unit(roots.at - scalp.centre)
+    jitter = own.standard_normal((n, 3))
+    random = 0.75 + 0.5 * own.random(n)
+    layer = own.random(n) ** 1.3
+    s = wig.style
+    weight, curl, lift, swirl = 0.10, 0.0, 0.25, 0.25
+    volume = 0.006 * wig.volume * np.ones(n)
+    width = np.full(n, 0.00042)
+    if s == "buzz" or s == "ring":
+        length = (0.007 if s == "buzz" else 0.016) * random
+        flow, lift, width = 0.3 * down + 0.3 * back + 0 * jitter, 1.0, np.full(n, 0.00034)
+    elif s == "afro":
+        length = (0.018 + 0.030 * wig.length) * random
+        flow, lift, swirl, curl, weight, width = 0 * jitter, 1.6, 0.9, 1.0, 0.0, np.full(n, 0.00040)
+    elif s == "curls":
+        length = (0.045 + 0.025 * wig.length) * random * (0.55 + 0.45 * top)
+        flow = 0.7 * outward * top[:, None] - 0.35 * back * front[:, None] + 0.5 * down * (1 - top[:, None])
+        lift, swirl, curl, volume = 0.8, 0.7, 0.8, 0.011 * wig.volume * np.ones(n)
+    elif s == "crop":
+        length = (0.018 + 0.016 * wig.length) * random * (0.5 + 0.5 * top)
+        flow = -0.8 * back * top[:, None] + 0.35 * outward * top[:, None] + 0.6 * down
+        lift = 0.45
+    elif s == "pixie":
+        length = (0.045 + 0.025 * wig.length) * random * (0.65 + 0.35 * top)
+        flow = 0.9 * outward * top[:, None] - 0.65 * back * front[:, None] + 0.7 * down * (1 - 0.6 * top[:, None])
+        volume = 0.010 * wig.volume * np.ones(n)
+    elif s == "side":
+        length = (0.040 + 0.030 * wig.length) * random * (0.40 + 0.60 * top)
+        flow = 1.1 * outward * top[:, None] - 0.15 * back * front[:, None] + 0.7 * down * (1 - top[:, None]) + 0.15 * back
+        lift, volume = 0.35 + 0.5 * front, (0.007 + 0.006 * front) * wig.volume
+    elif s == "quiff":
+        length = (0.038 + 0.022 * wig.length) * random * (0.30 + 0.70 * top)
+        flow = 0.9 * back * top[:, None] + 0.25 * outward * top[:, None] + 0.6 * down * (1 - top[:, None])
+        lift, volume = 0.4 + 1.3 * front, (0.006 + 0.016 * front) * wig.volume
+    elif s == "slick":
+        length = (0.050 + 0.04 * wig.length) * random * (0.5 + 0.5 * top)
+        flow, lift = 1.0 * back + 0.25 * down * (1 - top[:, None]), 0.25
+    elif s in ("tail", "bun"):
+        knot = _knot(scalp, wig)
+        towards = knot - roots.at
+        length = np.linalg.norm(towards, axis=1) * 1.18
+        flow, lift, weight, swirl, volume = 1.4 * _unit(towards), 0.1, 0.0, 0.05, 0.005 * wig.volume * np.ones(n)
+        loose = (own.random(n) < 0.05) & (degrees < 75) & (degrees > 35)
+        flow = np.where(loose[:, None], 0.8 * outward + 0.8 * down, flow)
+        length = np.where(loose, 0.09, length)
+    else:
+        reach = {"medium": 0.11, "bob": 0.17, "fringe": 0.22, "long": 0.30, "wavy": 0.28, "big": 0.20}[s]
+        length = (reach + {"medium": 0.03, "bob": 0.03}.get(s, 0.07) * wig.length) * (0.9 + 0.2 * own.random(n))
+        hang = np.clip((t[:, 2] - 0.90) / 0.08, 0, 1)
+        length = length * (0.62 + 0.38 * hang)
+        flow = (1.25 * outward + 0.30 * back) * top[:, None] + 0.25 * back * front[:, None] + 0.5 * down
+        weight, volume = 0.42, (0.010 + 0.004 * top) * wig.volume
+        curl = {"wavy": 0.35 + 0.25 * wig.curl, "big": 0.9, "medium": 0.15}.get(s, 0.06)
+        width = np.full(n, 0.00052)
+        if s == "big":
+            lift, swirl, volume, weight = 0.9, 0.7, 0.034 * wig.volume * np.ones(n), 0.30
+        if s in ("fringe", "bob") and (s == "fringe" or wig.curl > 0.55):
+            bangs = (degrees < 42) & (t[:, 2] > 0.950) & (t[:, 2] < 0.995)
+            flow = np.where(bangs[:, None], -1.0 * back + 0.45 * down + 0.25 * outward, flow)
+            length = np.where(bangs, 0.052 + 0.35 * np.maximum(t[:, 2] - 0.967, 0), length)
+            volume = np.where(bangs, 0.007, volume)
+    first = _unit(np.asarray(lift).reshape(-1, 1) * radial + flow + 0.12 * swirl * jitter)
+    growth = _Growth(flow, np.asarray(length), weight, curl, swirl, volume * (0.25 + layer), own)
+    return _grow(scalp, roots, first, growth), width * np.where(layer > 0.9, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class _Growth:
+    flow: Floats
+    length: Floats
+    weight: float
+    curl: float
+    swirl: float
+    volume: Floats
+    own: np.random.Generator
+
+
+def _grow(scalp: Scalp, roots: Roots, first: Floats, g: _Growth) -> Floats:
+    n = len(roots)
+    point, direction = roots.at - 0.001 * roots.normal, first
+    phase, turns = g.own.random((n, 1)) * 2 * np.pi, 1.2 + 0.8 * g.own.random((n, 1))
+    clump = 0.5 * g.own.standard_normal((n, 3))
+    points = [point]
+    step = (g.length / (POINTS - 1))[:, None]
+    for k in range(1, POINTS):
+        share = k / (POINTS - 1)
+        wave = phase + 2 * np.pi * turns * share * (1.0 + 2.0 * g.curl)
+        ring = np.concatenate([np.cos(wave), np.sin(wave), 0.5 * np.sin(wave + 1.0)], axis=1)
+        below = np.clip((scalp.centre[2] + 0.02 - point[:, 2:]) / 0.05, 0, 1)
+        pull = np.array([0.0, 0.0, -1.0]) * g.weight * (0.6 + 1.6 * below + 0.8 * share)
+        wanted = direction * 1.0 + 0.55 * g.flow * (1 - 0.8 * below * (g.weight > 0.3)) + pull
+        wanted = wanted + g.curl * 1.1 * ring + 0.16 * g.swirl * clump
+        _, skin = scalp.reach(point)
+        outward = _unit(point - scalp.centre)
+        direction = _unit(wanted)
+        inward = np.minimum((direction * outward).sum(axis=1, keepdims=True), 0.0)
+        near = np.clip(1.0 - (np.linalg.norm(point - scalp.centre, axis=1) - skin - g.volume) / 0.012, 0, 1)[:, None]
+        direction = _unit(direction - near * inward * outward)
+        point = point + step * direction
+        high = np.clip((point[:, 2] - scalp.centre[2] + 0.09) / 0.05, 0.0, 1.0)
+        clearance = 0.0012 + g.volume * np.minimum(1.0, 2.2 * share)
+        pushed = scalp.push_out(point, clearance)
+        point = np.where(high[:, None] > 0, point + (pushed - point) * high[:, None], point)
+        points.append(point)
+    return np.stack(points, axis=1)
+
+
+def _off_the_face(scalp: Scalp, points: Floats) -> Floats:
+    """Strands that would hang before the face are led past it; a fringe ends above the eyes."""
+    moved = points - scalp.shift
+    x, y, z = np.abs(moved[..., 0]), moved[..., 1], moved[..., 2]
+    half = np.interp(z, [0.76, 0.80, 0.84, 0.88, 0.91, 0.935, 0.952], [0.052, 0.060, 0.066, 0.069, 0.068, 0.060, 0.0])
+    ahead = np.clip((-0.045 - y) / 0.03, 0, 1)
+    short = half - x
+    aside = np.where((short > 0) & (ahead > 0) & (z < 0.948), short * ahead, 0.0)
+    fringe = (x < 0.052) & (y < -0.125) & (z > EYE[2] + 0.020)
+    aside = np.where(fringe, 0.0, aside)
+    sign = np.sign(moved[:, :1, 0] + 1e-9)
+    result = points.copy()
+    result[..., 0] += sign * aside
+    low = np.where((x < 0.052) & (y < -0.12), EYE[2] + 0.021 + scalp.shift[2], -1.0)
+    hits = (result[..., 2] < low) & (aside == 0)
+    stop = np.where(hits.any(axis=1), hits.argmax(axis=1), POINTS)
+    index = np.minimum(np.arange(POINTS)[None, :], np.maximum(stop - 1, 1)[:, None])
+    frozen = np.take_along_axis(result, index[..., None], axis=1)
+    return frozen + 1e-6 * np.arange(POINTS)[None, :, None]  # no two points of a strand coincide
+
+
+def _knot(scalp: Scalp, wig: Wig) -> Floats:
+    """Where hair is tied, on the back of the head or on top."""
+    high = wig.length > 0.5
+    at = np.array([0.0, 0.040, 0.985] if high else [0.0, 0.062, 0.915])
+    return np.asarray(scalp.push_out((at + scalp.shift)[None], 0.004)[0])
+
+
+def _tied(scalp: Scalp, wig: Wig, own: np.random.Generator) -> tuple[Floats, Floats]:
+    """The tail (over one shoulder) or the bun at the knot."""
+    knot, high = _knot(scalp, wig), wig.length > 0.5
+    share = np.linspace(0.0, 1.0, POINTS)[None, :, None]
+    if wig.style == "bun":
+        n, size = 420, 0.030 + 0.010 * wig.volume
+        middle = knot + size * 0.75 * _unit((knot - scalp.centre)[None])[0]
+        axis = _unit(own.standard_normal((n, 3)))
+        one = _unit(np.cross(axis, _unit(own.standard_normal((n, 3)))))
+        two = np.cross(axis, one)
+        angle = 2.6 * np.pi * share * 0.5 + own.random((n, 1, 1)) * 6.28
+        ball = np.cos(angle) * one[:, None] + np.sin(angle) * two[:, None]
+        return middle + size * (0.86 + 0.14 * own.random((n, 1, 1))) * ball, np.full(n, 0.0011)
+    n = 520
+    side = 1.0 if wig.parting >= 0 else -1.0
+    fan = own.standard_normal((n, 1, 3))
+    start = knot + 0.006 * fan
+    out = np.array([0.02 * side, 0.055, 0.030 if high else -0.01])
+    end = np.array([side * (0.100 + 0.01 * wig.curl), 0.005, -0.24 if high else -0.17])
+    path = start + out * np.sin(np.pi * np.minimum(share * 1.2, 1.0)) + end * share**1.4
+    wave = 0.010 * wig.curl * np.sin(9 * share + own.random((n, 1, 1)) * 1.5)
+    return path + 0.016 * fan * np.sin(np.pi * share * 0.75) + wave, np.full(n, 0.0008)
+
+
+def _under_hat(
+    scalp: Scalp, points: Floats, other: npt.NDArray[np.bool_], width: Floats, line: float
+) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
+    """Hair under a hat lies flat; what has its root well above the rim is left out."""
+    slope = line - 0.35 * (points[:, 0, 1] - scalp.shift[1] + 0.10)
+    kept = points[:, 0, 2] - scalp.shift[2] < slope + 0.012
+    points, other, width = points[kept], other[kept], width[kept]
+    distance, skin = scalp.reach(points)
+    covered = points[..., 2] - scalp.shift[2] > line - 0.35 * (points[..., 1] - scalp.shift[1] + 0.10) - 0.004
+    factor = np.where(covered, np.minimum(1.0, (skin + 0.004) / distance), 1.0)
+    return scalp.centre + (points - scalp.centre) * factor[..., None], other, width
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
