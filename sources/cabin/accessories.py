@@ -1,7 +1,7 @@
 """Glasses, sunglasses and face masks, fitted to a person's head.
 
-    kit = Accessory.draw("glasses", run_seed, sitting)
-    surfaces = wear(kit, face, scalp, vertices)          # head coordinates
+kit = Accessory.draw("glasses", run_seed, sitting)
+surfaces = wear(kit, face, scalp, vertices)          # head coordinates
 """
 
 from __future__ import annotations
@@ -48,12 +48,16 @@ class Accessory:
     @staticmethod
     def draw(kind: str, seed: int, number: int) -> Accessory:
         own = stream(PROPS, seed, number)
-        colour, nir = FRAMES[choose(own, {"black": 4, "tortoise": 2, "steel": 2, "gold": 1.2, "blue": 0.6, "red": 0.4, "clear": 0.5})]
+        colour, nir = FRAMES[
+            choose(own, {"black": 4, "tortoise": 2, "steel": 2, "gold": 1.2, "blue": 0.6, "red": 0.4, "clear": 0.5})
+        ]
         dark = kind == "sunglasses"
         visible, infrared = between(own, 0.05, 0.20), between(own, 0.0, 1.0)
         # many dyed lenses pass the near infrared; mirrored and mineral ones don't
         infrared = 0.08 + 0.12 * infrared if own.random() < 0.5 else 0.45 + 0.4 * infrared
-        lens = Material((0, 0, 0), 0.0, specular=0.55 if dark else 0.14, transmittance=(visible, infrared) if dark else (0.97, 0.97))
+        lens = Material(
+            (0, 0, 0), 0.0, specular=0.55 if dark else 0.14, transmittance=(visible, infrared) if dark else (0.97, 0.97)
+        )
         cloth, cloth_nir = MASKS[choose(own, {"blue": 3, "white": 3, "black": 1.5, "grey": 0.7, "pink": 0.4})]
         thin = own.random() < 0.45
         size = between(own, 0.9, 1.12) * (1.14 if dark else 1.0)
@@ -75,17 +79,24 @@ def _glasses(kit: Accessory, face: Face, scalp: Scalp) -> list[Surface]:
     points = face.rest[np.unique(scalp.part.source)]
     left = face.centres["L"]
     centre = np.array([left[0] * 1.03, 0.0, left[2] - 0.0035])
-    near = (np.abs(np.abs(points[:, 0]) - centre[0]) < kit.half_width * 0.9) & (np.abs(points[:, 2] - centre[2]) < kit.half_height * 0.85)
+    near = (np.abs(np.abs(points[:, 0]) - centre[0]) < kit.half_width * 0.9) & (
+        np.abs(points[:, 2] - centre[2]) < kit.half_height * 0.85
+    )
     near &= np.abs(points[:, 0]) > 0.014
     front = min(float(left[1] - face.ball * 1.03 - 0.010), float(points[near, 1].min() - 0.0025))
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     cos, sin = np.cos(angle), np.sin(angle)
-    outline = np.stack([np.sign(cos) * np.abs(cos) ** (2 / kit.exponent), np.sign(sin) * np.abs(sin) ** (2 / kit.exponent)], axis=1)
+    outline = np.stack(
+        [np.sign(cos) * np.abs(cos) ** (2 / kit.exponent), np.sign(sin) * np.abs(sin) ** (2 / kit.exponent)], axis=1
+    )
     outline[:, 0] *= 1.0 + 0.07 * outline[:, 1]
     solids: list[Solid] = []
     lenses: list[Solid] = []
     for side in (1.0, -1.0):
-        ring = np.stack([centre[0] + kit.half_width * outline[:, 0], np.zeros(40), centre[2] + kit.half_height * outline[:, 1]], axis=1)
+        ring = np.stack(
+            [centre[0] + kit.half_width * outline[:, 0], np.zeros(40), centre[2] + kit.half_height * outline[:, 1]],
+            axis=1,
+        )
         ring[:, 1] = front + 2.0 * ring[:, 0] ** 2 - 0.10 * (ring[:, 2] - centre[2])
         ring[:, 0] *= side
         solids.append(tube(ring, kit.rim, 8, closed=True))
@@ -107,7 +118,12 @@ def _glasses(kit: Accessory, face: Face, scalp: Scalp) -> list[Surface]:
 def _temple(kit: Accessory, ring: Floats, side: float, scalp: Scalp, points: Floats) -> Solid:
     """From the outer edge of a lens over the ear and behind it."""
     start = ring[(ring[:, 0] * side).argmax()] + np.array([side * 0.001, 0.0, 0.006])
-    beside = points[(points[:, 2] > start[2] - 0.012) & (points[:, 2] < start[2] + 0.015) & (points[:, 1] > -0.115) & (points[:, 1] < -0.065)]
+    beside = points[
+        (points[:, 2] > start[2] - 0.012)
+        & (points[:, 2] < start[2] + 0.015)
+        & (points[:, 1] > -0.115)
+        & (points[:, 1] < -0.065)
+    ]
     width = float(np.abs(beside[:, 0]).max()) + 0.0025
     ear = scalp.shift + np.array([0.0, -0.050, 0.908])
     path = np.array(
@@ -144,10 +160,12 @@ def _mask(kit: Accessory, scalp: Scalp, vertices: Floats) -> list[Surface]:
     z = top * (1 - share) + bottom * share
     rows = np.clip((z - heights[0]) / (heights[1] - heights[0]), 0, len(heights) - 1)
     columns = np.broadcast_to(np.arange(len(angle)), rows.shape)
-    sheet = np.stack([map_coordinates(flat[..., k], [rows, columns], order=1, mode="nearest") for k in (0, 1)] + [z], axis=-1)
+    sheet = np.stack(
+        [map_coordinates(flat[..., k], [rows, columns], order=1, mode="nearest") for k in (0, 1)] + [z], axis=-1
+    )
     middle = np.cos(angle / angle[-1] * np.pi / 2) ** 2
     sheet[..., 1] -= 0.012 * kit.beak * middle * np.sin(np.pi * share)
-    sheet[..., 1] -= 0.0011 * np.sin(share * np.pi * 2 * 3.5) * middle ** 0.5 * (kit.beak < 0.6)  # pleats
+    sheet[..., 1] -= 0.0011 * np.sin(share * np.pi * 2 * 3.5) * middle**0.5 * (kit.beak < 0.6)  # pleats
     sheet += scalp.shift
     loops = []
     for column in (0, -1):

@@ -28,8 +28,8 @@ Image = npt.NDArray[np.float32]
 
 BUMP = 0.0022
 """Scale of a relief in millimetres for the renderer's bump map, in texture units."""
-DEPTH = 5
-"""Longest light path in bounces."""
+DEPTH = 4
+"""Longest light path in bounces; behind lenses one more."""
 LAST_STRAND = np.array([[0.0, 60.0, 60.0 + 0.001 * i] for i in range(4)])
 """A microscopic strand outside the cabin: the renderer reads past its table on a hit of a shape's last segment."""
 
@@ -157,8 +157,8 @@ def build_scene(
             "fov_axis": "x",
             "near_clip": 0.02,
             "far_clip": 30.0,
-            "principal_point_offset_x": 0.5 * camera.shift[0],
-            "principal_point_offset_y": -0.5 * camera.shift[1],
+            "principal_point_offset_x": -0.5 * camera.shift[0],
+            "principal_point_offset_y": 0.5 * camera.shift[1],
             "to_world": mi.ScalarTransform4f().look_at(
                 origin=[float(v) for v in origin],
                 target=[float(v) for v in origin + forward],
@@ -197,8 +197,12 @@ def place_emitter(emitter: dict[str, Any], to_head: Transform) -> dict[str, Any]
     return {**emitter, "to_world": look @ mi.ScalarTransform4f().scale([width / 2, height / 2, 1.0])}
 
 
-def trace(scene: Any, samples: int, seed: int) -> Image:
-    """Radiance: float32 [H, W, 3]. The same scene, samples and seed give the same picture."""
+def trace(scene: Any, samples: int, seed: int, lenses: bool = False) -> Image:
+    """Radiance: float32 [H, W, 3]. The same scene, samples and seed give the same picture.
+
+    `lenses` lets shadow rays pass through thin glass, at some cost.
+    """
     mi = renderer()
-    integrator = mi.load_dict({"type": "volpath", "max_depth": DEPTH, "rr_depth": 4})
+    depth = DEPTH + 1 if lenses else DEPTH
+    integrator = mi.load_dict({"type": "volpath" if lenses else "path", "max_depth": depth, "rr_depth": 3})
     return np.array(mi.render(scene, integrator=integrator, spp=samples, seed=seed), dtype=np.float32)[..., :3]

@@ -1,7 +1,7 @@
 """The driver camera: where it is, what it sees, and where a point lies in its picture.
 
-    camera = Camera.before(eyes, distance=0.62, below=0.13, aside=0.0, extent=0.19)
-    shares = camera.project(points)            # [N, 2], x and y as shares of the picture from the top left
+camera = Camera.before(eyes, distance=0.62, below=0.13, aside=0.0, extent=0.19)
+shares = camera.project(points)            # [N, 2], x and y as shares of the picture from the top left
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Clothes: a shirt cut from the body's own hull along a neckline, with collar, hood, pattern, and the seat belt.
 
-    wardrobe = Wardrobe.draw(run_seed, sitting)
-    surfaces = dress(anatomy, wardrobe, posed)           # posed vertices in world coordinates
+wardrobe = Wardrobe.draw(run_seed, sitting)
+surfaces = dress(anatomy, wardrobe, posed)           # posed vertices in world coordinates
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ def _neckline(points: Floats, kind: str) -> Floats:
 def dress(anatomy: Anatomy, wardrobe: Wardrobe, posed: Floats) -> list[Surface]:
     """Shirt, and what belongs to its kind, around posed vertices [V, 3]."""
     found = [_garment(anatomy, wardrobe, wardrobe.kind, posed, OFFSET, _cloth(wardrobe), "shirt")]
+    if wardrobe.kind == "roll":  # it ends with the hull, under the chin
+        return found
     shirt = found[0]
     rim = _rim(anatomy, wardrobe.kind, posed, OFFSET)
     trim = _plain(wardrobe.second if wardrobe.kind == "jacket" else wardrobe.colour, wardrobe.nir[0])
@@ -135,7 +137,7 @@ def dress(anatomy: Anatomy, wardrobe: Wardrobe, posed: Floats) -> list[Surface]:
         found.append(_collar(rim, trim, height=0.026 if wardrobe.kind == "shirt" else 0.034))
     elif wardrobe.kind == "hood":
         found.append(_hood(rim, trim))
-    elif wardrobe.kind != "roll":
+    else:
         found.append(Surface(*tube(rim, 0.0042, 6, closed=True), material=trim, label="clothes", name="hem"))
     if wardrobe.kind == "jacket":
         under = _plain(wardrobe.second, wardrobe.nir[1])
@@ -205,7 +207,9 @@ def _hood(rim: Floats, material: Material) -> Surface:
 def _buttons(shirt: Surface, zip_only: bool) -> Surface:
     """Buttons (or a zip) down the middle of the chest."""
     z = shirt.vertices[:, 2]
-    middle = shirt.vertices[(np.abs(shirt.vertices[:, 0]) < 0.05) & (shirt.vertices[:, 1] < np.median(shirt.vertices[:, 1]))]
+    middle = shirt.vertices[
+        (np.abs(shirt.vertices[:, 0]) < 0.05) & (shirt.vertices[:, 1] < np.median(shirt.vertices[:, 1]))
+    ]
     top = float(z.max()) - 0.14
     heights = top - np.arange(6) * (0.012 if zip_only else 0.065)
     tree = cKDTree(middle[:, [0, 2]])
@@ -264,8 +268,14 @@ def _cloth(wardrobe: Wardrobe) -> Material:
     }[wardrobe.pattern]
     weave = 1.0 + 0.07 * own.standard_normal((size, size))
     wear = 1.0 + 0.25 * gaussian_filter(own.standard_normal((size, size)), 9) * 9
-    rgb = (np.array(wardrobe.colour) * (1 - mix[..., None]) + np.array(wardrobe.second) * mix[..., None]) * (weave * wear)[..., None]
+    rgb = (np.array(wardrobe.colour) * (1 - mix[..., None]) + np.array(wardrobe.second) * mix[..., None]) * (
+        weave * wear
+    )[..., None]
     nir = (wardrobe.nir[0] * (1 - mix) + wardrobe.nir[1] * mix) * weave * wear
     return Material(
-        np.clip(rgb, 0.005, 0.8).astype(np.float32), np.clip(nir, 0.02, 0.8).astype(np.float32), roughness=0.85, specular=0.15, sheen=0.25
+        np.clip(rgb, 0.005, 0.8).astype(np.float32),
+        np.clip(nir, 0.02, 0.8).astype(np.float32),
+        roughness=0.85,
+        specular=0.15,
+        sheen=0.25,
     )

@@ -1,6 +1,6 @@
 """Populations of drivers and the cameras, cars and light they are seen with.
 
-    domain = DOMAINS["held-out"]
+domain = DOMAINS["held-out"]
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Domain:
     distortion: Band = (0.0, 0.0)
     blur: Band = (0.0012, 0.0030)
     """Standard deviation of the lens blur in shares of the width"""
-    shot: Band = (0.010, 0.026)
-    read: Band = (0.003, 0.008)
+    shot: Band = (0.006, 0.018)
+    read: Band = (0.002, 0.006)
     vignette: Band = (0.10, 0.30)
     contrast: Band = (0.97, 1.10)
     bloom: Band = (0.01, 0.04)

@@ -23,22 +23,26 @@ from sources.cabin.anatomy import load
 from sources.cabin.assembly import build_scene, trace
 from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
-from sources.cabin.labels import LANDMARKS, Layers, hidden_fields, landmarks, layers
+from sources.cabin.labels import LANDMARKS, MIRROR, Layers, hidden_fields, landmarks, layers
 from sources.cabin.layout import Layout
 from sources.cabin.moment import Moment, compose
 from sources.cabin.schema import SCHEMA, complete
 from sources.cabin.sensor import expose
 from sources.cabin.sitter import Sitter
 from sources.cabin.streams import CONDITION, NOISE, SITTING, stream
+from sources.cabin.workers import Settings
+
+VERSION = 1
+"""Number of the picture: frames of two versions don't belong into one folder."""
 
 MOMENTS = 4
 """Frames of one sitting."""
-SAMPLES = 12
+SAMPLES = 9
 """Paths a pixel where frames are denoised."""
 PLAIN_SAMPLES = 36
 """Paths a pixel where the denoiser isn't installed: about the same error."""
 GRAIN = 0.25
-"""Share of the undenoised picture in a frame: lashes and glints keep their edge."""
+"""Share of the undenoised picture in a frame, fireflies clamped: lashes and glints keep their edge."""
 WHOLE_RANGE = 0.3
 """How many frames draw their numbers over the whole range, whatever the prior says, so that a model learns every
 combination."""
@@ -65,7 +69,9 @@ class Batch:
 class Cabin:
     """A renderer of square frames of one size."""
 
-    def __init__(self, size: int = 128, domain: Domain = CABIN_DOMAIN, samples: int | None = None, cache: str | None = None) -> None:
+    def __init__(
+        self, size: int = 128, domain: Domain = CABIN_DOMAIN, samples: int | None = None, cache: str | None = None
+    ) -> None:
         self.size, self.domain = size, domain
         self.denoised = denoise.available()
         self.samples = samples or (SAMPLES if self.denoised else PLAIN_SAMPLES)
@@ -136,10 +142,32 @@ class Cabin:
         moment = self.moment(condition, subject, seed, index)
         scene = build_scene(moment.shapes(), moment.emitters(), moment.camera, moment.to_head, self.size)
         sampler_seed = (index * 2654435761 + seed * 40503 + attempt * 7919) % (1 << 31)
-        radiance = trace(scene, self.samples, sampler_seed)
+        radiance = trace(scene, self.samples, sampler_seed, lenses="glasses" in moment.labels().values())
         if self.denoised:
-            radiance = (1 - GRAIN) * denoise.denoise(radiance) + GRAIN * np.minimum(radiance, 4 * np.median(radiance) + 1)
+            clean = denoise.denoise(radiance)
+            radiance = (1 - GRAIN) * clean + GRAIN * np.clip(radiance, 0.7 * clean, 1.3 * clean)
         frame = expose(radiance, moment.face_at(), moment.optics, stream(NOISE, seed, index))
-        measured = SCHEMA.check({**condition, "eye_openness": moment.measured.eyes, "mouth_openness": moment.measured.mouth})
+        measured = SCHEMA.check(
+            {**condition, "eye_openness": moment.measured.eyes, "mouth_openness": moment.measured.mouth}
+        )
         hidden = hidden_fields(scene, moment, measured)
         return frame, measured, landmarks(moment), hidden, layers(scene, moment, self.size) if with_layers else None
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """What a folder of frames of these settings is: enough to render it again."""
+    denoised = denoise.available()
+    samples = settings.samples or (SAMPLES if denoised else PLAIN_SAMPLES)
+    return {
+        "format": "dms-edge/rendered@1",
+        "schema": SCHEMA.to_dict(),
+        "landmarks": list(LANDMARKS),
+        "mirror": [list(pair) for pair in MIRROR],
+        "domain": settings.domain,
+        "size": settings.size,
+        "seed": settings.seed,
+        "renderer": {
+            "samples": samples, "denoiser": "oidn" if denoised else None, "grain": GRAIN if denoised else 0.0,
+            "moments": MOMENTS, "depth_and_masks": settings.layers, "version": VERSION,
+        },
+    }  # fmt: skip

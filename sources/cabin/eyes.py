@@ -1,7 +1,7 @@
 """Eyes: balls with an iris and a cornea that turn exactly with the gaze, tear line, caruncle and lashes.
 
-    surfaces = eyeballs(face, person, yaw=10, pitch=-5, look=EyeLook(...))
-    lashes = lashes_of(face, layout, person, vertices)
+surfaces = eyeballs(face, person, yaw=10, pitch=-5, look=EyeLook(...))
+lashes = lashes_of(face, layout, person, vertices)
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def _eye_material(person: Person, look: EyeLook, ball: float) -> Material:
     generator = stream(SKIN, person.seed, person.subject + (1 << 32))
     fibres = gaussian_filter(generator.standard_normal((rows, columns)), (6.0, 0.9), mode=("nearest", "wrap"))
     fibres /= fibres.std()
-    veins = np.clip(gaussian_filter(generator.standard_normal((rows, columns)), (7.0, 1.0), mode=("nearest", "wrap")), 0, None)
+    veins = np.clip(
+        gaussian_filter(generator.standard_normal((rows, columns)), (7.0, 1.0), mode=("nearest", "wrap")), 0, None
+    )
     veins /= veins.max()
     angle = (np.arange(rows) + 0.5)[:, None] / rows * CAP
     share = ball * np.sin(angle) / IRIS  # 1 at the edge of the iris
@@ -134,7 +136,11 @@ def lashes_of(face: Face, layout: Layout, person: Person, vertices: Floats, poin
             up = np.array([0.0, 0.0, 1.0 if which == "upper" else -1.0])
             first = _unit(out + sideways + 0.05 * up + 0.05 * generator.standard_normal((count, 3)))
             curl = 0.85 if which == "upper" else 0.35
-            size = length * np.interp(share, [0, 0.2, 0.7, 1.0], [0.55, 0.85, 1.1, 0.8]) * (0.85 + 0.3 * generator.random(count))
+            size = (
+                length
+                * np.interp(share, [0, 0.2, 0.7, 1.0], [0.55, 0.85, 1.1, 0.8])
+                * (0.85 + 0.3 * generator.random(count))
+            )
             step = np.linspace(0.0, 1.0, points)
             bend = first[:, None] * step[None, :, None] + up * (curl * step**2)[None, :, None]
             all_points.append(root[:, None] + size[:, None, None] * bend)

@@ -67,7 +67,9 @@ class Face:
         self.lower = {"L": np.array(LOWER["L"]), "R": mirror[list(LOWER["L"])]}
         self.corners = {"L": (INNER["L"], OUTER["L"]), "R": (int(mirror[INNER["L"]]), int(mirror[OUTER["L"]]))}
         self.mouth_corners = {side: _nearest(anatomy, sign * MOUTH_CORNER) for side, sign in _SIGNS.items()}
-        self.brow_ends = {side: tuple(_nearest(anatomy, sign * end) for end in BROW_ENDS) for side, sign in _SIGNS.items()}
+        self.brow_ends = {
+            side: tuple(_nearest(anatomy, sign * end) for end in BROW_ENDS) for side, sign in _SIGNS.items()
+        }
         self.centres = {side: self._centre(side) for side in "LR"}
         self.ball = self._ball()
         """Radius of this person's eyeballs, metres"""
@@ -83,7 +85,9 @@ class Face:
         goal = float(np.clip(expression.eyes, 0.0, 1.0)) * self.open_gap
         for _ in range(16):
             blink = 0.5 * (low + high)
-            low, high = (blink, high) if self._eye_gap(self._moved(expression, blink, lids_only=True)) > goal else (low, blink)
+            low, high = (
+                (blink, high) if self._eye_gap(self._moved(expression, blink, lids_only=True)) > goal else (low, blink)
+            )
         blink = 0.5 * (low + high)
         slack = self._lip_gap(self._moved(replace(expression, mouth=0.0), blink)) - self.shut_lips
         jaw = float(np.clip(expression.mouth - slack / self.open_mouth, -0.04, 1.0))

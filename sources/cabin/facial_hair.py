@@ -1,7 +1,7 @@
 """Brows and beards: short strands over a painted ground.
 
-    grooming = Grooming.draw(person, wig)
-    strands = brows(scalp, person, grooming) + beard(scalp, person, grooming)
+grooming = Grooming.draw(person, wig)
+strands = brows(scalp, person, grooming) + beard(scalp, person, grooming)
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Grooming:
             rgb = rgb * 0.6
         r, g, b = rgb.tolist()
         return Grooming(
-            0.0012 * height + (0.0012 if woman else -0.0012), (0.72 if woman else 1.15) + 0.2 * thick,
+            0.0012 * height + (0.0012 if woman else -0.0012), (0.60 if woman else 1.10) + 0.2 * thick,
             (0.75 if woman else 0.2) + 0.25 * arch, "none" if woman else beard, between(own, 0.0, 1.0),
             Material((r, g, b), float(np.asarray(main.nir)) * 0.8, roughness=0.4, specular=0.4),
             0.0 if woman else between(own, 0.1, 0.6), (person.seed, person.subject),
@@ -78,16 +78,29 @@ def beard(scalp: Scalp, grooming: Grooming) -> list[Strands]:
     if grooming.beard in ("none", "stubble"):
         return []
     own, layout = grooming._own(3), scalp.layout
-    area = {"full": lambda p: np.maximum(layout.beard(p), layout.moustache(p)), "goatee": layout.goatee, "moustache": layout.moustache}
+    area = {
+        "full": lambda p: np.maximum(layout.beard(p), layout.moustache(p)),
+        "goatee": layout.goatee,
+        "moustache": layout.moustache,
+    }
     roots = scalp.roots(area[grooming.beard], {"full": 2200, "goatee": 900, "moustache": 500}[grooming.beard], own)
     aside = np.sign(roots.template[:, :1]) * np.array([[0.5, 0, 0]]) * (roots.template[:, 2:] > 0.832)
     out = np.array([0.0, 0.0, -1.0]) + aside
-    length = (0.005 + (0.014 if grooming.beard == "full" else 0.006) * grooming.length) * (0.7 + 0.6 * own.random(len(roots)))
+    length = (0.005 + (0.014 if grooming.beard == "full" else 0.006) * grooming.length) * (
+        0.7 + 0.6 * own.random(len(roots))
+    )
     return _short(roots, out, length, 0.00026, 0.55, grooming.colour, "beard", own)
 
 
 def _short(
-    roots: Roots, along: Floats, length: Floats, radius: float, lift: float, colour: Material, name: str, own: np.random.Generator
+    roots: Roots,
+    along: Floats,
+    length: Floats,
+    radius: float,
+    lift: float,
+    colour: Material,
+    name: str,
+    own: np.random.Generator,
 ) -> list[Strands]:
     if len(roots) < 5:
         return []
@@ -108,7 +121,9 @@ def paint(layout_points: Floats, scalp: Scalp, wig: Wig, grooming: Grooming) -> 
     head = head * (0.25 if wig.scalp_shows else 0.88)
     brow = layout.brows(layout_points, grooming.brow_height, grooming.brow_thickness, grooming.brow_arch)
     chin = np.maximum(layout.beard(layout_points), layout.moustache(layout_points))
-    cover = {"none": 0.30 * grooming.shadow, "stubble": 0.50, "full": 0.8}.get(grooming.beard, 0.25 * grooming.shadow) * chin
+    cover = {"none": 0.30 * grooming.shadow, "stubble": 0.50, "full": 0.8}.get(
+        grooming.beard, 0.25 * grooming.shadow
+    ) * chin
     if grooming.beard == "goatee":
         cover = np.maximum(cover, 0.8 * layout.goatee(layout_points))
     if grooming.beard == "moustache":

@@ -49,14 +49,27 @@ class Gesture:
     def draw(distraction: str, seed: int, index: int, mirror_side: float) -> Gesture | None:
         """The gesture of a distraction; `mirror_side` +1 means the car's middle is to the subject's right."""
         own = stream(PROPS, seed, index + (2 << 40))
-        uniform, jitter, paint, nir, style = own.random(2), own.standard_normal(6), own.random(3), own.random(), own.random()
+        uniform, jitter, paint, nir, style = (
+            own.random(2),
+            own.standard_normal(6),
+            own.random(3),
+            own.random(),
+            own.random(),
+        )
         if distraction not in MOMENTS:
             return None
         kind = choose(own, {name: float(weight) for name, weight in MOMENTS[distraction].items()})
         side = "L" if uniform[0] < 0.5 else "R"
         if kind in ("mirror", "screen"):
             side = "R" if mirror_side > 0 else "L"
-        r, g, b = [(0.7, 0.08, 0.06), (0.1, 0.35, 0.12), (0.65, 0.62, 0.58), (0.06, 0.15, 0.4), (0.5, 0.32, 0.18), (0.8, 0.65, 0.1)][int(paint[0] * 6)]
+        r, g, b = [
+            (0.7, 0.08, 0.06),
+            (0.1, 0.35, 0.12),
+            (0.65, 0.62, 0.58),
+            (0.06, 0.15, 0.4),
+            (0.5, 0.32, 0.18),
+            (0.8, 0.65, 0.1),
+        ][int(paint[0] * 6)]
         return Gesture(kind, side, jitter, (r, g, b), 0.2 + 0.5 * float(nir), float(style))
 
 
@@ -115,7 +128,9 @@ def _clearance(points: Floats, tree: cKDTree, features: Features) -> float:
     return float(np.where(inside, signed, distance[:, 0]).min())
 
 
-def _goal(gesture: Gesture, s: float, f: Features) -> tuple[Floats, Floats, Floats, dict[int, tuple[float, float, float]], float]:
+def _goal(
+    gesture: Gesture, s: float, f: Features
+) -> tuple[Floats, Floats, Floats, dict[int, tuple[float, float, float]], float]:
     """(wrist, finger direction, palm direction, bend of the fingers, spread) in head coordinates."""
     eye = f.eyes["L" if s > 0 else "R"]
     j = gesture.jitter * 0.006
@@ -141,8 +156,17 @@ def _goal(gesture: Gesture, s: float, f: Features) -> tuple[Floats, Floats, Floa
         "scratch": ((s * 0.120, -0.075, eye[2] - 0.010), (-0.25 * s, 0.35, 0.90), (-0.85 * s, 0.35, -0.25), {2: (18, 36, 24), 3: (20, 38, 24), 4: (24, 40, 24), 5: (28, 40, 24), 1: (8, 12, 10)}, 7.0),
     }  # fmt: skip
     wrist, fingers, palm, bend, spread = table[kind]
-    bent = {finger: tuple(float(a) * (1.0 + 0.08 * float(gesture.jitter[3])) for a in angles) for finger, angles in bend.items()}
-    return np.asarray(wrist) + j[:3], np.asarray(fingers, dtype=float) + 2.0 * j[3:], np.asarray(palm, dtype=float), bent, spread  # type: ignore[return-value]
+    bent = {
+        finger: tuple(float(a) * (1.0 + 0.08 * float(gesture.jitter[3])) for a in angles)
+        for finger, angles in bend.items()
+    }
+    return (
+        np.asarray(wrist) + j[:3],
+        np.asarray(fingers, dtype=float) + 2.0 * j[3:],
+        np.asarray(palm, dtype=float),
+        bent,
+        spread,
+    )  # type: ignore[return-value]
 
 
 def _thing(gesture: Gesture, s: float, f: Features) -> list[Surface]:
@@ -179,8 +203,12 @@ def _phone(gesture: Gesture, s: float, f: Features) -> list[Surface]:
         at = np.array([s * 0.066, f.mouth[1] - 0.120, f.chin[2] + 0.035])
         screen_side = -s
     solid = place(body, turn, at)
-    screen = place(rounded_box((0.001, 0.066, 0.142), 0.15, 12), turn, at + turn @ np.array([screen_side * 0.0043, 0, 0]))
-    lens = place(rounded_box((0.002, 0.020, 0.026), 0.3, 8), turn, at + turn @ np.array([-screen_side * 0.0048, -0.020, 0.052]))
+    screen = place(
+        rounded_box((0.001, 0.066, 0.142), 0.15, 12), turn, at + turn @ np.array([screen_side * 0.0043, 0, 0])
+    )
+    lens = place(
+        rounded_box((0.002, 0.020, 0.026), 0.3, 8), turn, at + turn @ np.array([-screen_side * 0.0048, -0.020, 0.052])
+    )
     return [
         Surface(*solid, material=case, label="object", name="phone"),
         Surface(*join(screen, lens), material=glass, label="object", name="phone_glass"),
@@ -194,7 +222,12 @@ def _burger(at: Floats) -> list[Surface]:
         ("bun_top", (0.088, 0.072, 0.036), 0.027, (0.50, 0.27, 0.09), 0.55, 0.8),
     )  # fmt: skip
     return [
-        Surface(*place(rounded_box(size, roundness, 14), np.eye(3), at + np.array([0, -0.012, z])), material=Material(colour, nir, roughness=0.5), label="object", name=name)
+        Surface(
+            *place(rounded_box(size, roundness, 14), np.eye(3), at + np.array([0, -0.012, z])),
+            material=Material(colour, nir, roughness=0.5),
+            label="object",
+            name=name,
+        )
         for name, size, z, colour, nir, roundness in layers
     ]
 
@@ -225,5 +258,3 @@ def _drink(gesture: Gesture, s: float, f: Features) -> list[Surface]:
         Surface(*capped(path, radius, 20), material=clear, label="object", name="bottle"),
         Surface(*label, material=main, label="object", name="bottle_label"),
     ]
-
-

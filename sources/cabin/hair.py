@@ -32,7 +32,7 @@ NIR = {
 """Melanin absorbs little in the near infrared: dark hair is brighter there than it looks."""
 
 POINTS = 11
-STRANDS = 4600
+STRANDS = 5200
 
 MEN = {
     "young": {"crop": 3, "side": 3, "quiff": 2.5, "buzz": 1.5, "curls": 1.5, "medium": 1, "slick": 0.8, "afro": 0.4},
@@ -73,7 +73,11 @@ class Wig:
             style = {"crop": "buzz", "side": "afro", "quiff": "afro", "slick": "buzz", "medium": "afro", "curls": "afro",
                      "long": "big", "wavy": "big", "fringe": "big", "bob": "big", "pixie": "afro"}.get(style, style)  # fmt: skip
         fair = (1.0 - person.skin_tone) * max(0.0, person.traits.race[2] - 0.25)
-        shares = {"black": 0.35 + 1.5 * person.skin_tone + 0.8 * person.traits.race[1], "dark": 0.55, "brown": 0.15 + 0.9 * fair}
+        shares = {
+            "black": 0.35 + 1.5 * person.skin_tone + 0.8 * person.traits.race[1],
+            "dark": 0.55,
+            "brown": 0.15 + 0.9 * fair,
+        }
         colour = choose(own, {**shares, "light": 0.9 * fair, "blond": 0.9 * fair, "red": 0.25 * fair})
         greying = between(own, 0.0, 1.0)
         grey = {"young": 0.0, "middle": max(0.0, 0.75 * greying - 0.2), "senior": 0.55 + 0.45 * greying}[age]
@@ -158,7 +162,7 @@ def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tu
     random = 0.75 + 0.5 * own.random(n)
     layer = own.random(n) ** 1.3
     s = wig.style
-    weight, curl, lift, swirl = 0.10, 0.0, 0.25, 0.25
+    weight, curl, lift, swirl = 0.16, 0.0, 0.25, 0.25
     volume = 0.006 * wig.volume * np.ones(n)
     width = np.full(n, 0.00042)
     if s == "buzz" or s == "ring":
@@ -181,7 +185,9 @@ def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tu
         volume = 0.010 * wig.volume * np.ones(n)
     elif s == "side":
         length = (0.040 + 0.030 * wig.length) * random * (0.40 + 0.60 * top)
-        flow = 1.1 * outward * top[:, None] - 0.15 * back * front[:, None] + 0.7 * down * (1 - top[:, None]) + 0.15 * back
+        flow = (
+            1.1 * outward * top[:, None] - 0.15 * back * front[:, None] + 0.7 * down * (1 - top[:, None]) + 0.15 * back
+        )
         lift, volume = 0.35 + 0.5 * front, (0.007 + 0.006 * front) * wig.volume
     elif s == "quiff":
         length = (0.038 + 0.022 * wig.length) * random * (0.30 + 0.70 * top)
@@ -191,20 +197,14 @@ def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tu
         length = (0.050 + 0.04 * wig.length) * random * (0.5 + 0.5 * top)
         flow, lift = 1.0 * back + 0.25 * down * (1 - top[:, None]), 0.25
     elif s in ("tail", "bun"):
-        knot = _knot(scalp, wig)
-        towards = knot - roots.at
-        length = np.linalg.norm(towards, axis=1) * 1.18
-        flow, lift, weight, swirl, volume = 1.4 * _unit(towards), 0.1, 0.0, 0.05, 0.005 * wig.volume * np.ones(n)
-        loose = (own.random(n) < 0.05) & (degrees < 75) & (degrees > 35)
-        flow = np.where(loose[:, None], 0.8 * outward + 0.8 * down, flow)
-        length = np.where(loose, 0.09, length)
+        return _combed_to_knot(scalp, wig, roots, own), width
     else:
         reach = {"medium": 0.11, "bob": 0.17, "fringe": 0.22, "long": 0.30, "wavy": 0.28, "big": 0.20}[s]
         length = (reach + {"medium": 0.03, "bob": 0.03}.get(s, 0.07) * wig.length) * (0.9 + 0.2 * own.random(n))
         hang = np.clip((t[:, 2] - 0.90) / 0.08, 0, 1)
         length = length * (0.62 + 0.38 * hang)
         flow = (1.25 * outward + 0.30 * back) * top[:, None] + 0.25 * back * front[:, None] + 0.5 * down
-        weight, volume = 0.42, (0.010 + 0.004 * top) * wig.volume
+        weight, volume = 0.42, (0.013 + 0.006 * top) * wig.volume * (0.7 + 0.6 * _locks(t, own))
         curl = {"wavy": 0.35 + 0.25 * wig.curl, "big": 0.9, "medium": 0.15}.get(s, 0.06)
         width = np.full(n, 0.00052)
         if s == "big":
@@ -215,7 +215,8 @@ def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tu
             length = np.where(bangs, 0.052 + 0.35 * np.maximum(t[:, 2] - 0.967, 0), length)
             volume = np.where(bangs, 0.007, volume)
     first = _unit(np.asarray(lift).reshape(-1, 1) * radial + flow + 0.12 * swirl * jitter)
-    growth = _Growth(flow, np.asarray(length), weight, curl, swirl, volume * (0.25 + layer), own)
+    cling = 0.0 if s in ("afro", "curls", "big") else 0.22 if weight > 0.3 else 0.5
+    growth = _Growth(flow, np.asarray(length), weight, curl, swirl, volume * (0.25 + layer), cling, own)
     return _grow(scalp, roots, first, growth), width * np.where(layer > 0.9, 0.8, 1.0)
 
 
@@ -227,6 +228,8 @@ class _Growth:
     curl: float
     swirl: float
     volume: Floats
+    cling: float
+    """How strongly strands come back to the skull"""
     own: np.random.Generator
 
 
@@ -243,13 +246,17 @@ def _grow(scalp: Scalp, roots: Roots, first: Floats, g: _Growth) -> Floats:
         ring = np.concatenate([np.cos(wave), np.sin(wave), 0.5 * np.sin(wave + 1.0)], axis=1)
         below = np.clip((scalp.centre[2] + 0.02 - point[:, 2:]) / 0.05, 0, 1)
         pull = np.array([0.0, 0.0, -1.0]) * g.weight * (0.6 + 1.6 * below + 0.8 * share)
-        wanted = direction * 1.0 + 0.55 * g.flow * (1 - 0.8 * below * (g.weight > 0.3)) + pull
+        heavy = g.weight > 0.3
+        memory = 0.75 if heavy else 1.0
+        fade = (1 - 0.95 * below) * (1 - 0.6 * share) if heavy else 1.0
+        wanted = memory * direction + 0.55 * g.flow * fade + pull
         wanted = wanted + g.curl * 1.1 * ring + 0.16 * g.swirl * clump
-        _, skin = scalp.reach(point)
+        away, skin = scalp.reach(point)
         outward = _unit(point - scalp.centre)
-        direction = _unit(wanted)
+        loose = np.clip((away - skin - 0.002 - g.volume) / 0.008, 0, 1)[:, None]
+        direction = _unit(wanted - g.cling * loose * outward)
         inward = np.minimum((direction * outward).sum(axis=1, keepdims=True), 0.0)
-        near = np.clip(1.0 - (np.linalg.norm(point - scalp.centre, axis=1) - skin - g.volume) / 0.012, 0, 1)[:, None]
+        near = np.clip(1.0 - (away - skin - g.volume) / 0.012, 0, 1)[:, None]
         direction = _unit(direction - near * inward * outward)
         point = point + step * direction
         high = np.clip((point[:, 2] - scalp.centre[2] + 0.09) / 0.05, 0.0, 1.0)
@@ -288,6 +295,21 @@ def _knot(scalp: Scalp, wig: Wig) -> Floats:
     return np.asarray(scalp.push_out((at + scalp.shift)[None], 0.004)[0])
 
 
+def _combed_to_knot(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> Floats:
+    """Strands drawn tight over the skull from their roots to the knot."""
+    knot = _knot(scalp, wig)
+    share = np.linspace(0.0, 1.0, POINTS)[None, :, None]
+    ends = knot + 0.010 * own.standard_normal((len(roots), 1, 3))
+    line = roots.at[:, None] * (1 - share) + ends * share
+    line[..., 2] += 0.006 * np.sin(np.pi * share[..., 0])
+    clearance = 0.0012 + 0.0055 * wig.volume * own.random((len(roots), 1)) * np.sin(
+        np.pi * np.minimum(1.2 * share[..., 0], 1.0)
+    )
+    tight = scalp.push_out(line, clearance)
+    tight[:, 0] = roots.at
+    return tight
+
+
 def _tied(scalp: Scalp, wig: Wig, own: np.random.Generator) -> tuple[Floats, Floats]:
     """The tail (over one shoulder) or the bun at the knot."""
     knot, high = _knot(scalp, wig), wig.length > 0.5
@@ -323,6 +345,12 @@ def _under_hat(
     covered = points[..., 2] - scalp.shift[2] > line - 0.35 * (points[..., 1] - scalp.shift[1] + 0.10) - 0.004
     factor = np.where(covered, np.minimum(1.0, (skin + 0.004) / distance), 1.0)
     return scalp.centre + (points - scalp.centre) * factor[..., None], other, width
+
+
+def _locks(points: Floats, own: np.random.Generator) -> Floats:
+    """A number from 0 to 1 that neighbouring roots share: hair falls in locks."""
+    wave = own.standard_normal((3, 6)) * 160.0
+    return np.asarray(0.5 + 0.5 * np.sin(points @ wave + 6.28 * own.random(6)).mean(axis=1) * 1.8).clip(0, 1)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """Hats: a dome over the person's own skull, with a peak, a brim or a fold.
 
-    hat = Hat.draw(run_seed, sitting)
-    surfaces = put_on(hat, scalp)                        # head coordinates
+hat = Hat.draw(run_seed, sitting)
+surfaces = put_on(hat, scalp)                        # head coordinates
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def put_on(hat: Hat, scalp: Scalp) -> list[Surface]:
     rim_elevation = _rim(hat, scalp, azimuth)
     share = np.linspace(0.0, 1.0, 18)[:, None]
     elevation = rim_elevation + (np.pi / 2 - rim_elevation) * share
-    lift = hat.thickness + {"cap": 0.012, "beanie": 0.016, "fedora": 0.040, "bucket": 0.016}[hat.kind] * hat.crown * share**1.5
+    lift = (
+        hat.thickness
+        + {"cap": 0.012, "beanie": 0.016, "fedora": 0.040, "bucket": 0.016}[hat.kind] * hat.crown * share**1.5
+    )
     if hat.kind == "beanie":
         lift = lift + 0.0012 * (np.sin(azimuth * 40) > 0) + 0.004 * (share < 0.30)
     dome = _over(scalp, azimuth, elevation, lift)
@@ -66,12 +69,26 @@ def put_on(hat: Hat, scalp: Scalp) -> list[Surface]:
     found = [Surface(*grid(dome, closed=True), material=hat.material, label="headwear", name="hat")]
     edge = dome[0]
     if hat.kind == "cap":
-        found.append(Surface(*_peak(edge, azimuth, 0.070 * hat.brim), material=hat.band if hat.crown > 1.1 else hat.material, label="headwear", name="hat_peak"))
+        found.append(
+            Surface(
+                *_peak(edge, azimuth, 0.070 * hat.brim),
+                material=hat.band if hat.crown > 1.1 else hat.material,
+                label="headwear",
+                name="hat_peak",
+            )
+        )
         top = dome[-1].mean(axis=0)
         button = place(rounded_box((0.012, 0.012, 0.006), 0.8, 8), np.eye(3), top)
         found.append(Surface(*button, material=hat.band, label="headwear", name="hat_button"))
     if hat.kind in ("fedora", "bucket"):
-        found.append(Surface(*_brim(edge, azimuth, 0.055 * hat.brim, drop=0.030 if hat.kind == "bucket" else 0.004), material=hat.material, label="headwear", name="hat_brim"))
+        found.append(
+            Surface(
+                *_brim(edge, azimuth, 0.055 * hat.brim, drop=0.030 if hat.kind == "bucket" else 0.004),
+                material=hat.material,
+                label="headwear",
+                name="hat_brim",
+            )
+        )
         rows = _over(scalp, azimuth, elevation[:4], lift[:4] + 0.0016)
         found.append(Surface(*grid(rows, closed=True), material=hat.band, label="headwear", name="hat_band"))
     return found
@@ -79,7 +96,8 @@ def put_on(hat: Hat, scalp: Scalp) -> list[Surface]:
 
 def _over(scalp: Scalp, azimuth: Floats, elevation: Floats, lift: Floats) -> Floats:
     rays = np.stack(
-        [np.cos(elevation) * np.sin(azimuth), -np.cos(elevation) * np.cos(azimuth), np.sin(elevation) + 0 * azimuth], axis=-1
+        [np.cos(elevation) * np.sin(azimuth), -np.cos(elevation) * np.cos(azimuth), np.sin(elevation) + 0 * azimuth],
+        axis=-1,
     )
     _, skin = scalp.reach(scalp.centre + 0.1 * rays)
     return np.asarray(scalp.centre + rays * (skin + lift)[..., None])

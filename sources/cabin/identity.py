@@ -29,7 +29,17 @@ AGES = {"young": (0.667, 0.70), "middle": (0.76, 0.84), "senior": (0.93, 1.0)}
 DEVIATION = 0.30
 """Standard deviation of a local change of the face, in targets."""
 
-STILL = ("trans", "neck-circ", "measure", "prognathism", "head-angle", "back-scale", "eye-push", "ear-shape", "head-age")
+STILL = (
+    "trans",
+    "neck-circ",
+    "measure",
+    "prognathism",
+    "head-angle",
+    "back-scale",
+    "eye-push",
+    "ear-shape",
+    "head-age",
+)
 """Local changes that aren't varied: they move a whole feature off its place, or make a caricature."""
 
 GENTLE = {"head-": 0.45, "eye-scale": 0.5, "eye-height": 0.6, "mouth-": 0.7, "neck": 0.5, "cleft": 0.5, "septum": 0.6}
@@ -115,9 +125,21 @@ class Person:
         )
         crease = between(own, 0.0, 1.0)
         crease = 0.45 + 0.55 * crease if race[1] < 0.5 else 0.15 + 0.6 * crease
-        iris = _iris(choose(own, {"brown": 0.5 + 2.0 * skin_tone, "hazel": 0.2, "blue": 0.3, "green": 0.12, "grey": 0.1}), skin_tone)
+        iris = _iris(
+            choose(own, {"brown": 0.5 + 2.0 * skin_tone, "hazel": 0.2, "blue": 0.3, "green": 0.12, "grey": 0.1}),
+            skin_tone,
+        )
         return Person(
-            subject, seed, gender, age_group, skin_tone, traits, _changes(anatomy, own, woman), crease, iris, own.random(16)
+            subject,
+            seed,
+            gender,
+            age_group,
+            skin_tone,
+            traits,
+            _changes(anatomy, own, woman),
+            crease,
+            iris,
+            own.random(16),
         )
 
 

@@ -1,7 +1,7 @@
 """The cabin around a driver: seat, headrest, rear bench, roof, pillars, doors, passenger seat.
 
-    interior = Interior.draw(run_seed, sitting)
-    surfaces = furnish(interior, eyes)                   # world coordinates, around the point between the eyes
+interior = Interior.draw(run_seed, sitting)
+surfaces = furnish(interior, eyes)                   # world coordinates, around the point between the eyes
 """
 
 from __future__ import annotations
@@ -99,11 +99,19 @@ def _seat(interior: Interior, back: Floats) -> Solid:
     """Backrest with side bolsters, and the headrest; origin between the eyes."""
     low = np.array([0.0, interior.headrest_back + 0.09, -0.52])
     rest = place(rounded_box((0.46, 0.13, 0.72), 0.35), back, low)
-    bolsters = [place(rounded_box((0.09, 0.17, 0.52), 0.6), back, low + np.array([x, -0.05, -0.03])) for x in (-0.225, 0.225)]
+    bolsters = [
+        place(rounded_box((0.09, 0.17, 0.52), 0.6), back, low + np.array([x, -0.05, -0.03])) for x in (-0.225, 0.225)
+    ]
     head = place(
-        rounded_box(interior.headrest, interior.roundness), about((1, 0, 0), -np.radians(6)), (0.0, interior.headrest_back, interior.headrest_up)
+        rounded_box(interior.headrest, interior.roundness),
+        about((1, 0, 0), -np.radians(6)),
+        (0.0, interior.headrest_back, interior.headrest_up),
     )
-    seam = place(rounded_box((interior.headrest[0] * 0.7, 0.02, 0.012), 0.5), np.eye(3), (0.0, interior.headrest_back - interior.headrest[1] * 0.48, interior.headrest_up + 0.02))
+    seam = place(
+        rounded_box((interior.headrest[0] * 0.7, 0.02, 0.012), 0.5),
+        np.eye(3),
+        (0.0, interior.headrest_back - interior.headrest[1] * 0.48, interior.headrest_up + 0.02),
+    )
     return join(rest, *bolsters, head, *([seam] if interior.stitching > 0.5 else []))
 
 
@@ -132,10 +140,26 @@ def _doors(interior: Interior) -> Solid:
         lean = about((0, 1, 0), np.radians(tilt))
         solids.append(place(rounded_box((0.10, 2.6, 0.62), 0.15), lean, (x + 0.03 * np.sign(x), 0.30, -0.43)))
         solids.append(place(rounded_box((0.075, 0.15, 0.75), 0.3), lean, (x, 0.42, 0.06)))
-        solids.append(place(rounded_box((0.10, 0.42, 0.72), 0.3), about((1, 0, 0), np.radians(-32)) @ lean, (x * 0.96, 1.42, 0.06)))
-        solids.append(place(rounded_box((0.09, 2.4, 0.07), 0.3), np.eye(3), (x * 0.97, 0.35, interior.roof_height - 0.045)))
+        solids.append(
+            place(
+                rounded_box((0.10, 0.42, 0.72), 0.3), about((1, 0, 0), np.radians(-32)) @ lean, (x * 0.96, 1.42, 0.06)
+            )
+        )
+        solids.append(
+            place(rounded_box((0.09, 2.4, 0.07), 0.3), np.eye(3), (x * 0.97, 0.35, interior.roof_height - 0.045))
+        )
     solids.append(place(rounded_box((1.9, 0.06, 0.40), 0.2), np.eye(3), (-0.37, 1.68, -0.33)))
-    handle = capped(np.array([[near - 0.10, 0.20, 0.155], [near - 0.12, 0.24, 0.13], [near - 0.12, 0.36, 0.13], [near - 0.10, 0.40, 0.155]]), 0.011)
+    handle = capped(
+        np.array(
+            [
+                [near - 0.10, 0.20, 0.155],
+                [near - 0.12, 0.24, 0.13],
+                [near - 0.12, 0.36, 0.13],
+                [near - 0.10, 0.40, 0.155],
+            ]
+        ),
+        0.011,
+    )
     return join(*solids, handle)
 
 
@@ -144,7 +168,15 @@ def _roof(interior: Interior) -> Solid:
     y = np.linspace(-0.10, 1.75, 14)
     u, v = np.meshgrid(x, y)
     middle = 0.5 * (x[0] + x[-1])
-    z = interior.roof_height - 0.05 * ((u - middle) / (x[-1] - middle)) ** 2 - 0.10 * np.clip((v - 0.9) / 0.85, 0, 1) ** 2
+    z = (
+        interior.roof_height
+        - 0.05 * ((u - middle) / (x[-1] - middle)) ** 2
+        - 0.10 * np.clip((v - 0.9) / 0.85, 0, 1) ** 2
+    )
     sheet = grid(np.stack([u, v, z], axis=-1))
-    visor = place(rounded_box((0.36, 0.02, 0.15), 0.3), about((1, 0, 0), np.radians(35)), (0.05, -0.22, interior.roof_height - 0.03))
+    visor = place(
+        rounded_box((0.36, 0.02, 0.15), 0.3),
+        about((1, 0, 0), np.radians(35)),
+        (0.05, -0.22, interior.roof_height - 0.03),
+    )
     return join(sheet, visor)

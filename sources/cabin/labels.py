@@ -1,7 +1,7 @@
 """What is known about a frame: landmarks, what is hidden, and on request depth and classes of all pixels.
 
-    points = landmarks(moment)                           # float32 [len(LANDMARKS), 2]
-    hidden = hidden_fields(scene, moment, condition)     # names of fields
+points = landmarks(moment)                           # float32 [len(LANDMARKS), 2]
+hidden = hidden_fields(scene, moment, condition)     # names of fields
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MIRROR = tuple(
 SIDES = {"left": "R", "right": "L"}
 """The subject's eye that lies at the left and right of the picture."""
 NOSE_TIP, NOSE_BRIDGE, CHIN = 5054, 132, 5162
-NEAR = 0.006
+NEAR = 0.012
 """A hit this close before a point is the point itself, metres."""
 
 EYE_FIELDS = ("eye_openness", "gaze_yaw", "gaze_pitch", "fatigue_level")
@@ -70,10 +70,16 @@ def landmark_points(moment: Moment) -> Floats:
     for word, side in SIDES.items():
         inner, outer = face.corners[side]
         found |= {f"eye_{word}_inner": moved[inner], f"eye_{word}_outer": moved[outer]}
-        found |= {f"eye_{word}_upper": moved[face.upper[side]][1:3].mean(axis=0), f"eye_{word}_lower": moved[face.lower[side]][1:3].mean(axis=0)}
+        found |= {
+            f"eye_{word}_upper": moved[face.upper[side]][1:3].mean(axis=0),
+            f"eye_{word}_lower": moved[face.lower[side]][1:3].mean(axis=0),
+        }
         found[f"pupil_{word}"] = cornea(face, side, moment.expression.gaze_yaw, moment.expression.gaze_pitch)
         found[f"mouth_{word}"] = moved[face.mouth_corners[side]]
-        found[f"brow_{word}_inner"], found[f"brow_{word}_outer"] = moved[face.brow_ends[side][0]], moved[face.brow_ends[side][1]]
+        found[f"brow_{word}_inner"], found[f"brow_{word}_outer"] = (
+            moved[face.brow_ends[side][0]],
+            moved[face.brow_ends[side][1]],
+        )
     return np.stack([found[name] for name in LANDMARKS])
 
 
@@ -113,7 +119,10 @@ def layers(scene: Any, moment: Moment, size: int) -> Layers:
     """Depth and classes by one ray through the middle of each pixel; lenses count as glasses."""
     mi = renderer()
     numbers = {name: LABELS.index(label) for name, label in moment.labels().items()}
-    numbers |= {name: LABELS.index("headwear" if name.startswith("hat") else "hair") for name in moment.sitter.worn(moment.hat, moment.sensor)}
+    numbers |= {
+        name: LABELS.index("headwear" if name.startswith("hat") else "hair")
+        for name in moment.sitter.worn(moment.hat, moment.sensor)
+    }
     camera, origin = moment.camera, moment.to_head(moment.camera.origin)
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     depth, classes = np.zeros((size, size), np.float32), np.zeros((size, size), np.uint8)

@@ -105,7 +105,9 @@ class Layout:
     def goatee(self, points: Floats) -> Floats:
         x, z = np.abs(points[..., 0]), points[..., 2]
         inside = _soft(0.822 - z, 0.002) * _soft(z - 0.790, 0.003) * _soft(0.022 - x, 0.003)
-        return np.where(points[..., 1] < -0.12, np.maximum(inside, self.moustache(points)) * (self.beard(points) > 0.2), 0.0)
+        return np.where(
+            points[..., 1] < -0.12, np.maximum(inside, self.moustache(points)) * (self.beard(points) > 0.2), 0.0
+        )
 
 
 def azimuth(points: Floats) -> Floats:

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from sources.cabin.camera import Camera
 from sources.cabin.interior import Interior
-from sources.cabin.streams import LIGHT, between, stream
+from sources.cabin.streams import LIGHT, stream
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,10 +61,28 @@ class Lights:
         white = np.array([1.0, 1.0, 1.0])
         warm = np.array([1.0, 0.55, 0.18]) * (0.75 + 0.5 * self.random[1])
         levels = {
-            "day": (self._between(0, 2.2, 5.0), self._between(2, 1.0, 3.6), self._between(3, 0.8, 2.6), self._between(4, 1.0, 4.0), _sky(self.random[5])),
+            "day": (
+                self._between(0, 2.2, 5.0),
+                self._between(2, 1.0, 3.6),
+                self._between(3, 0.8, 2.6),
+                self._between(4, 1.0, 4.0),
+                _sky(self.random[5]),
+            ),
             "night": (0.006, self._between(2, 0.002, 0.010), 0.004, 0.005, white * [1.0, 0.9, 0.7]),
-            "tunnel": (self._between(0, 0.30, 0.8), self._between(2, 0.10, 0.35), 0.12, self._between(4, 0.05, 0.30), warm),
-            "backlight": (self._between(0, 0.7, 1.5), self._between(2, 0.8, 3.0), self._between(3, 1.0, 4.0), self._between(4, 9.0, 20.0), _sky(self.random[5])),
+            "tunnel": (
+                self._between(0, 0.30, 0.8),
+                self._between(2, 0.10, 0.35),
+                0.12,
+                self._between(4, 0.05, 0.30),
+                warm,
+            ),
+            "backlight": (
+                self._between(0, 0.7, 1.5),
+                self._between(2, 0.8, 3.0),
+                self._between(3, 1.0, 4.0),
+                self._between(4, 9.0, 20.0),
+                _sky(self.random[5]),
+            ),
         }
         front, near, far, rear, colour = levels[self.lighting]
         if self.sensor == "nir":
@@ -79,7 +97,12 @@ class Lights:
             "windshield": ((-0.35 * side, -1.05, 0.22), (0.1 * side, 1.0, -0.35), (1.5, 0.62), 2.0),
             "near": (((interior.wide + 0.25) * side, 0.15, 0.02), (-side, 0.0, 0.0), (2.4, 0.75), 1.0),
             "far": ((-1.55 * side, 0.2, 0.02), (side, 0.0, 0.0), (2.6, 0.75), 0.5),
-            "rear": ((-0.37 * side, 1.95, 0.02), (0.0, -1.0, 0.1), (1.9, 0.62), 0.6 if self.lighting == "backlight" else 0.3),
+            "rear": (
+                (-0.37 * side, 1.95, 0.02),
+                (0.0, -1.0, 0.1),
+                (1.9, 0.62),
+                0.6 if self.lighting == "backlight" else 0.3,
+            ),
         }
         found: dict[str, dict[str, Any]] = {}
         for number, (name, (at, facing, size, weight)) in enumerate(places.items()):
@@ -96,11 +119,25 @@ class Lights:
         height = np.radians(self._between(13, 18.0, 48.0))
         around = np.radians(self._between(14, -60.0, 75.0)) * side  # from the front, towards the near window
         if self.lighting == "backlight":
-            around, height = np.radians(180.0 - self._between(14, -30.0, 55.0)) * side, np.radians(self._between(13, 8.0, 22.0))
+            around, height = (
+                np.radians(180.0 - self._between(14, -30.0, 55.0)) * side,
+                np.radians(self._between(13, 8.0, 22.0)),
+            )
         direction = -np.array([np.sin(around) * np.cos(height), -np.cos(around) * np.cos(height), np.sin(height)])
         strength = self._between(15, 1.5, 5.5) * (0.35 if self.sensor == "nir" else 1.0)
-        colour = np.ones(3) if self.sensor == "nir" else np.array([1.0, 0.93 - 0.15 * self.random[16], 0.82 - 0.3 * self.random[16]])
-        return {"sun": {"type": "directional", "direction": direction, "irradiance": _rgb(strength * colour), "sampling_weight": 1.5}}
+        colour = (
+            np.ones(3)
+            if self.sensor == "nir"
+            else np.array([1.0, 0.93 - 0.15 * self.random[16], 0.82 - 0.3 * self.random[16]])
+        )
+        return {
+            "sun": {
+                "type": "directional",
+                "direction": direction,
+                "irradiance": _rgb(strength * colour),
+                "sampling_weight": 1.5,
+            }
+        }
 
     def _tunnel(self, eyes: Floats) -> dict[str, dict[str, Any]]:
         """Lamps overhead that pass by: seen through the windshield and the side window."""
@@ -162,7 +199,9 @@ def _outside(lighting: str, level: Floats, seed: int, soft: bool) -> dict[str, A
         horizon = 0.30 + 0.15 * gaussian_filter(own.standard_normal(columns), 3, mode="wrap")[None, :] * 3 + 0.12
         land = 1.0 / (1.0 + np.exp((v - horizon) / 0.03))
         sky = (0.85 + 0.35 * v)[..., None] * np.array([0.96, 1.0, 1.06])
-        ground = np.array([[0.24, 0.28, 0.18], [0.28, 0.27, 0.26], [0.36, 0.30, 0.24]][int(own.integers(3))]) * (1.0 + 0.5 * spread[..., None])
+        ground = np.array([[0.24, 0.28, 0.18], [0.28, 0.27, 0.26], [0.36, 0.30, 0.24]][int(own.integers(3))]) * (
+            1.0 + 0.5 * spread[..., None]
+        )
         view = sky * (1 - land[..., None]) + ground * land[..., None]
         if soft:
             view = 0.45 + 0.55 * view

@@ -1,7 +1,7 @@
 """One frame's scene: pose, expression, gesture, clothes, car, camera and light around a sitter.
 
-    moment = compose(sitter, condition, domain, seed, index, sitting)
-    shapes, emitters = moment.shapes(), moment.emitters()
+moment = compose(sitter, condition, domain, seed, index, sitting)
+shapes, emitters = moment.shapes(), moment.emitters()
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sources.cabin.surfaces import Item, Surface
 
 Floats = npt.NDArray[np.float64]
 
-KEYS = {"day": 0.30, "night": 0.27, "tunnel": 0.26, "backlight": 0.25}
+KEYS = {"day": 0.33, "night": 0.34, "tunnel": 0.30, "backlight": 0.29}
 """Linear value that the face is exposed to, by light."""
 FATIGUE = {"normal": 0.0, "mild": 0.33, "moderate": 0.67, "severe": 1.0}
 
@@ -92,7 +92,12 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
 
     expression = _expression(condition, fatigue, own)
     moved, measured = sitter.face.express(expression)
-    rotation = head_rotation(camera.axes, float(condition["head_yaw"]), float(condition["head_pitch"]), 2.5 * sway[0] + 4.0 * fatigue * sway[1])
+    rotation = head_rotation(
+        camera.axes,
+        float(condition["head_yaw"]),
+        float(condition["head_pitch"]),
+        2.5 * sway[0] + 4.0 * fatigue * sway[1],
+    )
     turns = head_turns(rotation, lean=1.8 * sway[2], slouch=1.5 * sway[3] + 2.0 * fatigue)
     rotations, heads = sitter.rig.forward(turns)
     bone = sitter.layout.anatomy.bones["head"]
@@ -115,10 +120,15 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
     items: list[Item] = sitter.features(local, expression, sensor, fatigue, look)
     items += wear(Accessory.draw(str(condition["accessory"]), seed, sitting), sitter.face, sitter.scalp, local)
     items += things
-    items += [part.moved(to_head.rotation, to_head.offset) for part in _body(sitter, Wardrobe.draw(seed, sitting), interior, posed, gesture)]
+    items += [
+        part.moved(to_head.rotation, to_head.offset)
+        for part in _body(sitter, Wardrobe.draw(seed, sitting), interior, posed, gesture)
+    ]
     items += [part.moved(to_head.rotation, to_head.offset) for part in furnish(interior, sitter.eyes)]
     aim = to_world(sitter.eyes + np.array([0.0, -0.015, -0.012]))
-    camera = camera.aimed(aim, (domain.jitter * float(np.clip(sway[5], -1.5, 1.5)), domain.jitter * float(np.clip(sway[6], -1.5, 1.5))))
+    camera = camera.aimed(
+        aim, (domain.jitter * float(np.clip(sway[5], -1.5, 1.5)), domain.jitter * float(np.clip(sway[6], -1.5, 1.5)))
+    )
     return Moment(sitter, condition, items, hat, local, expression, measured, to_head, camera, lights, interior, optics)
 
 
@@ -135,13 +145,15 @@ def _camera(
     camera = Camera(camera.origin, camera.axes, camera.tangent, (0.0, 0.0), distortion)
     cast = own.standard_normal(3) * domain.colour_cast
     gain = {"day": 0.7, "night": 1.25, "tunnel": 1.15, "backlight": 0.9}[lighting]
-    tunnel = np.array([0.80, 1.02, 1.55]) if lighting == "tunnel" else np.ones(3)  # the white balance of a tunnel is half way
+    tunnel = (
+        np.array([0.88, 0.98, 1.30]) if lighting == "tunnel" else np.ones(3)
+    )  # the white balance of a tunnel is half way
     red, green, blue = (np.exp(cast) * tunnel).tolist()
     optics = Optics(
         nir=sensor == "nir", key=KEYS[lighting] * float(np.exp(0.13 * moment.standard_normal())), blur=between(own, *domain.blur),
         shot=between(own, *domain.shot) * gain, read=between(own, *domain.read) * gain, vignette=between(own, *domain.vignette),
         distortion=distortion, bloom=between(own, *domain.bloom) * (2.0 if lighting == "backlight" else 1.0), balance=(red, green, blue),
-        contrast=between(own, *domain.contrast),
+        contrast=between(own, *domain.contrast) * (1.12 if sensor == "nir" else 1.0),
     )  # fmt: skip
     return camera, optics, between(own, *domain.lamp_gap)
 
@@ -152,11 +164,11 @@ def _expression(condition: Condition, fatigue: float, own: np.random.Generator) 
     smile = max(0.0, 1.6 * smile - 1.1) * (1.0 - 0.8 * fatigue)
     raised = max(0.0, 1.5 * raise_ - 0.9) * 0.6
     drawn = max(0.0, 1.5 * frown - 1.0) * 0.8
-    actions: dict[str, float] = {"browInnerUp": 0.20 * fatigue + 0.5 * raised, "mouthPucker": max(0.0, pucker - 0.85)}
+    actions: dict[str, float] = {"browInnerUp": 0.15 * fatigue + 0.5 * raised, "mouthPucker": max(0.0, pucker - 0.85)}
     for side in ("Left", "Right"):
         actions |= {
             f"mouthSmile{side}": 0.75 * smile, f"cheekSquint{side}": 0.5 * smile, f"browOuterUp{side}": raised,
-            f"browDown{side}": drawn * (1 - fatigue) + 0.22 * fatigue, f"mouthFrown{side}": 0.35 * fatigue, f"noseSneer{side}": 0.25 * drawn,
+            f"browDown{side}": drawn * (1 - fatigue) + 0.06 * fatigue, f"mouthFrown{side}": 0.22 * fatigue, f"noseSneer{side}": 0.25 * drawn,
         }  # fmt: skip
     return Expression(
         eyes=float(condition["eye_openness"]), mouth=float(condition["mouth_openness"]), gaze_yaw=float(condition["gaze_yaw"]),
@@ -175,7 +187,9 @@ def _features(sitter: Sitter, moved: Floats) -> Features:
     )  # fmt: skip
 
 
-def _body(sitter: Sitter, wardrobe: Wardrobe, interior: Interior, posed: Floats, gesture: Gesture | None) -> list[Surface]:
+def _body(
+    sitter: Sitter, wardrobe: Wardrobe, interior: Interior, posed: Floats, gesture: Gesture | None
+) -> list[Surface]:
     """Torso, raised hand, clothes and belt in world coordinates."""
     anatomy, skin = sitter.layout.anatomy, sitter.flat_skin()
     torso = anatomy.part("torso")

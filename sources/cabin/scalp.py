@@ -1,8 +1,8 @@
 """Where hairs stand: roots on a person's skin, the skull they lie on, and how a strand grows over it.
 
-    scalp = Scalp(layout, vertices)
-    roots = scalp.roots(density, count, generator)
-    strands = scalp.grow(roots, first, length, flow, ...)
+scalp = Scalp(layout, vertices)
+roots = scalp.roots(density, count, generator)
+strands = scalp.grow(roots, first, length, flow, ...)
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ class Scalp:
         elevation = np.linspace(-np.pi / 2, np.pi / 2, ROWS)[:, None]
         azimuth = np.linspace(-np.pi, np.pi, COLUMNS, endpoint=False)[None, :]
         rays = np.stack(
-            [np.cos(elevation) * np.sin(azimuth), -np.cos(elevation) * np.cos(azimuth), np.sin(elevation) + 0 * azimuth],
+            [
+                np.cos(elevation) * np.sin(azimuth),
+                -np.cos(elevation) * np.cos(azimuth),
+                np.sin(elevation) + 0 * azimuth,
+            ],
             axis=-1,
         ).reshape(-1, 3)
         away, index = cKDTree(offset / distance[:, None]).query(rays, k=4)

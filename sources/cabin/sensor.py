@@ -1,6 +1,6 @@
 """From radiance to a frame: exposure for the face, lens, noise, tone curve, 8 bits.
 
-    frame = expose(radiance, face, optics, generator)        # uint8 [H, W, 3]
+frame = expose(radiance, face, optics, generator)        # uint8 [H, W, 3]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 Image = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Optics:
@@ -80,8 +81,12 @@ def _distort(image: Floats, strength: float) -> Floats:
         source = r2 / (1.0 - strength * source) ** 2
     factor = (1.0 - 2.0 * strength) / (1.0 - strength * source)
     rows, columns = ((value * factor + 1) / 2 * size - 0.5 for value in (y, x))
-    return np.stack([map_coordinates(image[..., c], [rows, columns], order=1, mode="nearest") for c in range(3)], axis=-1)
+    return np.stack(
+        [map_coordinates(image[..., c], [rows, columns], order=1, mode="nearest") for c in range(3)], axis=-1
+    )
 
 
 def _srgb(linear: Floats) -> Floats:
-    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055))
+    return np.asarray(
+        np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+    )

@@ -1,7 +1,7 @@
 """One driver, built once and used for every moment: shape, face, skin, hair and what is worn.
 
-    sitter = Sitter(layout, person)
-    surfaces, measured = sitter.head(expression, "nir", fatigue=0.3, look=EyeLook())
+sitter = Sitter(layout, person)
+surfaces, measured = sitter.head(expression, "nir", fatigue=0.3, look=EyeLook())
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ class Sitter:
         anatomy = self.layout.anatomy
         items: list[Item] = []
         head = anatomy.part("head")
-        items.append(Surface(moved[head.source], head.faces, head.uv, self.skin(sensor, fatigue), "skin", head.source, "skin"))
+        items.append(
+            Surface(moved[head.source], head.faces, head.uv, self.skin(sensor, fatigue), "skin", head.source, "skin")
+        )
         wet = Material((0.34, 0.11, 0.10), 0.34, roughness=0.25, specular=0.5)
         inner = Material((0.42, 0.20, 0.17), 0.42, roughness=0.4)
         teeth = Material((0.62, 0.57, 0.48), 0.55, roughness=0.2, specular=0.5)

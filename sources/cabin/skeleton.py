@@ -68,9 +68,7 @@ def fraction(rotation: Floats, share: float) -> Floats:
     angle = float(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0)))
     if angle < 1e-8:
         return np.eye(3)
-    axis = np.array(
-        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    )
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     return about(axis, share * angle)
 
 
@@ -118,7 +116,9 @@ def reach(
     """
     rotations, heads = rig.forward(turns)
     bones = rig.anatomy.bones
-    shoulder, upper, lower, wrist = (bones[f"{name}.{side}"] for name in ("shoulder01", "upperarm01", "lowerarm01", "wrist"))
+    shoulder, upper, lower, wrist = (
+        bones[f"{name}.{side}"] for name in ("shoulder01", "upperarm01", "lowerarm01", "wrist")
+    )
     rest = rig.rest[:, 0]
     carried = rotations[shoulder]
     start = heads[upper]
@@ -150,7 +150,10 @@ def _about_axis_only(rotation: Floats, axis: Floats, share: float) -> Floats:
     """`share` of the part of a rotation that twists about `axis`."""
     angle = 0.5 * np.arctan2(
         float(
-            axis @ np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+            axis
+            @ np.array(
+                [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+            )
         ),
         1.0 + float(np.trace(rotation)),
     )
@@ -187,7 +190,11 @@ def curl(
         if finger == 1:
             base, tip = rig.head_of(f"finger1-1.{side}"), rig.head_of(f"finger1-3.{side}")
             axis = np.cross(hand @ (tip - base), frame[:, 1] + 0.3 * frame[:, 0])
-        fan = about(frame[:, 1], np.radians(spread * (finger - 3.0) * (-1.0 if side == "L" else 1.0))) if finger > 1 else np.eye(3)
+        fan = (
+            about(frame[:, 1], np.radians(spread * (finger - 3.0) * (-1.0 if side == "L" else 1.0)))
+            if finger > 1
+            else np.eye(3)
+        )
         total = 0.0
         for joint, angle in enumerate(degrees, start=1):
             total += angle

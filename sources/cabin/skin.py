@@ -24,7 +24,9 @@ Field = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 TONES = np.log(
-    np.array([(0.66, 0.455, 0.365), (0.56, 0.35, 0.255), (0.42, 0.235, 0.150), (0.22, 0.110, 0.066), (0.095, 0.048, 0.032)])
+    np.array(
+        [(0.66, 0.455, 0.365), (0.56, 0.35, 0.255), (0.42, 0.235, 0.150), (0.22, 0.110, 0.066), (0.095, 0.048, 0.032)]
+    )
 )
 """Linear albedo along `skin_tone` from 0 to 1, as logarithms."""
 NIR_TONES = (0.60, 0.44)
@@ -84,10 +86,10 @@ class SkinMaps:
         absorb = np.full(3, NIR_BLOOD) if nir else HAEMOGLOBIN
         log = base - blood[..., None] * absorb
         mottle = 0.05 * self.noise[1] + 0.035 * self.noise[3] + 0.03 * self.noise[0]
-        dark = (0.16 + 0.08 * person.years + 0.85 * fatigue) * fields["circles"]
+        dark = (0.16 + 0.08 * person.years + 0.65 * fatigue) * fields["circles"]
         dark = dark + self.freckles * fields["freckle_zone"] * np.clip(self.noise[2] - 1.0, 0, 1.2) * 0.8
         dark = dark + person.years * 0.35 * np.clip(self.noise[2] - 1.7, 0, 1.0)
-        shade = dark * (0.55 if nir else 1.0)
+        shade = dark * (0.45 if nir else 1.0)
         tint = np.ones(3) if nir else np.array([0.85, 1.0, 0.90])
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
         log = log - self._lines(fatigue)[..., None]
@@ -100,8 +102,10 @@ class SkinMaps:
         fields, person = self.fields, self.person
         crease = person.crease * 0.85 * fields["crease"]
         bag = (0.12 + 0.35 * person.years + 0.60 * fatigue) * fields["bag_line"]
-        folds = (0.10 + 0.75 * person.years + 0.15 * fatigue) * fields["folds"]
-        return np.asarray(crease + bag + folds + 0.9 * person.years * self.wrinkles, dtype=np.float32)
+        folds = (0.06 + 0.62 * person.years + 0.12 * fatigue) * (0.75 if person.is_woman else 1.0) * fields["folds"]
+        return np.asarray(
+            crease + bag + folds + (0.6 if person.is_woman else 0.9) * person.years * self.wrinkles, dtype=np.float32
+        )
 
     def _lips(self, albedo: Floats, nir: bool) -> Floats:
         lips = self.layout.anatomy.map_lips[..., None]
@@ -127,7 +131,9 @@ class SkinMaps:
         fields, person = self.fields, self.person
         height = 0.025 * self.noise[3] - 0.55 * person.crease * fields["crease"]
         height = height + (0.15 + 0.7 * person.years + 0.9 * fatigue) * fields["bag"]
-        height = height - (0.2 + 0.9 * person.years + 0.2 * fatigue) * fields["folds"] - 0.6 * person.years * self.wrinkles
+        height = (
+            height - (0.2 + 0.9 * person.years + 0.2 * fatigue) * fields["folds"] - 0.6 * person.years * self.wrinkles
+        )
         return np.asarray(height, dtype=np.float32)
 
     def _wrinkles(self) -> Field:
@@ -184,5 +190,3 @@ def _nasolabial(x: Floats, z: Floats) -> Floats:
 def _spot(points: Floats, centre: tuple[float, float, float], radius: float) -> Floats:
     mirrored = np.stack([np.abs(points[..., 0]), points[..., 1], points[..., 2]], axis=-1)
     return np.asarray(np.exp(-((mirrored - np.array(centre)) ** 2).sum(axis=-1) / radius**2))
-
-

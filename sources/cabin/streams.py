@@ -1,6 +1,6 @@
 """Random streams: one for each topic, so that a choice made in one never moves another.
 
-    wardrobe = stream(CLOTHES, seed=1, number=42)
+wardrobe = stream(CLOTHES, seed=1, number=42)
 """
 
 from __future__ import annotations
