@@ -37,10 +37,10 @@ from sources.cabin.identity import AVERAGE, shape_macro
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-PACKED = "anatomy-1.npz"
+PACKED = "anatomy-2.npz"
 """Name of the packed file; the number changes with its layout."""
 
-MAP_SIZE = 512
+MAP_SIZE = 384
 """Side of the head's texture maps in texels."""
 
 FACE_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "cheek", "mouth", "chin", "ears", "neck")

@@ -28,7 +28,7 @@ Image = npt.NDArray[np.float32]
 
 BUMP = 0.0022
 """Scale of a relief in millimetres for the renderer's bump map, in texture units."""
-DEPTH = 4
+DEPTH = 3
 """Longest light path in bounces; behind lenses one more."""
 LAST_STRAND = np.array([[0.0, 60.0, 60.0 + 0.001 * i] for i in range(4)])
 """A microscopic strand outside the cabin: the renderer reads past its table on a hit of a shape's last segment."""

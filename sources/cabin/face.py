@@ -83,7 +83,7 @@ class Face:
         """The face's vertices [V, 3] and what was measured on them."""
         low, high = -LIFT, 1.0
         goal = float(np.clip(expression.eyes, 0.0, 1.0)) * self.open_gap
-        for _ in range(16):
+        for _ in range(13):
             blink = 0.5 * (low + high)
             low, high = (
                 (blink, high) if self._eye_gap(self._moved(expression, blink, lids_only=True)) > goal else (low, blink)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sources.cabin.hair import Wig
+from sources.cabin.hair import COLOURS, NIR, Wig
 from sources.cabin.identity import Person
 from sources.cabin.layout import brow_coordinates
 from sources.cabin.scalp import Roots, Scalp
@@ -31,6 +31,7 @@ class Grooming:
     beard: str
     length: float
     colour: Material
+    brow: Material
     shadow: float
     """How dark a shaved beard shows through, 0 to 1"""
     seed: tuple[int, int]
@@ -46,10 +47,14 @@ class Grooming:
         if wig.colour == "blond" and wig.grey < 0.3:
             rgb = rgb * 0.6
         r, g, b = rgb.tolist()
+        base = np.array(COLOURS[wig.colour]) * (0.45 if wig.colour in ("blond", "light") else 0.8)  # brows grey late
+        mixed = base * (1 - 0.45 * wig.grey) + np.array(COLOURS["grey"]) * 0.45 * wig.grey
+        dark = 0.8 * (NIR[wig.colour] * (1 - 0.45 * wig.grey) + NIR["grey"] * 0.45 * wig.grey)
         return Grooming(
             0.0012 * height + (0.0012 if woman else -0.0012), (0.60 if woman else 1.10) + 0.2 * thick,
             (0.75 if woman else 0.2) + 0.25 * arch, "none" if woman else beard, between(own, 0.0, 1.0),
             Material((r, g, b), float(np.asarray(main.nir)) * 0.8, roughness=0.4, specular=0.4),
+            Material((float(mixed[0]), float(mixed[1]), float(mixed[2])), dark, roughness=0.4, specular=0.4),
             0.0 if woman else between(own, 0.1, 0.6), (person.seed, person.subject),
         )  # fmt: skip
 
@@ -70,7 +75,7 @@ def brows(scalp: Scalp, grooming: Grooming) -> list[Strands]:
     out = np.stack([side, np.zeros(len(side)), np.interp(along, [0, 0.25, 0.65, 1.0], [1.1, 0.45, 0.0, -0.35])], axis=1)
     out[:, 2] -= np.clip(across / 0.004, -1, 1) * 0.35
     length = 0.0075 * np.interp(along, [0, 0.3, 1.0], [0.75, 1.0, 0.75]) * (0.8 + 0.4 * own.random(len(side)))
-    return _short(roots, out, length, 0.00021, 0.35, grooming.colour, "brows", own)
+    return _short(roots, out, length, 0.00021, 0.35, grooming.brow, "brows", own)
 
 
 def beard(scalp: Scalp, grooming: Grooming) -> list[Strands]:
@@ -113,8 +118,8 @@ def _short(
     return [Strands(points, radius * (1.0 - 0.6 * step)[None] * np.ones((len(roots), 1)), colour, name=name)]
 
 
-def paint(layout_points: Floats, scalp: Scalp, wig: Wig, grooming: Grooming) -> tuple[Floats, Floats]:
-    """(cover of hair, cover of beard and brows) on template positions [..., 3], 0 to 1: the ground below strands."""
+def paint(layout_points: Floats, scalp: Scalp, wig: Wig, grooming: Grooming) -> tuple[Floats, Floats, Floats]:
+    """(cover of hair, of beard, of brows) on template positions [..., 3], 0 to 1: the ground below strands."""
     layout = scalp.layout
     head = 1.0 / (1.0 + np.exp(-np.clip(layout.hair(layout_points, wig.recede) / 0.0035, -30, 30)))
     head = np.where((np.abs(layout_points[..., 0]) > 0.0755) & (layout_points[..., 2] < 0.912), 0.0, head)
@@ -128,4 +133,4 @@ def paint(layout_points: Floats, scalp: Scalp, wig: Wig, grooming: Grooming) -> 
         cover = np.maximum(cover, 0.8 * layout.goatee(layout_points))
     if grooming.beard == "moustache":
         cover = np.maximum(cover, 0.8 * layout.moustache(layout_points))
-    return head, np.maximum(cover, 0.62 * brow)
+    return head, cover, 0.62 * brow

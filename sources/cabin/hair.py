@@ -23,16 +23,16 @@ Floats = npt.NDArray[np.float64]
 
 COLOURS = {
     "black": (0.013, 0.010, 0.009), "dark": (0.034, 0.020, 0.012), "brown": (0.080, 0.044, 0.023),
-    "light": (0.17, 0.100, 0.050), "blond": (0.33, 0.220, 0.110), "red": (0.19, 0.065, 0.022), "grey": (0.30, 0.29, 0.28),
-    "white": (0.58, 0.57, 0.55),
+    "light": (0.17, 0.100, 0.050), "blond": (0.33, 0.220, 0.110), "red": (0.19, 0.065, 0.022), "grey": (0.23, 0.225, 0.22),
+    "white": (0.42, 0.41, 0.395),
 }  # fmt: skip
 NIR = {
-    "black": 0.10, "dark": 0.15, "brown": 0.22, "light": 0.32, "blond": 0.42, "red": 0.30, "grey": 0.45, "white": 0.60,
+    "black": 0.10, "dark": 0.15, "brown": 0.22, "light": 0.32, "blond": 0.42, "red": 0.30, "grey": 0.38, "white": 0.50,
 }  # fmt: skip
 """Melanin absorbs little in the near infrared: dark hair is brighter there than it looks."""
 
-POINTS = 11
-STRANDS = 5200
+POINTS = 9
+STRANDS = 4400
 
 MEN = {
     "young": {"crop": 3, "side": 3, "quiff": 2.5, "buzz": 1.5, "curls": 1.5, "medium": 1, "slick": 0.8, "afro": 0.4},
@@ -125,7 +125,8 @@ def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) 
     if wig.style in ("tail", "bun"):
         extra, extra_width = _tied(scalp, wig, own)
         points, width = np.concatenate([points, extra]), np.concatenate([width, extra_width])
-    points = _off_the_face(scalp, points)
+    points, kept = _off_the_face(scalp, points)
+    points, width = points[kept], width[kept]
     other = own.random(len(points)) < (wig.grey if 0.1 < wig.grey < 0.8 else 0.22)
     if hat_line is not None:
         points, other, width = _under_hat(scalp, points, other, width, hat_line)
@@ -267,25 +268,27 @@ def _grow(scalp: Scalp, roots: Roots, first: Floats, g: _Growth) -> Floats:
     return np.stack(points, axis=1)
 
 
-def _off_the_face(scalp: Scalp, points: Floats) -> Floats:
-    """Strands that would hang before the face are led past it; a fringe ends above the eyes."""
+def _off_the_face(scalp: Scalp, points: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(strands led past the face, which to keep): a fringe ends above the eyes, what would cross them is left out."""
     moved = points - scalp.shift
     x, y, z = np.abs(moved[..., 0]), moved[..., 1], moved[..., 2]
-    half = np.interp(z, [0.76, 0.80, 0.84, 0.88, 0.91, 0.935, 0.952], [0.052, 0.060, 0.066, 0.069, 0.068, 0.060, 0.0])
+    half = np.interp(z, [0.76, 0.80, 0.84, 0.88, 0.91, 0.935, 0.955], [0.054, 0.062, 0.068, 0.071, 0.070, 0.060, 0.0])
     ahead = np.clip((-0.045 - y) / 0.03, 0, 1)
-    short = half - x
-    aside = np.where((short > 0) & (ahead > 0) & (z < 0.948), short * ahead, 0.0)
-    fringe = (x < 0.052) & (y < -0.125) & (z > EYE[2] + 0.020)
-    aside = np.where(fringe, 0.0, aside)
-    sign = np.sign(moved[:, :1, 0] + 1e-9)
+    intruding = np.maximum(half - x, 0.0) * ahead
+    fringe = (x < 0.054) & (y < -0.120) & (z > EYE[2] + 0.022)
+    intruding = np.where(fringe, 0.0, intruding)
+    low = (x < 0.056) & (y < -0.110) & (z <= EYE[2] + 0.022)  # the face itself, below the brows
+    before = np.logical_and.accumulate(~low, axis=1)
+    bangs = fringe.any(axis=1)
+    aside = np.where(bangs[:, None], 0.0, np.maximum.accumulate(intruding, axis=1))
     result = points.copy()
-    result[..., 0] += sign * aside
-    low = np.where((x < 0.052) & (y < -0.12), EYE[2] + 0.021 + scalp.shift[2], -1.0)
-    hits = (result[..., 2] < low) & (aside == 0)
-    stop = np.where(hits.any(axis=1), hits.argmax(axis=1), POINTS)
-    index = np.minimum(np.arange(POINTS)[None, :], np.maximum(stop - 1, 1)[:, None])
+    result[..., 0] += np.sign(moved[:, :1, 0] + 1e-9) * aside
+    last = np.maximum(before.sum(axis=1) - 1, 0)
+    stop = np.where(bangs & low.any(axis=1), last, POINTS - 1)
+    index = np.minimum(np.arange(POINTS)[None, :], stop[:, None])
     frozen = np.take_along_axis(result, index[..., None], axis=1)
-    return frozen + 1e-6 * np.arange(POINTS)[None, :, None]  # no two points of a strand coincide
+    kept = (aside.max(axis=1) < 0.016) & (stop > 1)
+    return frozen + 1e-6 * np.arange(POINTS)[None, :, None], kept  # no two points of a strand coincide
 
 
 def _knot(scalp: Scalp, wig: Wig) -> Floats:

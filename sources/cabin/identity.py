@@ -42,7 +42,7 @@ STILL = (
 )
 """Local changes that aren't varied: they move a whole feature off its place, or make a caricature."""
 
-GENTLE = {"head-": 0.45, "eye-scale": 0.5, "eye-height": 0.6, "mouth-": 0.7, "neck": 0.5, "cleft": 0.5, "septum": 0.6}
+GENTLE = {"head-": 0.45, "eye-scale": 0.5, "eye-height": 0.35, "mouth-": 0.7, "neck": 0.5, "cleft": 0.5, "eyefold": 0.5, "epicanthus": 0.6, "septum": 0.6}
 """Factors on DEVIATION, by a part of the name."""
 
 FEMALE = {
@@ -56,7 +56,7 @@ FEMALE = {
 
 MALE = {"chin-width": 0.15, "chin-bones": 0.15, "neck-scale-horiz": 0.15, "eye-scale": 0.10}
 
-OPEN_EYES = {"eye-height1": 0.12, "eye-height2": 0.25, "eye-height3": 0.12}
+OPEN_EYES = {"eye-height1": 0.22, "eye-height2": 0.40, "eye-height3": 0.20}
 """Added to everybody: the base mesh's lids are closer than the 9 to 11 mm of people."""
 
 

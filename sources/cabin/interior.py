@@ -23,7 +23,7 @@ FABRICS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Interior:
     """One car."""
 

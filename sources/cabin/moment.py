@@ -6,7 +6,8 @@ shapes, emitters = moment.shapes(), moment.emitters()
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
     fatigue = FATIGUE[str(condition["fatigue_level"])]
     own = stream(MOMENT, seed, index)
     sway = own.standard_normal(12)
-    interior = Interior.draw(seed, sitting, domain.shifted_cars)
+    interior = _interior(seed, sitting, domain.shifted_cars)
     camera, optics, lamp_gap = _camera(sitter, domain, seed, index, sitting, sensor, lighting, interior.side)
     lights = Lights.draw(lighting, sensor, seed, index, lamp_gap)
 
@@ -99,7 +100,7 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
         2.5 * sway[0] + 4.0 * fatigue * sway[1],
     )
     turns = head_turns(rotation, lean=1.8 * sway[2], slouch=1.5 * sway[3] + 2.0 * fatigue)
-    rotations, heads = sitter.rig.forward(turns)
+    _, heads = sitter.rig.forward(turns)
     bone = sitter.layout.anatomy.bones["head"]
     rest = sitter.rig.rest[bone, 0]
     to_world = Transform(rotation, heads[bone] - rotation @ rest)
@@ -124,12 +125,23 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
         part.moved(to_head.rotation, to_head.offset)
         for part in _body(sitter, Wardrobe.draw(seed, sitting), interior, posed, gesture)
     ]
-    items += [part.moved(to_head.rotation, to_head.offset) for part in furnish(interior, sitter.eyes)]
+    items += [part.moved(to_head.rotation, to_head.offset) for part in _car(interior, tuple(sitter.eyes.tolist()))]
     aim = to_world(sitter.eyes + np.array([0.0, -0.015, -0.012]))
     camera = camera.aimed(
         aim, (domain.jitter * float(np.clip(sway[5], -1.5, 1.5)), domain.jitter * float(np.clip(sway[6], -1.5, 1.5)))
     )
     return Moment(sitter, condition, items, hat, local, expression, measured, to_head, camera, lights, interior, optics)
+
+
+@lru_cache(maxsize=4)
+def _interior(seed: int, sitting: int, shifted: bool) -> Interior:
+    return Interior.draw(seed, sitting, shifted)
+
+
+@lru_cache(maxsize=2)
+def _car(interior: Interior, eyes: tuple[float, ...]) -> list[Surface]:
+    """The car of a sitting with its normals, in world coordinates."""
+    return [replace(part, known=part.normals()) for part in furnish(interior, np.array(eyes))]
 
 
 def _camera(

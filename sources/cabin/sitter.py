@@ -55,8 +55,9 @@ class Sitter:
         return float(0.966 + self.scalp.shift[2] - chin)
 
     @cached_property
-    def _paint(self) -> tuple[Floats, Floats]:
-        return paint(self.layout.texels, self.scalp, self.wig, self.grooming)
+    def _paint(self) -> list[npt.NDArray[np.float32]]:
+        covers = paint(self.layout.texels, self.scalp, self.wig, self.grooming)
+        return [cover.astype(np.float32)[..., None] for cover in covers]
 
     @cached_property
     def _short_hair(self) -> list[tuple[Strands, npt.NDArray[np.int64]]]:
@@ -68,14 +69,12 @@ class Sitter:
 
     def skin(self, sensor: str, fatigue: float) -> Material:
         """The head's skin with painted grounds of hair, brows and beard."""
-        albedo = self.maps.albedo(sensor, fatigue).astype(np.float64)
-        head, short = self._paint
-        nir = sensor == "nir"
+        albedo = self.maps.albedo(sensor, fatigue)
         rgb, near = self.wig.paint
-        ground = np.full(3, near) if nir else rgb
-        own = np.full(3, float(np.asarray(self.grooming.colour.nir))) if nir else np.asarray(self.grooming.colour.rgb)
-        albedo = albedo * (1 - head[..., None]) + ground * head[..., None]
-        albedo = albedo * (1 - short[..., None]) + own * short[..., None]
+        scalp = np.full(3, near) if sensor == "nir" else rgb
+        grounds = (scalp, self.grooming.colour.colour(sensor), self.grooming.brow.colour(sensor))
+        for cover, ground in zip(self._paint, grounds, strict=True):
+            albedo = albedo * (1 - cover) + ground.astype(np.float32) * cover
         return Material(albedo.astype(np.float32), albedo.astype(np.float32), relief=self.maps.relief(fatigue), **SKIN)  # type: ignore[arg-type]
 
     def flat_skin(self) -> Material:

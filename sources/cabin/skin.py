@@ -84,13 +84,13 @@ class SkinMaps:
         blood = blood + (0.25 + 0.9 * fatigue) * fields["lid_red"] + 0.25 * self.makeup * fields["cheek"]
         base = np.log(flat_albedo(person, sensor))
         absorb = np.full(3, NIR_BLOOD) if nir else HAEMOGLOBIN
-        log = base - blood[..., None] * absorb
+        log = base.astype(np.float32) - blood[..., None] * absorb.astype(np.float32)
         mottle = 0.05 * self.noise[1] + 0.035 * self.noise[3] + 0.03 * self.noise[0]
         dark = (0.16 + 0.08 * person.years + 0.65 * fatigue) * fields["circles"]
         dark = dark + self.freckles * fields["freckle_zone"] * np.clip(self.noise[2] - 1.0, 0, 1.2) * 0.8
         dark = dark + person.years * 0.35 * np.clip(self.noise[2] - 1.7, 0, 1.0)
         shade = dark * (0.45 if nir else 1.0)
-        tint = np.ones(3) if nir else np.array([0.85, 1.0, 0.90])
+        tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
         log = log - self._lines(fatigue)[..., None]
         albedo = np.exp(log)
@@ -109,20 +109,20 @@ class SkinMaps:
 
     def _lips(self, albedo: Floats, nir: bool) -> Floats:
         lips = self.layout.anatomy.map_lips[..., None]
-        skin = flat_albedo(self.person, "nir" if nir else "rgb")
+        skin = flat_albedo(self.person, "nir" if nir else "rgb").astype(np.float32)
         if nir:
             return albedo * (1.0 - lips * 0.14)
-        rosy = skin * np.array([0.86, 0.52, 0.56]) + np.array([0.015, 0.0, 0.003])
+        rosy = skin * np.array([0.86, 0.52, 0.56], np.float32) + np.array([0.015, 0.0, 0.003], np.float32)
         if self.lipstick > 0.45:
             share = 0.65 * (self.lipstick - 0.45) / 0.55
-            rosy = (1 - share) * rosy + share * self.lip_hue * (0.35 + 0.65 * skin[0] / 0.6)
+            rosy = (1 - share) * rosy + share * self.lip_hue.astype(np.float32) * (0.35 + 0.65 * skin[0] / 0.6)
         return np.asarray(albedo * (1 - lips) + albedo.mean(axis=-1, keepdims=True) / skin.mean() * rosy * lips)
 
     def _lids(self, albedo: Floats, nir: bool) -> Floats:
         """Lash line, the moist rim of the lower lid, and eye shadow."""
         upper, lower = self.layout.lid_distance
-        liner = 0.55 + 0.40 * max(self.makeup - 0.3, 0.0) / 0.7 if self.person.is_woman else 0.42
-        lash = np.exp(-((upper / 0.0013) ** 2)) * liner + np.exp(-((lower / 0.0008) ** 2)) * 0.45 * liner
+        liner = 0.68 + 0.27 * max(self.makeup - 0.3, 0.0) / 0.7 if self.person.is_woman else 0.62
+        lash = np.exp(-((upper / 0.0017) ** 2)) * liner + np.exp(-((lower / 0.0008) ** 2)) * 0.45 * liner
         shadow = 0.35 * max(self.makeup - 0.55, 0.0) * np.exp(-(((upper - 0.003) / 0.004) ** 2))
         return np.asarray(albedo * (1.0 - lash)[..., None] * (1.0 - shadow * (0.4 if nir else 1.0))[..., None])
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,19 +60,23 @@ class Surface:
     source: Ints | None = None
     name: str = ""
     flat: bool = False
+    known: Floats | None = field(default=None, repr=False)
+    """Vertex normals [V, 3], where they were computed before"""
 
     def moved(self, rotation: Floats, offset: Floats) -> Surface:
-        return replace(self, vertices=self.vertices @ rotation.T + offset)
+        known = None if self.known is None else self.known @ rotation.T
+        return replace(self, vertices=self.vertices @ rotation.T + offset, known=known)
 
     def normals(self) -> Floats:
         """Unit vertex normals, weighted by area: [V, 3]."""
+        if self.known is not None:
+            return self.known
         merged = self.faces if self.source is None else self.source[self.faces]
         corners = self.vertices[self.faces]
         face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         rows = len(self.vertices) if self.source is None else int(self.source.max()) + 1
-        columns = np.repeat(np.arange(len(merged)), 3)
-        matrix = sparse.csr_matrix((np.ones(len(columns)), (merged.ravel(), columns)), shape=(rows, len(merged)))
-        total = matrix @ face
+        corner = merged.ravel()
+        total = np.stack([np.bincount(corner, np.repeat(face[:, k], 3), minlength=rows) for k in range(3)], axis=1)
         total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         return np.asarray(total if self.source is None else total[self.source])
 
