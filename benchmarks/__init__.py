@@ -1,8 +1,8 @@
 """Throughput and latency: every backend beside its peers, on the same weights, conditions and noise.
 
     pytest benchmarks                      # `make bench`; writes build/benchmarks/summary.json and index.html
-    pytest benchmarks --renew-baseline     # take this run's ratios as the ones to hold
+    pytest benchmarks --renew-baseline     # make this run's ratios the baseline
     pytest benchmarks -m soak              # 20 000 frames to disk
 
-Every threshold is a ratio within one run; times are reported and never checked.
+Every threshold is a ratio within one run; times are reported, never checked.
 """

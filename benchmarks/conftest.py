@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.competitors import CONTENDERS
 from benchmarks.document import document_seconds
 from benchmarks.exports import prepare
+from benchmarks.fixtures import ROOT, Setting, cpu_backend
 from benchmarks.layers import operator_seconds, read_layers
 from benchmarks.machine import energy_meter, machine
+from benchmarks.machine_peak import matrix_product_rates
 from benchmarks.page import write_page
-from benchmarks.peak import matrix_product_rates
-from benchmarks.setting import ROOT, Setting, cpu_backend
-from benchmarks.summary import ASKED, ratios, regressions, speed, table
+from benchmarks.summary import GOALS, NAMES, ratios, regressions, speed, table
 from benchmarks.to_disk import draw_only, to_disk
 from contract.bundle import read_manifest
 from contract.files import write_whole
@@ -44,11 +44,11 @@ COLD = (
 DISK_FRAMES, DISK_BATCH, DISK_ROUNDS = 1280, 16, 3
 DOCUMENT_BATCH = 8
 SHARE_BATCH = 32
-"""Frames of a batch at which the network's share of the machine's peak is told."""
+"""Frames of a batch at which the network's share of the machine's peak is reported."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--renew-baseline", action="store_true", help="take this run's ratios as the ones to hold")
+    parser.addoption("--renew-baseline", action="store_true", help="make this run's ratios the baseline")
 
 
 def pytest_report_header() -> str:
@@ -58,7 +58,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long runs are left out unless they are asked for."""
+    """Leave long runs out unless -m names them."""
     if "soak" not in config.getoption("-m"):
         long = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=long)
@@ -92,8 +92,8 @@ def summary(setting: Setting, request: pytest.FixtureRequest) -> Iterator[dict[s
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
         for name, ratio in found["ratios"].items():
-            asked = "" if ratio["asked"] is None else f" (asked: {ratio['asked']:g})"
-            reporter.write_line(f"{name}: {ratio['value']:.3g}{asked}")
+            goal = "" if ratio["goal"] is None else f" (goal: {ratio['goal']:g})"
+            reporter.write_line(f"{name}: {ratio['value']:.3g}{goal}")
         reporter.write_line(f"look at {page}")
 
 
@@ -102,7 +102,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     manifest = read_manifest(setting.bundle)
     about, (_, energy) = machine(), energy_meter()
     rates = [matrix_product_rates()]
-    cold = {name: _child("cold", name) for name in COLD}
+    cold = {name: _child("startup", name) for name in COLD}
     rows = table([_interleaved(number) for number in range(PROCESSES)], cold, manifest.sampler.steps)
     rates.append(matrix_product_rates())
     peak = {name: max(rate[name] for rate in rates) for name in rates[0]}
@@ -110,7 +110,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     return {
         "machine": about | {"energy": energy},
         "rows": rows,
-        "ratios": {name: found[name] | {"asked": ASKED[name]} for name in ASKED if name in found},
+        "ratios": {name: found[name] | {"goal": GOALS.get(name)} for name in NAMES if name in found},
         "not_measured": sorted(set(CONTENDERS) - {row["name"] for row in rows}),
         "matrix_product_flops": peak,
         "cold": cold,
@@ -126,7 +126,7 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def regressed(found: dict[str, Any]) -> list[str]:
-    """What falls behind the baseline that is kept."""
+    """What falls behind the stored baseline."""
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     return regressions(found["ratios"], baseline, found["machine"]["cpu"])
 
@@ -146,7 +146,7 @@ def _child(module: str, *arguments: str) -> dict[str, Any]:
 
 
 def _disk(bundle: Path) -> dict[str, dict[str, Any]]:
-    """The network alone and the way to disk take turns; the medians' ratio. What an annotator adds is told once."""
+    """The network alone against writing to disk, in turns; with an annotator once."""
 
     def written(annotator: str) -> float:
         folder = FOLDER / f"frames-{annotator}"
@@ -198,9 +198,9 @@ def _steps(setting: Setting) -> list[dict[str, Any]]:
 
 
 def _host_share(bundle: Path, precision: str, batches: int) -> float:
-    """What the runtime spends outside the engine, of the time inside it: conditions, noise, batches.
+    """Time outside the engine (conditions, noise, batches) divided by the time inside it.
 
-    With several batches a call, what is done for one while another is drawn passes for time inside.
+    With several batches a call, work that overlaps with drawing another batch counts as time inside.
     """
     shares = []
     with Generator.open(bundle, backend=cpu_backend(), precision=precision, batch=8, annotator="off") as generator:

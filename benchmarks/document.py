@@ -1,4 +1,4 @@
-"""The source document's own way of drawing: every one of 1000 ancestral steps, in eager PyTorch.
+"""The source document's own sampler: all 1000 ancestral steps, in eager PyTorch.
 
 seconds = document_seconds(setting, batch=8, guided=True)      # extrapolated from TIMED steps
 """
@@ -9,12 +9,12 @@ import time
 
 import torch
 
-from benchmarks.setting import Setting
+from benchmarks.fixtures import Setting
 from models.checkpoint import read_checkpoint
 from models.diffusion import ddpm_coefficients, predict, to_frames
 
 TIMED, WARM = 20, 3
-"""Of the steps, which all take the same time."""
+"""Steps that are timed, and steps before them; all take the same time."""
 
 
 def document_seconds(setting: Setting, batch: int, guided: bool) -> float:
@@ -26,7 +26,7 @@ def document_seconds(setting: Setting, batch: int, guided: bool) -> float:
     network, diffusion, config = checkpoint.network(), checkpoint.diffusion, checkpoint.config
     guidance = checkpoint.sampler.guidance if guided else 1.0
     table = ddpm_coefficients(diffusion).tolist()
-    x = torch.randn(batch, config.channels, config.size, config.size, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(batch, *config.image, generator=torch.Generator().manual_seed(0))
     condition = torch.zeros(batch, config.condition_width)
     started = 0.0
     with torch.inference_mode():

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.setting import STEPS, STUDENT, TEACHER, Setting
+from benchmarks.fixtures import STEPS, STUDENT, TEACHER, Setting
 from contract.files import write_whole
 from export.__main__ import main as export
-from export.graph import export_graph
+from export.step_graph import export_graph
 from models.checkpoint import read_checkpoint
 
 
@@ -27,7 +27,7 @@ def prepare(folder: Path) -> Setting:
     network = read_checkpoint(STUDENT).network()
     config = network.config
     inputs = {
-        "x": torch.zeros(2, config.channels, config.size, config.size),
+        "x": torch.zeros(2, *config.image),
         "timesteps": torch.zeros(2, dtype=torch.int64),
         "condition": torch.zeros(2, config.condition_width),
     }

@@ -1,8 +1,8 @@
-"""One process of a run: every contender takes turns with all others, so that drift hits all alike.
+"""One process of a run: all contenders take turns, so that drift affects them alike.
 
     python -m benchmarks.interleaved SETTING.json OUT.json
 
-The output holds, for each contender and batch, the seconds of every draw behind warm-up, and how far its frames are
+The output holds, for each contender and batch, the seconds of every draw after warm-up, and how far its frames are
 from the runtime's own in fp32.
 """
 
@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, Contender, Draw, difference
+from benchmarks.competitors import CONTENDERS, Contender, Draw, difference
+from benchmarks.fixtures import BATCHES, Setting
 from benchmarks.machine import energy_meter
-from benchmarks.setting import BATCHES, Setting
 from contract.bundle import read_manifest
 from contract.errors import Unavailable
-from runtime.noise import open_fields
+from contract.noise import open_fields
 
 ROUNDS = {1: 10, 4: 5, 8: 5, 16: 3, 32: 3}
-"""Turns of each contender by batch: short draws need more of them to be told from what else the machine does."""
+"""Turns of each contender by batch: short draws need more of them to stand out from other load."""
 
 SECONDS = 0.4
 """Of measured draws for each contender and batch, in all rounds together; at least one draw a round."""
@@ -39,7 +39,7 @@ MOST = 25
 """Draws a round."""
 
 REST = 0.03
-"""Seconds before each turn: the threads of the one before spin for a while in wait of more work."""
+"""Seconds before each turn: the threads of the one before keep spinning for a while."""
 
 REFERENCE = "ours fp32"
 
@@ -88,7 +88,7 @@ def _open(stack: ExitStack, setting: Setting, contenders: Sequence[Contender], b
         if batch in contender.batches:
             try:
                 opened[contender.name] = stack.enter_context(contender.open(setting, batch))
-            except (Unavailable, ImportError):  # a backend or package that isn't there; `not_measured` tells which
+            except (Unavailable, ImportError):  # a backend or package that isn't there; listed in `not_measured`
                 continue
     return opened
 

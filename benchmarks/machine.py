@@ -1,69 +1,62 @@
-"""What the figures were measured on, and the energy that it says it took.
+"""What the figures were measured on, and the energy that it took by its own sensors.
 
 about = machine()                                  # {"cpu": ..., "cores": 2, "versions": {...}, ...}
-meter, reason = energy_meter()                     # None and why, where the machine can't tell
+meter, reason = energy_meter()                     # None and the reason where there is no sensor
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from runtime.cuda import driver_problem
-from runtime.shares import cores
+from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info
+
+from runtime.backends.cpu_pool import cores
+from runtime.backends.cuda import driver_problem
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "openvino", "diffusers")
+EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
 
 POWERCAP, HWMON = Path("/sys/class/powercap"), Path("/sys/class/hwmon")
 
 WHOLE = ("VDD_IN", "VIN")
-"""What a Jetson calls the channel that holds all others."""
+"""Names of a Jetson's channel that includes all others."""
 
 EVERY = 0.05
-"""Seconds between two readings of a sensor that tells power, not energy."""
+"""Seconds between two readings of a sensor of power, not energy."""
 
 
 def machine() -> dict[str, Any]:
     """Processor, memory, system, versions, GPU."""
+    about = pytest_benchmark_generate_machine_info()
+    known = [name for name in EXTENSIONS if name in about["cpu"].get("flags", ())]
+    model = about["cpu"].get("brand_raw") or about["processor"] or "unknown"
     return {
-        "cpu": _cpu(),
+        "cpu": f"{model} ({', '.join(known) or 'no known extensions'})",
         "cores": cores(),
-        "architecture": platform.machine(),
+        "architecture": about["machine"],
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-        "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "system": f"{about['system']} {about['release'].split('-')[0]}",
+        "python": about["python_implementation_version"],
+        "versions": {name: version(name) for name in PACKAGES if name in _installed()},
         "gpu": None,
         "gpu_reason": driver_problem() or "not measured by this suite",
     }
 
 
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    extensions = next((line for line in lines if line.startswith("flags")), "").split()
-    told = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if name in extensions]
-    return f"{names[0] if names else platform.processor() or 'unknown'} ({', '.join(told) or 'no known extensions'})"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _installed() -> set[str]:
+    return {found.metadata["Name"] for found in distributions()}
 
 
 def energy_meter(powercap: Path = POWERCAP, hwmon: Path = HWMON) -> tuple[Callable[[], float] | None, str]:
-    """A function that tells the joules taken so far, or None, and where they are read or why they can't be.
+    """A function that returns the joules taken so far, or None, and where they are read or why they can't be.
 
-    RAPL counts energy of the processor packages; the INA3221 of a Jetson tells power, which is summed up over time.
+    RAPL counts the energy of processor packages; the INA3221 of a Jetson measures power, which is integrated over time.
     """
     counters = sorted(powercap.glob("intel-rapl:[0-9]*/energy_uj"))
     counters = [path for path in counters if path.parent.name.count(":") == 1 and os.access(path, os.R_OK)]
@@ -89,7 +82,7 @@ def _read_text(path: Path) -> str:
 
 
 class _Counters:
-    """Energy counters in microjoules that begin anew at their `max_energy_range_uj`."""
+    """Energy counters in microjoules that wrap around at their `max_energy_range_uj`."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -107,14 +100,14 @@ class _Counters:
 
 
 class _Integral:
-    """Watts, read again and again on a thread of its own."""
+    """Watts, sampled on a thread of its own."""
 
     def __init__(self, watts: Callable[[], float]) -> None:
         self._watts, self._total, self._at = watts, 0.0, time.monotonic()
         self._lock = threading.Lock()
-        threading.Thread(target=self._go, daemon=True).start()
+        threading.Thread(target=self._run, daemon=True).start()
 
-    def _go(self) -> None:
+    def _run(self) -> None:
         while True:
             time.sleep(EVERY)
             self.joules()

@@ -1,12 +1,12 @@
 """How fast a bundle could be at best on devices that aren't here: predictions, from its graph and published figures.
 
     python -m benchmarks.roofline build/bundle --batch 1 8 32
-    python -m benchmarks.roofline build/bundle --check            # the same method, held against this machine
+    python -m benchmarks.roofline build/bundle --check            # the same method, checked on this machine
 
 Each layer takes at least the time of its arithmetic at the device's dense peak and of its bytes at the device's
 memory bandwidth, whichever is longer (Williams et al. 2009, "Roofline"). That is a lower bound of a step's latency:
 launches, cold caches, small layers that fill a fraction of a GPU and clocks below the published ones all add to it.
-Two bounds are told: `moved`, in which every tensor goes through memory, and `fused`, in which only weights and the
+There are two bounds: `moved`, in which every tensor goes through memory, and `fused`, in which only weights and the
 step's own inputs and outputs do, as in an engine that keeps activations in its caches.
 """
 
@@ -22,18 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 from benchmarks.layers import Layer, read_layers
-from contract.arguments import Parser, integer
 from contract.bundle import Manifest, read_manifest
+from contract.cli import Parser, integer
 from contract.errors import Refused, run_command
 
 EXAMPLE = "example: python -m benchmarks.roofline build/bundle --batch 1 8 --json"
 
 BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0}
 
-TOLD = 1000
-"""Operations of the smallest layer that --layers tells of."""
+SMALLEST = 1000
+"""Operations of the smallest layer that --layers lists."""
 
 ENDS = 2
 """A step's image goes in and comes out in float32, and once more as bytes."""
@@ -115,9 +116,9 @@ def predict(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
 
 def check(bundle: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
     """The same bounds from this machine's own measured peaks, beside what the runtime takes here in fp32."""
-    from benchmarks.peak import bytes_per_second, matrix_product_rates
-    from benchmarks.setting import cpu_backend
-    from runtime.backend import Request, open_backend
+    from benchmarks.fixtures import cpu_backend
+    from benchmarks.machine_peak import bytes_per_second, matrix_product_rates
+    from runtime.backends.registry import Request, open_backend
 
     manifest = _manifest(bundle)
     rates, bandwidth = matrix_product_rates(), bytes_per_second()
@@ -184,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
     if args.layers:
         _manifest(args.bundle)
         layers = read_layers(args.bundle / "step.fp32.onnx", args.batch[0])
-        rows = [_told(layer) for layer in layers if layer.operations >= TOLD]
+        rows = [_describe(layer) for layer in layers if layer.operations >= SMALLEST]
     else:
         rows = check(args.bundle, args.batch) if args.check else predict(args.bundle, args.batch)
     if args.json:
@@ -193,14 +194,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.check and not args.layers:
         print("Predictions: no figure below was measured on the device. Dense published peaks, latency at its least.")
     keys = [key for key in rows[0] if key not in ("prediction", "source")]
-    cells = [keys, *([_cell(row[key]) for key in keys] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
-    for line in cells:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    print(tabulate([[row[key] for key in keys] for row in rows], keys, "plain", floatfmt=".4g"))
     return 0
 
 
-def _told(layer: Layer) -> dict[str, Any]:
+def _describe(layer: Layer) -> dict[str, Any]:
     moved = layer.bytes(4.0, 4.0)
     return {
         "layer": layer.name,
@@ -209,16 +207,6 @@ def _told(layer: Layer) -> dict[str, Any]:
         "fp32_kilobytes": moved / 1e3,
         "operations_per_byte": layer.operations / moved if moved else 0.0,
     }
-
-
-def _cell(value: object) -> str:
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and value < 1000
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The guard barks: a runtime that is slowed on purpose falls behind the ratios that it has to hold."""
+"""A runtime that is slowed on purpose is reported as a regression."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.contenders import CONTENDERS, Contender, Draw
+from benchmarks.competitors import CONTENDERS, Contender, Draw
+from benchmarks.fixtures import Setting
 from benchmarks.interleaved import measure
-from benchmarks.setting import Setting
 from benchmarks.summary import over, regressions, table
 
 NAP = 0.025

@@ -1,4 +1,4 @@
-"""20 000 frames to disk: memory stays, and so does the rate. `pytest benchmarks -m soak`."""
+"""20 000 frames to disk: neither memory nor rate drifts. `pytest benchmarks -m soak`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is every contender drawing the same frames, and does the runtime hold its ratios?
+"""Every contender draws the same frames, and the runtime keeps its ratios.
 
 One generator is open at a time outside of the table: the threads of an idle session spin for a while.
 """
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.competitors import CONTENDERS
 from benchmarks.conftest import regressed
-from benchmarks.contenders import CONTENDERS
-from benchmarks.setting import BATCHES, cpu_backend
+from benchmarks.fixtures import BATCHES, cpu_backend
 from runtime import Generator
 
 OWN_SHARE = 0.03
@@ -28,7 +28,7 @@ def test_every_contender_draws_the_same_frames(summary: dict[str, Any]) -> None:
 
 
 def test_every_peer_was_measured(summary: dict[str, Any]) -> None:
-    """Nobody is left out silently: a package that is missing would make a ratio look better."""
+    """A missing package would make a ratio look better than it is."""
     measured = {row["name"] for row in summary["rows"]}
     assert {name for name in CONTENDERS if not name.startswith(("ours cuda", "ours trt"))} <= measured
     assert {row["batch"] for row in summary["rows"] if row["name"] == "ours int8"} == set(BATCHES)
@@ -39,7 +39,7 @@ def test_ratios_hold(summary: dict[str, Any]) -> None:
 
 
 def test_import_and_load_take_little_memory_beside_the_model(summary: dict[str, Any], bundle: Path) -> None:
-    """The runtime as `.[cpu]` installs it; OpenVINO, which is faster, takes more, and the table says how much."""
+    """The runtime as `.[cpu]` installs it; OpenVINO, which is faster, takes more, as the table shows."""
     model = (bundle / "step.fp32.onnx").stat().st_size / 2**20
     assert summary["cold"]["ours onnxruntime fp32"]["opened_mib"] - model < IMPORT_AND_LOAD_MIB
 

@@ -1,4 +1,4 @@
-"""The whole way of a frame to disk beside the network alone, and what a long run does to memory and rate.
+"""Writing frames to disk beside the network alone, and memory and rate of a long run.
 
 seconds = to_disk(bundle, folder, frames=256, batch=16)             # as the command does it
 windows = watch(bundle, folder, frames=20_000, size=500)            # from outside, while it runs
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.setting import ROOT, cpu_backend
+from benchmarks.fixtures import ROOT, cpu_backend
 from runtime import Generator
 from runtime.generate import main as generate
 
@@ -25,7 +25,7 @@ POLL = 0.05
 
 @dataclass(frozen=True)
 class Window:
-    """Some frames of a long run."""
+    """A stretch of a long run."""
 
     frames: int
     seconds: float

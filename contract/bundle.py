@@ -3,7 +3,7 @@
     manifest = read_manifest("bundle")                            # Refused on anything odd
     onnx = open_checked("bundle", manifest, "step.fp32.onnx")     # bytes, hashed against the manifest
 
-`manifest.json` lies beside plain files; `digest` is the sha256 over its canonical JSON without that key, so
+`manifest.json` stands beside plain files; `digest` is the sha256 over its canonical JSON without that key, so
 that any change of meaning is refused, while changed whitespace is harmless.
 """
 
@@ -11,96 +11,151 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.files import parse_json, write_whole
+from contract.frames import ImageShape
+from contract.limits import MAX_MANIFEST_BYTES, MAX_STEPS, Channels, Guidance, Side, Timestep
+from contract.record import Record, convert, one_of, short, text
+from contract.schedule import Prediction
 
 VERSION = "0.1.0"
 """Version of the software, written into bundles and datasets."""
 
 FORMAT = "dms-edge/bundle@1"
 MANIFEST = "manifest.json"
-MEND = "export the bundle again: python -m export CHECKPOINT.pt -o {folder}"
-
-MAX_SIDE = 4096
-MAX_CHANNELS = 16
-MAX_STEPS = 10_000
-MAX_MANIFEST_BYTES = 16 << 20
-"""Beyond these a manifest is a mistake or an attack: 10 000 steps with their alpha_bar are under 1 MB."""
+FIX = "export the bundle again: python -m export CHECKPOINT.pt -o {folder}"
 
 ANNOTATORS = {"fp32": "annotator.onnx", "int8": "annotator.int8.onnx"}
 """File of each precision of the annotator, where a bundle has one."""
 
-PREDICTIONS = ("epsilon", "v", "x0")
 RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "measured", "agrees", "attempt", "tries"})
 """Keys of a dataset record that no condition field may be named after."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-
-
-class Image(NamedTuple):
-    """Shape of one frame."""
-
-    channels: int
-    height: int
-    width: int
+Sha256 = Annotated[str, text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+AlphaBar = Annotated[float, Meta(ge=0.0, le=1.0)]
+FileName = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", "a plain file name without folders")]
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """The few-step sampler that is baked into the step graph."""
+class Sampler(Record):
+    """The few-step sampler that is baked into the step graph: deterministic DDIM."""
 
-    timesteps: tuple[int, ...]
+    WHAT = "sampler"
+    OPTIONAL = frozenset({"clip", "clip_range", "rederive", "final_alpha_bar"})
+
+    timesteps: Annotated[tuple[Timestep, ...], Meta(min_length=1, max_length=MAX_STEPS)]
     """The K timesteps in the order in which they are run."""
 
-    alpha_bar: tuple[float, ...]
+    alpha_bar: tuple[AlphaBar, ...]
     """alpha-bar at each of them, from 0 (pure noise) to 1, rising."""
 
-    prediction: str
+    prediction: Prediction
     """What the network predicts: `epsilon`, `v` or `x0`."""
 
-    guidance: float = 1.0
+    guidance: Guidance = 1.0
     """Guidance scale that the graph applies; 1.0 is none."""
 
     clip: bool = True
-    """Whether the predicted image is clamped to [-1, 1] at each step."""
+    """Whether the predicted image is clamped at each step."""
 
-    kind: str = "ddim"
+    kind: Annotated[str, one_of("ddim")] = "ddim"
+
+    clip_range: Annotated[float, Meta(gt=0.0, le=100.0)] = 1.0
+    """With `clip`, the predicted image is clamped to [-clip_range, clip_range]."""
+
+    rederive: bool = True
+    """Whether the noise is re-derived from the clamped image before the update, or stays as it was predicted."""
+
+    final_alpha_bar: AlphaBar = 1.0
+    """alpha-bar after the last step: 1 ends in the predicted image; a foreign scheduler may end just below."""
+
+    def __post_init__(self) -> None:
+        if len(self.timesteps) != len(self.alpha_bar):
+            raise ValueError(f"{len(self.timesteps)} timesteps and {len(self.alpha_bar)} alpha_bar, expected as many")
 
     @property
     def steps(self) -> int:
         return len(self.timesteps)
-
-    def to_dict(self) -> dict[str, Any]:
-        sampler = {"kind": self.kind, "timesteps": list(self.timesteps), "alpha_bar": list(self.alpha_bar)}
-        return sampler | {"prediction": self.prediction, "guidance": self.guidance, "clip": self.clip}
 
 
 @dataclass(frozen=True)
 class FileEntry:
     """One file of the bundle; `extra` holds what only its kind has (flavor, tensorrt, target, batch, for ...)."""
 
-    sha256: str
+    sha256: Sha256
     precision: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {"sha256": self.sha256, "precision": self.precision, **self.extra}
 
+    @staticmethod
+    def of_file(name: str, data: Mapping[str, Any]) -> FileEntry:
+        """The entry of a manifest's `files`; Refused where it has no hash."""
+        own = {key: data[key] for key in ("sha256", "precision") if key in data}
+        extra = {key: value for key, value in data.items() if key not in own}
+        return convert(own | {"extra": extra}, FileEntry, name)
+
+
+@dataclass(frozen=True)
+class Latent(Record):
+    """What the steps of a latent model work on; `decoder.<precision>.onnx` makes frames of it."""
+
+    WHAT = "latent"
+    OPTIONAL = frozenset({"scale"})
+
+    channels: Channels
+    height: Side
+    width: Side
+
+    scale: Annotated[float, Meta(gt=0.0, le=1000.0)] = 1.0
+    """What latents were multiplied by for training; the decoder divides by it."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+
+class _Image(Struct, forbid_unknown_fields=True):
+    channels: Channels
+    height: Side
+    width: Side
+
+
+class _Source(Struct, forbid_unknown_fields=True):
+    checkpoint: str = ""
+    lineage: dict[str, Any] | None = None
+    assumed: dict[str, Any] = {}
+
+
+class _Stored(Struct, forbid_unknown_fields=True):
+    """`manifest.json` on disk; the values of schema, sampler, latent and files are checked as records."""
+
+    format: str
+    image: _Image
+    schema: dict[str, Any]
+    sampler: dict[str, Any]
+    files: dict[FileName, dict[str, Any]]
+    parity: dict[str, dict[str, Any]]
+    source: _Source
+    latent: dict[str, Any] | None = None
+    digest: str = ""
+
 
 @dataclass(frozen=True)
 class Manifest:
     """What a bundle holds and how its frames come about."""
 
-    image: Image
+    image: ImageShape
     schema: Schema
     sampler: Sampler
     files: Mapping[str, FileEntry]
@@ -110,7 +165,16 @@ class Manifest:
     """File name -> metric, tolerance, measured, conditions (and `emulated` or `verified` where they apply)."""
 
     source: Mapping[str, Any] = field(default_factory=dict)
-    """`checkpoint`: sha256 of the checkpoint; `lineage`: what the checkpoint says of its training."""
+    """`checkpoint`: sha256 of the checkpoint; `lineage`: what the checkpoint says of its training; `assumed`: what a
+    foreign checkpoint doesn't say, and was given or taken by default."""
+
+    latent: Latent | None = None
+    """Where the steps work on latents; None where x is the image itself."""
+
+    @property
+    def x_shape(self) -> tuple[int, int, int]:
+        """Shape [C, H, W] of the x that a step takes and gives."""
+        return self.latent.shape if self.latent else self.image
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, without its digest."""
@@ -122,7 +186,7 @@ class Manifest:
             "files": {name: entry.to_dict() for name, entry in self.files.items()},
             "parity": {name: dict(entry) for name, entry in self.parity.items()},
             "source": dict(self.source),
-        }
+        } | ({"latent": self.latent.to_dict()} if self.latent else {})
 
     @property
     def digest(self) -> str:
@@ -142,25 +206,32 @@ class Manifest:
 
     @staticmethod
     def from_dict(data: object) -> Manifest:
-        """Read a manifest; anything unexpected raises ValueError with what was found and expected."""
-        manifest = _object(data, "manifest")
+        """Read a manifest; Refused, without the name of its file, for anything unexpected."""
+        manifest = convert(data, dict[str, Any], "manifest")
         _check_format(manifest.get("format"))
-        _keys(manifest, {"format", "image", "schema", "sampler", "files", "parity", "source"}, {"digest"}, "manifest")
-        if manifest.get("digest", "") and manifest["digest"] != digest_of(manifest):
-            raise ValueError("its digest doesn't fit its content, so it was edited or damaged")
-        schema = Schema.from_dict(manifest["schema"])
+        stored = convert(manifest, _Stored, "manifest")
+        if stored.digest and stored.digest != digest_of(manifest):
+            raise Refused("its digest doesn't fit its content, so it was edited or damaged")
+        schema = Schema.from_dict(stored.schema)
         if taken := sorted(RESERVED & set(schema.names)):
-            raise ValueError(f"schema with a field named {taken[0]!r}, which every record has for itself")
-        files = {_plain(name): _entry(name, entry) for name, entry in _object(manifest["files"], "files").items()}
-        parity = {name: _object(entry, "parity") for name, entry in _object(manifest["parity"], "parity").items()}
-        if unknown := sorted(set(parity) - set(files)):
-            raise ValueError(f"parity of {unknown[0]!r}, which isn't among the files")
-        image, sampler = _image(manifest["image"]), _sampler(manifest["sampler"])
-        return Manifest(image, schema, sampler, files, parity, _source(manifest["source"]))
+            raise Refused(f"schema with a field named {taken[0]!r}, which every record has for itself")
+        if MANIFEST in stored.files:
+            raise Refused(f"{MANIFEST} among the files, expected those that it describes")
+        if unknown := sorted(set(stored.parity) - set(stored.files)):
+            raise Refused(f"parity of {unknown[0]!r}, which isn't among the files")
+        return Manifest(
+            image=ImageShape(stored.image.channels, stored.image.height, stored.image.width),
+            schema=schema,
+            sampler=Sampler.from_dict(stored.sampler),
+            files={name: FileEntry.of_file(name, entry) for name, entry in stored.files.items()},
+            parity=stored.parity,
+            source=manifest["source"],
+            latent=Latent.from_dict(stored.latent) if stored.latent else None,
+        )
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """Read and check `folder/manifest.json`; Refused names what is odd and the command that mends it."""
+    """Read and check `folder/manifest.json`; Refused names what is odd and the command that fixes it."""
     path = Path(folder) / MANIFEST
     try:
         if not path.is_file():
@@ -168,8 +239,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ValueError(f"larger than {MAX_MANIFEST_BYTES} bytes")
         return Manifest.from_dict(parse_json(path.read_bytes()))
-    except (ValueError, OverflowError) as error:
-        raise Refused(f"{path}: {error}; {MEND.format(folder=folder)}") from error
+    except ValueError as error:
+        raise Refused(f"{path}: {error}; {FIX.format(folder=folder)}") from error
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
@@ -181,15 +252,15 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 
 def open_checked(folder: str | Path, manifest: Manifest, name: str) -> bytes:
     """The content of one file of the bundle, hashed; Refused where it is missing or altered."""
-    path, mend = Path(folder) / name, MEND.format(folder=folder)
+    path, fix = Path(folder) / name, FIX.format(folder=folder)
     if name not in manifest.files:
-        raise Refused(f"{path}: not in the manifest, which has {', '.join(manifest.files) or 'no files'}; {mend}")
+        raise Refused(f"{path}: not in the manifest, which has {', '.join(manifest.files) or 'no files'}; {fix}")
     if not path.is_file():
-        raise Refused(f"{path}: missing, though the manifest names it; {mend}")
+        raise Refused(f"{path}: missing, though the manifest names it; {fix}")
     content = path.read_bytes()
     found, expected = hashlib.sha256(content).hexdigest(), manifest.files[name].sha256
     if found != expected:
-        raise Refused(f"{path}: sha256 is {found[:12]}, expected {expected[:12]} by the manifest; {mend}")
+        raise Refused(f"{path}: sha256 is {found[:12]}, expected {expected[:12]} by the manifest; {fix}")
     return content
 
 
@@ -206,94 +277,5 @@ def _check_format(found: object) -> None:
         return
     newer = re.fullmatch(re.escape(name) + r"@([0-9]{1,9})", found) if isinstance(found, str) else None
     if newer and int(newer[1]) > int(version):
-        raise ValueError(f"format {found} is newer than the {FORMAT} that this software reads; update the software, or")
-    raise ValueError(f"format {_short(found)}, expected {FORMAT}")
-
-
-def _image(data: Any) -> Image:
-    _keys(_object(data, "image"), {"channels", "height", "width"}, set(), "image")
-    channels = _integer(data["channels"], "image channels", 1, MAX_CHANNELS)
-    return Image(channels, *(_integer(data[side], f"image {side}", 1, MAX_SIDE) for side in ("height", "width")))
-
-
-def _sampler(data: Any) -> Sampler:
-    required = {"kind", "timesteps", "alpha_bar", "prediction", "guidance"}
-    _keys(_object(data, "sampler"), required, {"clip"}, "sampler")
-    if data["kind"] != "ddim":
-        raise ValueError(f"sampler kind {_short(data['kind'])}, expected ddim")
-    if data["prediction"] not in PREDICTIONS:
-        raise ValueError(f"sampler prediction {_short(data['prediction'])}, expected one of {', '.join(PREDICTIONS)}")
-    clip = data.get("clip", True)
-    if not isinstance(clip, bool):
-        raise ValueError(f"sampler clip {_short(clip)}, expected true or false")
-    timesteps, alpha_bar = _list(data["timesteps"], "timesteps"), _list(data["alpha_bar"], "alpha_bar")
-    if not 1 <= len(timesteps) == len(alpha_bar) <= MAX_STEPS:
-        raise ValueError(
-            f"{len(timesteps)} timesteps and {len(alpha_bar)} alpha_bar, expected as many, 1 to {MAX_STEPS}"
-        )
-    return Sampler(
-        tuple(_integer(t, "timestep", 0, 1_000_000) for t in timesteps),
-        tuple(_number(a, "alpha_bar", 0.0, 1.0) for a in alpha_bar),
-        data["prediction"],
-        _number(data["guidance"], "guidance", 0.0, 100.0),
-        clip,
-    )
-
-
-def _entry(name: str, data: Any) -> FileEntry:
-    entry = dict(_object(data, f"files[{_short(name)}]"))
-    sha256, precision = entry.pop("sha256", None), entry.pop("precision", None)
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"{name}: sha256 {_short(sha256)}, expected 64 hexadecimal digits")
-    if not isinstance(precision, (str, type(None))):
-        raise ValueError(f"{name}: precision {_short(precision)}, expected a name or null")
-    return FileEntry(sha256, precision, entry)
-
-
-def _source(data: Any) -> dict[str, Any]:
-    source = _object(data, "source")
-    if not isinstance(source.get("checkpoint", ""), str) or not isinstance(source.get("lineage") or {}, dict):
-        raise ValueError("source without a checkpoint hash and a lineage object")
-    return source
-
-
-def _plain(name: str) -> str:
-    if not _PLAIN_NAME.fullmatch(name) or name == MANIFEST:
-        raise ValueError(f"file name {_short(name)}, expected a plain name without folders")
-    return name
-
-
-def _object(data: Any, what: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ValueError(f"{what} is {_short(data)}, expected an object")
-    return data
-
-
-def _list(data: Any, what: str) -> list[Any]:
-    if not isinstance(data, list):
-        raise ValueError(f"{what} is {_short(data)}, expected a list")
-    return data
-
-
-def _keys(data: Mapping[str, Any], required: set[str], optional: set[str], what: str) -> None:
-    if missing := sorted(required - set(data)):
-        raise ValueError(f"{what} without {', '.join(missing)}")
-    if unknown := sorted(set(data) - required - optional):
-        raise ValueError(f"{what} with an unknown key {_short(unknown[0])}")
-
-
-def _integer(data: Any, what: str, low: int, high: int) -> int:
-    if type(data) is not int or not low <= data <= high:
-        raise ValueError(f"{what} {_short(data)}, expected an integer from {low} to {high}")
-    return data
-
-
-def _number(data: Any, what: str, low: float, high: float) -> float:
-    if type(data) not in (int, float) or not math.isfinite(data) or not low <= data <= high:
-        raise ValueError(f"{what} {_short(data)}, expected a number from {low:g} to {high:g}")
-    return float(data)
-
-
-def _short(data: object) -> str:
-    text = repr(data)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise Refused(f"format {found} is newer than the {FORMAT} that this software reads; update the software, or")
+    raise Refused(f"format {short(found)}, expected {FORMAT}")

@@ -16,28 +16,49 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
-from contract.errors import Refused, UsageError
+from contract.errors import UsageError
+from contract.limits import LARGEST as LARGEST
+from contract.limits import MAX_WIDTH, ConditionWidth, Number, Share
+from contract.record import Record, one_of
 
-LARGEST = 1e6
-"""Bound of every number in a schema: more is damage, and would overflow where it is encoded as float32."""
+ROLES = (
+    "fatigue",
+    "eye_openness",
+    "mouth_openness",
+    "gaze_yaw",
+    "gaze_pitch",
+    "head_yaw",
+    "head_pitch",
+)
+"""What a field can be to code that names none: one field at the most has each role."""
 
 Value = str | float
 Condition = dict[str, Value]
 Array = npt.NDArray[np.float32]
 
+Role = Annotated[str, one_of("", *ROLES)]
+
+OF_CLASSES = ("values", "codes", "ordered", "weights")
+OF_NUMBERS = ("low", "high", "unit", "prior", "given")
+MEANINGS = ("role", "mirrored", "personal")
+"""What a stored field says by its kind, and what it only says where it isn't the default."""
+
 
 @dataclass(frozen=True)
-class Hidden:
+class OcclusionRule(Record):
     """One reason why a frame doesn't show a field: another field has one of `values`, or lies below `below`."""
+
+    WHAT = "occlusion rule"
 
     field: str
     values: tuple[str, ...] = ()
-    below: float | None = None
+    below: Number | None = None
 
     def applies(self, condition: Mapping[str, Value]) -> bool:
         value = condition.get(self.field)
@@ -47,40 +68,72 @@ class Hidden:
 
 
 @dataclass(frozen=True)
-class Field:
+class Field(Record):
     """One thing that a frame is conditioned on: a class (codes) or a number (a range)."""
 
-    name: str
-    offset: int
+    WHAT = "field"
+
+    name: Annotated[str, Meta(min_length=1)]
+    offset: Annotated[int, Meta(ge=0, lt=MAX_WIDTH)]
     """First of the slots in the condition vector that this field fills."""
 
     values: tuple[str, ...] = ()
     """Names of the classes, in order; empty for a number."""
 
-    codes: tuple[tuple[float, ...], ...] = ()
+    codes: tuple[tuple[Number, ...], ...] = ()
     """What each class writes into the slots, one row a value."""
 
     ordered: bool = False
     """Whether the classes lie on a scale, so that a neighbour is a smaller error than the far end."""
 
-    low: float = 0.0
-    high: float = 1.0
+    low: Number = 0.0
+    high: Number = 1.0
     """Range of a number in `unit`; encoded linearly onto [-1, 1] in one slot."""
 
     unit: str = ""
 
-    weights: tuple[float, ...] = ()
+    weights: tuple[Share, ...] = ()
     """How often an open class field takes each value; empty means equally often."""
 
-    prior: tuple[tuple[float, float], ...] = ()
+    prior: tuple[tuple[Number, Number], ...] = ()
     """The band that an open number is drawn from uniformly, one for each value of `given`
     (a single band where nothing is given; empty means the whole range)."""
 
     given: str | None = None
     """Name of the class field that the prior of a number follows."""
 
-    hidden: tuple[Hidden, ...] = ()
+    hidden: tuple[OcclusionRule, ...] = ()
     """What hides this field in a frame; a hidden field is never measured and never scored."""
+
+    role: Role = ""
+    """What the field is to code that knows drivers and not this schema (clips, blinks): one of ROLES, or nothing."""
+
+    mirrored: bool = False
+    """Whether the number changes its sign when a frame is mirrored."""
+
+    personal: bool = False
+    """Whether it belongs to the person and not to the moment; figures are broken down by these fields, too."""
+
+    def __post_init__(self) -> None:
+        other = OF_NUMBERS if self.is_class else OF_CLASSES
+        if odd := [key for key in other if getattr(self, key) != getattr(Field, key)]:
+            raise ValueError(f"{self.name}: {odd[0]} of a {'class' if self.is_class else 'number'}")
+        if self.is_class:
+            if len(set(self.values)) != len(self.values):
+                raise ValueError(f"{self.name}: expected distinct values")
+            if len(self.codes) != len(self.values) or not self.codes[0] or len({len(c) for c in self.codes}) != 1:
+                raise ValueError(f"{self.name}: expected one code for each value, all of one width")
+            if self.weights and (len(self.weights) != len(self.values) or not sum(self.weights) > 0):
+                raise ValueError(f"{self.name}: expected one weight for each value, and one above 0")
+        elif not self.low < self.high or any(not self.low <= a <= b <= self.high for a, b in self.prior):
+            raise ValueError(f"{self.name}: expected low < high and prior bands between them")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; a class leaves out what only numbers have, and a number what only classes have."""
+        values = super().to_dict()
+        values |= {key: values[key] or None for key in ("weights", "prior")}
+        other = OF_NUMBERS if self.is_class else OF_CLASSES
+        return {k: v for k, v in values.items() if k not in other and (v or k not in MEANINGS)}
 
     @property
     def is_class(self) -> bool:
@@ -94,6 +147,11 @@ class Field:
     @property
     def slots(self) -> slice:
         return slice(self.offset, self.offset + self.width)
+
+    @property
+    def encoding(self) -> tuple[object, ...]:
+        """What decides how a value is encoded."""
+        return self.name, self.offset, self.values, self.codes, self.low, self.high
 
     @cached_property
     def _edges(self) -> list[float]:
@@ -146,12 +204,30 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Schema:
+class Schema(Record):
     """Named fields and the width of the vector that they are encoded into."""
 
+    WHAT = "condition schema"
+
     name: str
-    width: int
-    fields: tuple[Field, ...]
+    width: ConditionWidth
+    fields: Annotated[tuple[Field, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        if len(self.by_name) != len(self.fields):
+            raise ValueError("expected fields with distinct names")
+        taken = [slot for field in self.fields for slot in range(field.offset, field.offset + field.width)]
+        if len(set(taken)) != len(taken) or max(taken) >= self.width:
+            raise ValueError(f"fields overlap or leave the {self.width} slots")
+        for field in self.fields:
+            parent = self.field(field.given) if field.given else None
+            if parent is not None and (not parent.is_class or len(field.prior) != len(parent.values)):
+                raise ValueError(f"{field.name}: expected a prior band for each value of {parent.name}")
+            for rule in field.hidden:
+                self.field(rule.field)
+        roles = [field.role for field in self.fields if field.role]
+        if len(set(roles)) != len(roles):
+            raise ValueError("expected at most one field for each role")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -164,6 +240,14 @@ class Schema:
     @cached_property
     def _parents_first(self) -> list[Field]:
         return sorted(self.fields, key=lambda field: field.given is not None)
+
+    def encodes_like(self, other: Schema) -> bool:
+        """Whether both schemas give every condition the same vector, whatever else they say of their fields."""
+        return self.width == other.width and [f.encoding for f in self.fields] == [f.encoding for f in other.fields]
+
+    def with_role(self, role: str) -> Field | None:
+        """The field of that role, None where the schema has none."""
+        return next((field for field in self.fields if field.role == role), None)
 
     def field(self, name: str) -> Field:
         """The field of that name, or UsageError listing the ones there are."""
@@ -237,91 +321,15 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """The schema as JSON values; `from_dict` gives it back."""
-        return {"name": self.name, "width": self.width, "fields": [_field_to_dict(f) for f in self.fields]}
+        return {"name": self.name, "width": self.width, "fields": [field.to_dict() for field in self.fields]}
 
-    @staticmethod
-    def from_dict(data: object) -> Schema:
-        """Read a schema out of a checkpoint or manifest; anything unexpected raises Refused."""
-        try:
-            schema = _schema_from_dict(data)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise Refused(f"condition schema: {error or type(error).__name__}; export the bundle again") from error
-        return schema
+    @classmethod
+    def from_dict(cls, data: object) -> Schema:
+        """Read a schema out of a file; Refused for anything unexpected. In a field, null is the same as nothing."""
+        if isinstance(data, Mapping) and isinstance(data.get("fields"), (list, tuple)):
+            data = {**data, "fields": [_without_nulls(field) for field in data["fields"]]}
+        return super().from_dict(data)
 
 
-def _field_to_dict(field: Field) -> dict[str, Any]:
-    common: dict[str, Any] = {"name": field.name, "offset": field.offset}
-    if field.is_class:
-        common |= {"values": list(field.values), "codes": [list(code) for code in field.codes]}
-        common |= {"ordered": field.ordered, "weights": list(field.weights) or None}
-    else:
-        common |= {"low": field.low, "high": field.high, "unit": field.unit}
-        common |= {"prior": [list(band) for band in field.prior] or None, "given": field.given}
-    rules = [{"field": r.field, "values": list(r.values), "below": r.below} for r in field.hidden]
-    return common | {"hidden": rules}
-
-
-def _schema_from_dict(data: Any) -> Schema:
-    _known(data, {"name", "width", "fields"}, "schema")
-    if not isinstance(data["name"], str) or type(data["width"]) is not int or not 0 < data["width"] <= 4096:
-        raise ValueError("expected a name and a width from 1 to 4096")
-    schema = Schema(data["name"], data["width"], tuple(_field_from_dict(item) for item in data["fields"]))
-    names = schema.names
-    if not names or len(set(names)) != len(names):
-        raise ValueError("expected fields with distinct names")
-    taken = [slot for field in schema.fields for slot in range(field.offset, field.offset + field.width)]
-    if len(set(taken)) != len(taken) or min(taken) < 0 or max(taken) >= schema.width:
-        raise ValueError(f"fields overlap or leave the {schema.width} slots")
-    for field in schema.fields:
-        parent = schema.field(field.given) if field.given else None
-        if parent is not None and (not parent.is_class or len(field.prior) != len(parent.values)):
-            raise ValueError(f"{field.name}: expected a prior band for each value of {parent.name}")
-        for rule in field.hidden:
-            schema.field(rule.field)
-    return schema
-
-
-def _field_from_dict(data: Any) -> Field:
-    is_class = "values" in data
-    own = {"values", "codes", "ordered", "weights"} if is_class else {"low", "high", "unit", "prior", "given"}
-    _known(data, {"name", "offset", "hidden"} | own, "field")
-    if not isinstance(data["name"], str) or type(data["offset"]) is not int:
-        raise ValueError("expected a field name and an offset")
-    name, offset = data["name"], data["offset"]
-    hidden = tuple(_hidden_from_dict(rule) for rule in data["hidden"])
-    if is_class:
-        values, codes = tuple(data["values"]), tuple(_numbers(code) for code in data["codes"])
-        weights = _numbers(data["weights"] or [])
-        if not values or not all(isinstance(v, str) for v in values) or len(set(values)) != len(values):
-            raise ValueError(f"{name}: expected distinct values")
-        if len(codes) != len(values) or not codes[0] or len({len(code) for code in codes}) != 1:
-            raise ValueError(f"{name}: expected one code a value, all of one width")
-        if weights and (len(weights) != len(values) or min(weights) < 0 or sum(weights) <= 0):
-            raise ValueError(f"{name}: expected one weight a value")
-        return Field(name, offset, values, codes, bool(data["ordered"]), weights=weights, hidden=hidden)
-    low, high = _numbers([data["low"], data["high"]])
-    bands = tuple(_numbers(band) for band in data["prior"] or [])
-    if not low < high or any(len(band) != 2 or not low <= band[0] <= band[1] <= high for band in bands):
-        raise ValueError(f"{name}: expected low < high and prior bands between them")
-    if not isinstance(data["unit"], str) or not isinstance(data["given"], (str, type(None))):
-        raise ValueError(f"{name}: expected a unit, and a field name or null under 'given'")
-    prior = tuple((band[0], band[1]) for band in bands)
-    return Field(name, offset, low=low, high=high, unit=data["unit"], prior=prior, given=data["given"], hidden=hidden)
-
-
-def _hidden_from_dict(data: Any) -> Hidden:
-    _known(data, {"field", "values", "below"}, "hidden rule")
-    below = None if data["below"] is None else _numbers([data["below"]])[0]
-    return Hidden(str(data["field"]), tuple(str(value) for value in data["values"]), below)
-
-
-def _known(data: Any, keys: set[str], what: str) -> None:
-    if not isinstance(data, dict) or set(data) != keys:
-        found = ", ".join(map(str, sorted(data, key=str)))[:200] if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"{what} with {found}; expected {', '.join(sorted(keys))}")
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    if not all(type(value) in (int, float) and abs(value) <= LARGEST for value in values):
-        raise ValueError(f"expected numbers up to {LARGEST:g}")
-    return tuple(float(value) for value in values)
+def _without_nulls(field: object) -> object:
+    return {k: v for k, v in field.items() if v is not None} if isinstance(field, Mapping) else field

@@ -1,6 +1,6 @@
 """The one family of errors that every command turns into a single line and an exit status.
 
-A message says what was looked at, what was found, what was expected, and the command that mends it.
+A message says what was looked at, what was found, what was expected, and the command that fixes it.
 
     raise Refused("b/step.fp32.onnx: sha256 differs from the manifest; export the bundle again")
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 class EdgeError(Exception):
-    """Anything that the user can mend; `status` is the exit status of the command that met it."""
+    """Anything that the user can fix; `status` is the exit status of the command that met it."""
 
     status = 1
 
@@ -38,7 +38,7 @@ class ParityError(EdgeError, AssertionError):
 def run_command(program: str, run: Callable[[], int]) -> int:
     """Run a command's body and return its exit status: 0 done, 1 failed, 2 usage.
 
-    User-mendable errors, a full disk and Ctrl-C become one line on stderr; a bug keeps its traceback.
+    Errors that the user can fix, a full disk and Ctrl-C become one line on stderr; a bug keeps its traceback.
     """
     try:
         return run()

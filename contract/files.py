@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from contract.errors import Refused
+
 
 def sha256_of(path: str | Path) -> str:
     """sha256 of a file in hexadecimal, read in pieces."""
@@ -54,6 +56,17 @@ def parse_json(content: bytes) -> Any:
         raise ValueError("not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; Refused where it holds something else."""
+    try:
+        content = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise Refused(f"{path}: {error}; expected a JSON object") from error
+    if not isinstance(content, dict):
+        raise Refused(f"{path}: a {type(content).__name__}; expected a JSON object")
+    return content
 
 
 def _no_constant(name: str) -> None:

@@ -9,13 +9,15 @@ With alpha = sqrt(alpha_bar) and sigma = sqrt(1 - alpha_bar), a noisy image is x
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
-from contract.errors import Refused, UsageError
+from contract.errors import UsageError
+from contract.limits import Timesteps
+from contract.record import Record, one_of
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -23,8 +25,8 @@ Int64 = npt.NDArray[np.int64]
 SCHEDULES = ("cosine", "cosine-zero")
 PREDICTIONS = ("epsilon", "v", "x0")
 
-MAX_TIMESTEPS = 100_000
-"""More than any published schedule; a file that declares more is damaged, and its table is never allocated."""
+ScheduleName = Annotated[str, one_of(*SCHEDULES)]
+Prediction = Annotated[str, one_of(*PREDICTIONS)]
 
 OFFSET = 0.008
 """The s of Nichol & Dhariwal (arXiv 2102.09672, equation 17): keeps the first betas above zero."""
@@ -34,25 +36,19 @@ MAX_BETA = 0.999
 
 
 @dataclass(frozen=True)
-class Diffusion:
+class Diffusion(Record):
     """How noise is added and what the network predicts."""
 
-    timesteps: int = 1000
+    WHAT = "diffusion"
+
+    timesteps: Timesteps = 1000
     """T: a timestep is an integer from 0 (almost clean) to T - 1 (noise)."""
 
-    schedule: str = "cosine"
+    schedule: ScheduleName = "cosine"
     """`cosine` (betas clipped to 0.999) or `cosine-zero` (unclipped: the last alpha_bar is exactly 0)."""
 
-    prediction: str = "epsilon"
+    prediction: Prediction = "epsilon"
     """What the network returns: the noise `epsilon`, `v` = alpha epsilon - sigma x0, or the clean image `x0`."""
-
-    def __post_init__(self) -> None:
-        if type(self.timesteps) is not int or not 1 <= self.timesteps <= MAX_TIMESTEPS:
-            raise Refused(f"diffusion: timesteps {self.timesteps!r}; expected a whole number from 1 to {MAX_TIMESTEPS}")
-        if self.schedule not in SCHEDULES:
-            raise Refused(f"diffusion: schedule {self.schedule!r}; expected one of {', '.join(SCHEDULES)}")
-        if self.prediction not in PREDICTIONS:
-            raise Refused(f"diffusion: prediction {self.prediction!r}; expected one of {', '.join(PREDICTIONS)}")
 
     def alpha_bar(self) -> Float64:
         """alpha_bar as float64 [T], falling from almost 1 (arXiv 2102.09672, equation 17)."""
@@ -63,18 +59,6 @@ class Diffusion:
             return np.asarray(np.cumprod(1.0 - betas), dtype=np.float64)
         f[-1] = 0.0  # cos(pi / 2) in floating point is 6e-17
         return np.asarray(f[1:] / f[0], dtype=np.float64)
-
-    def to_dict(self) -> dict[str, int | str]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(data: object) -> Diffusion:
-        """Read the settings out of a checkpoint; unknown or missing keys raise Refused."""
-        expected = ["prediction", "schedule", "timesteps"]
-        if not isinstance(data, Mapping) or sorted(map(str, data)) != expected:
-            found = ", ".join(sorted(map(str, data)))[:200] if isinstance(data, Mapping) else type(data).__name__
-            raise Refused(f"diffusion settings with {found or 'nothing'}; expected {', '.join(expected)}")
-        return Diffusion(data["timesteps"], data["schedule"], data["prediction"])
 
 
 def trailing(total: int, steps: int) -> Int64:

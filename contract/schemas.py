@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contract.conditions import Field, Hidden, Schema
+from contract.conditions import Field, OcclusionRule, Schema
 
 
 def _one_hot(count: int) -> tuple[tuple[float, ...], ...]:
@@ -37,21 +37,29 @@ DOCUMENT = Schema(
 classes share one number line. Gender and age, which the document declares, never reach its network, so
 frames made from its checkpoints carry no label for them."""
 
-_DARK = Hidden("accessory", ("sunglasses",))
-_MASK = Hidden("accessory", ("mask",))
-_FOOD = Hidden("distraction_type", ("eating",))
-_SHUT = Hidden("eye_openness", below=0.2)
+_DARK = OcclusionRule("accessory", ("sunglasses",))
+_MASK = OcclusionRule("accessory", ("mask",))
+_FOOD = OcclusionRule("distraction_type", ("eating",))
+_SHUT = OcclusionRule("eye_openness", below=0.2)
 
 CABIN = Schema(
     "cabin",
     26,
     (
-        Field("fatigue_level", 0, ("normal", "mild", "moderate", "severe"), _scale(4), True, hidden=(_DARK,)),
+        Field(
+            "fatigue_level",
+            0,
+            ("normal", "mild", "moderate", "severe"),
+            _scale(4),
+            True,
+            hidden=(_DARK,),
+            role="fatigue",
+        ),
         Field("distraction_type", 1, ("none", "phone", "eating", "adjusting", "other"), _one_hot(5)),
         Field("lighting", 6, ("day", "night", "tunnel", "backlight"), _one_hot(4)),
         Field("accessory", 10, ("none", "glasses", "sunglasses", "mask"), _one_hot(4)),
-        Field("gender", 14, ("male", "female"), _one_hot(2)),
-        Field("age_group", 16, ("young", "middle", "senior"), _scale(3), True),
+        Field("gender", 14, ("male", "female"), _one_hot(2), personal=True),
+        Field("age_group", 16, ("young", "middle", "senior"), _scale(3), True, personal=True),
         Field("headwear", 17, ("none", "hat"), _one_hot(2), weights=(0.8, 0.2)),
         Field(
             "eye_openness",
@@ -59,6 +67,7 @@ CABIN = Schema(
             prior=((0.75, 1.0), (0.5, 0.65), (0.25, 0.4), (0.0, 0.15)),
             given="fatigue_level",
             hidden=(_DARK,),
+            role="eye_openness",
         ),
         Field(
             "mouth_openness",
@@ -66,12 +75,34 @@ CABIN = Schema(
             prior=((0.0, 0.2), (0.0, 0.35), (0.0, 0.8), (0.0, 0.5)),
             given="fatigue_level",
             hidden=(_MASK, _FOOD),
+            role="mouth_openness",
         ),
-        Field("gaze_yaw", 21, low=-35.0, high=35.0, unit="degrees", prior=((-25.0, 25.0),), hidden=(_DARK, _SHUT)),
-        Field("gaze_pitch", 22, low=-25.0, high=25.0, unit="degrees", prior=((-15.0, 15.0),), hidden=(_DARK, _SHUT)),
-        Field("head_yaw", 23, low=-45.0, high=45.0, unit="degrees", prior=((-25.0, 25.0),)),
-        Field("head_pitch", 24, low=-25.0, high=25.0, unit="degrees", prior=((-12.0, 12.0),)),
-        Field("skin_tone", 25),
+        Field(
+            "gaze_yaw",
+            21,
+            low=-35.0,
+            high=35.0,
+            unit="degrees",
+            prior=((-25.0, 25.0),),
+            hidden=(_DARK, _SHUT),
+            role="gaze_yaw",
+            mirrored=True,
+        ),
+        Field(
+            "gaze_pitch",
+            22,
+            low=-25.0,
+            high=25.0,
+            unit="degrees",
+            prior=((-15.0, 15.0),),
+            hidden=(_DARK, _SHUT),
+            role="gaze_pitch",
+        ),
+        Field(
+            "head_yaw", 23, low=-45.0, high=45.0, unit="degrees", prior=((-25.0, 25.0),), role="head_yaw", mirrored=True
+        ),
+        Field("head_pitch", 24, low=-25.0, high=25.0, unit="degrees", prior=((-12.0, 12.0),), role="head_pitch"),
+        Field("skin_tone", 25, personal=True),
     ),
 )
 """The project's own schema: ordered classes on a scale from -1 to 1, unordered ones one-hot, openness and

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contract.arguments import Parser
 from contract.bundle import Manifest
+from contract.cli import Parser
 from contract.errors import Unavailable, run_command
-from export.graphs import PRECISIONS
+from export.precisions import PRECISIONS
 
 PROGRAM = "export"
 

@@ -24,13 +24,14 @@ from contract.bundle import ANNOTATORS, FileEntry, Manifest
 from contract.conditions import Schema
 from contract.errors import ParityError
 from contract.files import sha256_of, write_whole
-from export import surgery
-from export.calibration import BATCH, CONDITIONS, SEED, final_images, ranges, scaled, session, starts
-from export.draft import Draft
-from export.graph import EXAMPLE_BATCH, export_graph
+from contract.frames import to_frames
+from export import onnx_edit
+from export.bundle import Draft
+from export.int8.calibrate import BATCH, CONDITIONS, SEED, final_images, ranges, scaled, session, starts
+from export.int8.quantize import ONNXRUNTIME, quantize
+from export.parity import annotated
 from export.progress import progress
-from export.quantization import ONNXRUNTIME, quantize
-from export.verify import annotated
+from export.step_graph import EXAMPLE_BATCH, export_graph
 from models.annotator import Annotator, TrainedAnnotator
 
 MAX_DIFFERENCE = 1e-3
@@ -80,7 +81,7 @@ def add_annotators(draft: Draft, trained: TrainedAnnotator, base: bytes) -> None
 def annotator_graph(network: Annotator) -> bytes:
     """The annotator as a checked ONNX file: float32, normalisations folded away, weights inside."""
     config = network.config
-    frames = torch.zeros(EXAMPLE_BATCH, config.size, config.size, config.channels, dtype=torch.uint8)
+    frames = torch.zeros(EXAMPLE_BATCH, config.image.height, config.image.width, config.channels, dtype=torch.uint8)
     return export_graph(folded(network), {"frames": frames}, Annotation._fields, {})
 
 
@@ -97,24 +98,22 @@ def folded(network: Annotator) -> Annotator:
 
 def int8_graph(content: bytes, frames: Frames) -> bytes:
     """The graph in fp32 with the convolutions of its body in int8, their ranges those of these frames."""
-    model = surgery.load(content)
-    names = {c.name for c in surgery.convolutions(model.graph) if c.name.startswith(BODY)}
+    model = onnx_edit.load(content)
+    names = {c.name for c in onnx_edit.convolutions(model.graph) if c.name.startswith(BODY)}
 
     def run(watched: onnx.ModelProto) -> Any:
         running, outputs = session(watched), [output.name for output in watched.graph.output[len(Annotation._fields) :]]
         cuts = range(0, len(frames), BATCH)
         return (running.run(outputs, {"frames": frames[first : first + BATCH]}) for first in cuts)
 
-    return surgery.save(quantize(model, ranges(model, run), names, ONNXRUNTIME))
+    return onnx_edit.save(quantize(model, ranges(model, run), names, ONNXRUNTIME))
 
 
 def calibration_frames(base: bytes, manifest: Manifest) -> Frames:
     """Frames uint8 [N, H, W, C] that the step graph draws for the calibration's seed: what the annotator will see."""
     trajectories = starts(manifest, scaled(CONDITIONS, manifest))
     with progress("calibrate annotator", len(trajectories.noise)) as advance:
-        images = final_images(surgery.load(base), trajectories, advance)
-    frames: Frames = np.rint((images + 1.0) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-    return frames
+        return to_frames(final_images(onnx_edit.load(base), trajectories, advance))
 
 
 def largest_difference(schema: Schema, found: Annotation, expected: Annotation) -> float:

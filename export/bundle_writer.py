@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract.bundle import FileEntry, Image, Manifest, Sampler
+from contract.bundle import FileEntry, Manifest, Sampler
 from contract.files import sha256_of, write_whole
+from contract.parity import REFERENCE
 from export.annotator import add_annotators
-from export.draft import Draft
+from export.bundle import Draft
 from export.folder import replacing
-from export.graph import step_graph
 from export.progress import progress
 from export.reference import choose_plan, draw_reference, npz
+from export.step_graph import step_graph
 from models.checkpoint import Checkpoint
-
-REFERENCE = "reference.npz"
 
 
 def write_bundle(
@@ -55,6 +54,5 @@ def from_checkpoint(
 
 
 def _manifest(checkpoint: Checkpoint, sampler: Sampler) -> Manifest:
-    size = checkpoint.config.size
     source = {"checkpoint": checkpoint.sha256, "lineage": dict(checkpoint.lineage)}
-    return Manifest(Image(checkpoint.config.channels, size, size), checkpoint.schema, sampler, {}, {}, source)
+    return Manifest(checkpoint.config.image, checkpoint.schema, sampler, {}, {}, source)

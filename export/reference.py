@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from contract.bundle import Sampler
-from export.verify import FULL, HEAVY, QUICK, SEED, Advance, Plan, Reference, conditions_of, noise_of
+from contract.parity import Reference
+from export.parity import FULL, HEAVY, QUICK, SEED, Advance, ParityPlan, conditions_of, noise_of
 from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
 from models.diffusion import ddim, predict
@@ -26,7 +27,7 @@ STORED = 32
 """Conditions in reference.npz; its frames are of the first of them, of all 32 unless the network is heavy."""
 
 
-def choose_plan(level: str, network: Denoiser, sampler: Sampler) -> Plan:
+def choose_plan(level: str, network: Denoiser, sampler: Sampler) -> ParityPlan:
     """FULL as asked; QUICK where it fits into a minute, measured on one step, and else HEAVY."""
     if level == "full":
         return FULL
@@ -38,7 +39,7 @@ def choose_plan(level: str, network: Denoiser, sampler: Sampler) -> Plan:
 def seconds_per_step(network: Denoiser, guidance: float) -> float:
     """Time of one frame's step in torch here: the best of a few, as other programs may take their turns."""
     config = network.config
-    x = torch.zeros(1, config.channels, config.size, config.size)
+    x = torch.zeros(1, *config.image)
     condition = torch.zeros(1, config.condition_width)
     return min(timeit.repeat(lambda: _step(network, x, condition, guidance), number=1, repeat=TRIALS))
 
@@ -52,7 +53,7 @@ def draw_reference(
     drawn = []
     for first in range(0, frames, BATCH):
         rows = range(first, min(first + BATCH, frames))
-        noise = torch.from_numpy(noise_of((config.channels, config.size, config.size), rows))
+        noise = torch.from_numpy(noise_of(tuple(config.image), rows))
         condition = torch.from_numpy(conditions[rows.start : rows.stop])
         steps, guidance, clip = sampler.timesteps, sampler.guidance, sampler.clip
         _, final = ddim(network, checkpoint.diffusion, noise, condition, steps, guidance, clip)

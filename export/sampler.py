@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from contract.bundle import Sampler
 from contract.errors import UsageError
+from contract.guidance import check_guidance
 from contract.schedule import ddim_coefficients, trailing
 from models.checkpoint import Checkpoint
-
-MAX_GUIDANCE = 100.0
 
 
 def choose_sampler(checkpoint: Checkpoint, steps: int | None = None, guidance: float | None = None) -> Sampler:
@@ -47,8 +46,7 @@ def _guidance(checkpoint: Checkpoint, guidance: float | None) -> float:
         raise UsageError(
             f"--guidance {guidance:g}: the checkpoint was trained for guidance {default:g}; leave --guidance out"
         )
-    if not 0.0 <= guidance <= MAX_GUIDANCE:
-        raise UsageError(f"--guidance {guidance:g}: expected a number from 0 to {MAX_GUIDANCE:g}")
+    check_guidance(guidance)
     if guidance != 1.0 and not checkpoint.guided:
         raise UsageError(f"--guidance {guidance:g}: the checkpoint has no null condition; leave --guidance out")
     return guidance

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contract.arguments import Parser, integer
 from contract.bundle import MANIFEST, Manifest, read_manifest
+from contract.cli import Parser, integer
 from contract.errors import EdgeError, Unavailable, UsageError, run_command
 from export.__main__ import add_checkpoint_options, told
-from export.draft import Draft, from_bundle
-from export.engine_spec import Options, Profile
-from export.engines import Added, Order, add_engine
-from export.flavors import AUTO, NAMES, Flavor, find_flavor, gpu_target
+from export.bundle import Draft, from_bundle
+from export.engines.build import BuildOptions, BuiltEngine, add_engine
+from export.engines.flavors import AUTO, NAMES, Flavor, find_flavor, gpu_target
+from export.engines.spec import Options, Profile
 from export.folder import replacing
-from export.graphs import PRECISIONS
+from export.precisions import PRECISIONS
 
 PROGRAM = "export.trt"
 
@@ -106,7 +106,7 @@ def _flavor(asked: str) -> tuple[Flavor | None, str]:
         return None, str(error)
 
 
-def _order(args: argparse.Namespace, flavor: Flavor, output: Path) -> Order:
+def _order(args: argparse.Namespace, flavor: Flavor, output: Path) -> BuildOptions:
     """What to build; UsageError for options that this flavor doesn't have."""
     if flavor.rtx and (args.version_compatible or args.dla is not None):
         option = "--version-compatible" if args.version_compatible else "--dla"
@@ -115,7 +115,7 @@ def _order(args: argparse.Namespace, flavor: Flavor, output: Path) -> Order:
         raise Unavailable("--strip-weights: TensorRT for RTX strips weights on a machine with a GPU only; leave it out")
     options = Options(args.level, args.workspace, args.strip_weights, args.version_compatible, args.dla)
     targets = flavor.targets(args.target, args.ampere_plus)
-    return Order(flavor, targets, args.batch, options, _timing_cache(args.timing_cache, output, flavor))
+    return BuildOptions(flavor, targets, args.batch, options, _timing_cache(args.timing_cache, output, flavor))
 
 
 def _from_bundle(part: Path, source: Path, asked: list[str], args: argparse.Namespace) -> Draft:
@@ -164,14 +164,14 @@ def _again(args: argparse.Namespace, output: Path) -> str:
     return shlex.join(command)
 
 
-def _report(output: Path, flavor: Flavor, draft: Draft, added: list[Added]) -> dict[str, Any]:
+def _report(output: Path, flavor: Flavor, draft: Draft, added: list[BuiltEngine]) -> dict[str, Any]:
     files = draft.manifest.files
     engines = {engine.name: {**files[engine.name].to_dict(), "kept": engine.kept} for engine in added}
     about = {"bundle": str(output), "flavor": flavor.name, "version": flavor.version}
     return about | {"engines": engines, "parity": {name: dict(e) for name, e in draft.manifest.parity.items()}}
 
 
-def _text(output: Path, flavor: Flavor, draft: Draft, added: list[Added]) -> str:
+def _text(output: Path, flavor: Flavor, draft: Draft, added: list[BuiltEngine]) -> str:
     lines = [f"{output}: {flavor.name} {flavor.version}"]
     for engine in added:
         entry, parity = draft.manifest.files[engine.name], draft.manifest.parity[engine.name]

@@ -11,19 +11,24 @@ error of each number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor, nn
 
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Schema
 from contract.errors import Refused
-from models.checks import check_weights, plain
+from contract.frames import scale_pixels
+from contract.limits import Channels
+from contract.record import convert
+from models.checks import check_weights
+from models.denoiser import ImageConfig, Size
 
 BATCH = 64
 """Frames that are annotated at once."""
@@ -31,52 +36,34 @@ BATCH = 64
 COUNTER = "num_batches_tracked"
 """What batch normalisation counts while it trains, which no frame depends on: it isn't stored."""
 
-MAX_SIDE = 1024
+BlockWidth = Annotated[int, Meta(ge=32, le=1024, multiple_of=32)]
 
 
 @dataclass(frozen=True)
-class AnnotatorConfig:
+class AnnotatorConfig(ImageConfig):
     """The shape of an Annotator; its heads follow from the schema."""
 
-    channels: int = 3
-    size: int = 64
-    """Height and width of the frames in pixels: a multiple of 2^len(widths)."""
+    WHAT = "annotator"
 
-    widths: tuple[int, ...] = (32, 64, 96)
+    channels: Channels = 3
+    size: Size = 64
+    """Edge of square frames in pixels, or height and width: multiples of 2^len(widths)."""
+
+    widths: Annotated[tuple[BlockWidth, ...], Meta(min_length=1, max_length=6)] = (32, 64, 96)
     """Channels at 1/2, 1/4, 1/8 ... of the resolution; multiples of 32."""
 
-    blocks: int = 2
+    blocks: Annotated[int, Meta(ge=1, le=8)] = 2
     """Residual blocks of each resolution but the finest, where they would cost more than all others together."""
 
-    features: int = 128
+    features: Annotated[int, Meta(ge=8, le=4096)] = 128
     """Width of the feature vector that all labels are read from."""
 
     landmarks: tuple[str, ...] = ()
     """Names of the points that it finds."""
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"widths": list(self.widths), "landmarks": list(self.landmarks)}
-
-    @staticmethod
-    def from_dict(data: object) -> AnnotatorConfig:
-        """Read a checked config; Refused where a key is unknown or missing or a number out of range."""
-        expected = sorted(item.name for item in fields(AnnotatorConfig))
-        if not isinstance(data, Mapping) or sorted(map(str, data)) != expected:
-            raise Refused(f"annotator: expected a config with {', '.join(expected)}")
-        ranges = {"channels": (1, 16), "size": (8, MAX_SIDE), "blocks": (1, 8), "features": (8, 4096)}
-        for name, (low, high) in ranges.items():
-            if type(data[name]) is not int or not low <= data[name] <= high:
-                raise Refused(f"annotator: {name} {str(data[name])[:40]}; expected a whole number from {low} to {high}")
-        widths, landmarks = data["widths"], data["landmarks"]
-        if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= 6:
-            raise Refused("annotator: expected 1 to 6 widths")
-        if any(type(width) is not int or not 32 <= width <= 1024 or width % 32 for width in widths):
-            raise Refused("annotator: expected widths that are multiples of 32 up to 1024")
-        if data["size"] % 2 ** len(widths):
-            raise Refused(f"annotator: size {data['size']}; expected a multiple of {2 ** len(widths)}")
-        if not isinstance(landmarks, (list, tuple)) or not all(isinstance(name, str) for name in landmarks):
-            raise Refused("annotator: expected names of landmarks")
-        return AnnotatorConfig(**(dict(data) | {"widths": tuple(widths), "landmarks": tuple(landmarks)}))
+    @property
+    def multiple(self) -> int:
+        return int(2 ** len(self.widths))
 
 
 class Block(nn.Module):
@@ -114,8 +101,9 @@ class Annotator(nn.Module):
             before = width
         self.body = nn.Sequential(*layers)
         self.squeeze = nn.Conv2d(before, 32, 1)
-        side = config.size // 2 ** len(config.widths)
-        self.dense = nn.Linear(32 * side * side, config.features)  # where something is, not only whether
+        shrunk = 2 ** len(config.widths)
+        area = (config.image.height // shrunk) * (config.image.width // shrunk)
+        self.dense = nn.Linear(32 * area, config.features)  # where something is, not only whether
         self.classes = nn.Linear(config.features, classes)
         self.numbers = nn.Linear(config.features, 2 * self.count)
         self.points = nn.Linear(config.features, 2 * len(config.landmarks))
@@ -138,7 +126,7 @@ class Annotator(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Frames uint8 [B, H, W, C] to the five arrays of `contract.annotation.Annotation`, calibrated."""
-        images = frames.permute(0, 3, 1, 2).to(self.low.dtype) / 127.5 - 1.0
+        images = scale_pixels(frames.permute(0, 3, 1, 2).to(self.low.dtype))
         logits, numbers, log_errors, landmarks, features = self.read(images)
         parts = [F.softmax(logits[:, s] / t, dim=1) for s, t in zip(self.slices, self.temperature, strict=True)]
         half = (self.high - self.low) / 2.0
@@ -187,12 +175,12 @@ class TrainedAnnotator:
 
     @staticmethod
     def from_dict(data: object, schema: Schema) -> TrainedAnnotator:
-        """Check everything that a checkpoint says of its annotator; anything odd raises Refused."""
+        """Check what a checkpoint says of its annotator, plain values and tensors; anything odd raises Refused."""
         if not isinstance(data, Mapping) or set(data) != {"config", "weights", "held_out"}:
             raise Refused("annotator: expected a dict with config, weights and held_out, or None where there is none")
-        config = AnnotatorConfig.from_dict(plain(data["config"], "annotator"))
+        config = AnnotatorConfig.from_dict(data["config"])
         with torch.device("meta"):
             expected = Annotator(config, schema).state_dict()
         shapes = {name: tuple(w.shape) for name, w in expected.items() if not name.endswith(COUNTER)}
         check_weights("annotator", shapes, data["weights"])
-        return TrainedAnnotator(config, dict(data["weights"]), plain(data["held_out"], "annotator's figures"))
+        return TrainedAnnotator(config, data["weights"], convert(data["held_out"], dict[str, Any], "held_out"))

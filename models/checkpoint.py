@@ -5,6 +5,8 @@ Nothing is retyped as a flag that the file already knows.
     checkpoint = read_checkpoint("ckpt.pt")
     network = checkpoint.network()                    # float32, ready to sample
     write_checkpoint("copy.pt", checkpoint)
+
+An annotator is a file by itself before a checkpoint carries it: `write_annotator`, `read_annotator`.
 """
 
 from __future__ import annotations
@@ -22,15 +24,18 @@ from torch import Tensor
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError
 from contract.files import write_whole
+from contract.limits import Guidance, Timestep, Timesteps
+from contract.record import Record, convert, short
 from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
-from models.archive import load_archive
-from models.bare import describe
-from models.checks import check_weights, plain
+from models.checks import check_weights, validate_plain
 from models.denoiser import Denoiser, NetworkConfig
+from models.importers.state_dict import describe
 from models.networks import build, configure, shapes_of
+from models.safe_load import load_archive
 
 FORMAT = "dms-edge/checkpoint@1"
+ANNOTATOR_FORMAT = "dms-edge/annotator@1"
 NULL_CONDITION = "null_condition"
 """Name of that weight in the state dict of every network that has one."""
 
@@ -38,21 +43,34 @@ KEYS = {"format", "network", "schema", "diffusion", "weights", "sampler", "annot
 
 
 @dataclass(frozen=True)
-class SamplerDefaults:
+class SamplerDefaults(Record):
     """How the checkpoint wants to be sampled."""
 
-    timesteps: tuple[int, ...] | None = None
+    WHAT = "sampler defaults"
+
+    timesteps: tuple[Timestep, ...] | None = None
     """The only timesteps that a student was trained on, from noise down; None where any number of steps works."""
 
-    steps: int = 10
+    steps: Timesteps = 10
     """Number of steps where none is asked for."""
 
-    guidance: float = 1.0
+    guidance: Guidance = 1.0
     """Guidance scale where none is asked for; 1 is none, and all there is without a null condition."""
 
-    def to_dict(self) -> dict[str, Any]:
-        timesteps = None if self.timesteps is None else list(self.timesteps)
-        return {"timesteps": timesteps, "steps": self.steps, "guidance": self.guidance}
+    def __post_init__(self) -> None:
+        falling = self.timesteps is None or sorted(set(self.timesteps), reverse=True) == list(self.timesteps)
+        if not falling or (self.timesteps is not None and len(self.timesteps) != self.steps):
+            raise ValueError(f"timesteps; expected {self.steps} falling whole numbers")
+
+    def check_fits(self, diffusion: Diffusion, guided: bool) -> None:
+        """Refused where the network can't be sampled like that."""
+        highest = max(self.timesteps or (0,))
+        if not max(self.steps, highest + 1) <= diffusion.timesteps:
+            raise Refused(
+                f"{self.WHAT}: {self.steps} steps, timesteps up to {highest}; the network has {diffusion.timesteps}"
+            )
+        if self.guidance != 1.0 and not guided:
+            raise Refused(f"{self.WHAT}: guidance {self.guidance:g}, but the network has no null condition; expected 1")
 
 
 @dataclass(frozen=True)
@@ -105,31 +123,25 @@ class Checkpoint:
     def from_dict(data: Mapping[str, Any], sha256: str = "") -> Checkpoint:
         """Check everything that a checkpoint says; anything odd raises Refused."""
         _check_format(data)
-        config = configure(plain(data["network"], "network"))
-        schema = Schema.from_dict(plain(data["schema"], "schema"))
+        data = validate_plain(data)
+        config, schema = configure(data["network"]), Schema.from_dict(data["schema"])
         if config.condition_width != schema.width:
             raise Refused(
                 f"network for conditions of width {config.condition_width}, but the schema"
                 f" {schema.name!r} has width {schema.width}; give the schema that the network was trained with"
             )
-        diffusion = Diffusion.from_dict(plain(data["diffusion"], "diffusion"))
+        diffusion = Diffusion.from_dict(data["diffusion"])
         check_weights(config.arch, shapes_of(config), data["weights"])
+        sampler = SamplerDefaults.from_dict(data["sampler"])
+        sampler.check_fits(diffusion, NULL_CONDITION in data["weights"])
         annotator = None if data["annotator"] is None else TrainedAnnotator.from_dict(data["annotator"], schema)
-        if annotator and (annotator.config.size, annotator.config.channels) != (config.size, config.channels):
+        if annotator and annotator.config.image != config.image:
             raise Refused(
-                f"annotator for frames of {annotator.config.size} pixels, the network draws {config.size};"
+                f"annotator for frames {list(annotator.config.image)}, the network draws {list(config.image)};"
                 " train one with python -m training.train_annotator"
             )
-        return Checkpoint(
-            config,
-            schema,
-            diffusion,
-            dict(data["weights"]),
-            _sampler(plain(data["sampler"], "sampler"), diffusion, NULL_CONDITION in data["weights"]),
-            annotator,
-            _lineage(plain(data["lineage"], "lineage")),
-            sha256,
-        )
+        lineage = convert(data["lineage"], dict[str, Any], "lineage")
+        return Checkpoint(config, schema, diffusion, dict(data["weights"]), sampler, annotator, lineage, sha256)
 
 
 def read_checkpoint(
@@ -159,6 +171,27 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
     """Write a checkpoint whole or not at all and return its sha256; Refused for what couldn't be read again."""
     content = checkpoint.to_dict()
     Checkpoint.from_dict(content)
+    return _write(path, content)
+
+
+def write_annotator(path: str | Path, annotator: TrainedAnnotator, schema: Schema) -> None:
+    """Write an annotator by itself, whole or not at all."""
+    _write(path, {"format": ANNOTATOR_FORMAT, "schema": schema.to_dict(), "annotator": annotator.to_dict()})
+
+
+def read_annotator(path: str | Path) -> tuple[TrainedAnnotator, Schema, str]:
+    """What `write_annotator` wrote, its schema and its sha256; Refused for anything else."""
+    content, sha256 = load_archive(path)
+    if not isinstance(content, dict) or set(content) != {"format", "schema", "annotator"}:
+        raise Refused(f"{path}: no annotator; train one with python -m training.train_annotator")
+    if content["format"] != ANNOTATOR_FORMAT:
+        raise Refused(f"{path}: format {short(content['format'])}, this software reads {ANNOTATOR_FORMAT}")
+    content = validate_plain(content)
+    schema = Schema.from_dict(content["schema"])
+    return TrainedAnnotator.from_dict(content["annotator"], schema), schema, sha256
+
+
+def _write(path: str | Path, content: dict[str, Any]) -> str:
     buffer = io.BytesIO()  # a file object, since torch.save would put the file's name into its bytes
     torch.save(content, buffer)
     write_whole(Path(path), buffer.getvalue())
@@ -169,44 +202,18 @@ def _check_format(data: Mapping[str, Any]) -> None:
     found = data.get("format")
     if found != FORMAT:
         newer = isinstance(found, str) and found.startswith(FORMAT.partition("@")[0] + "@")
-        mend = "update the software" if newer else "expected one that python -m training.train wrote"
-        raise Refused(f"checkpoint format {str(found)[:60]!r}, this software reads {FORMAT}; {mend}")
+        fix = "update the software" if newer else "expected one that python -m training.train wrote"
+        raise Refused(f"checkpoint format {short(found)}, this software reads {FORMAT}; {fix}")
     if set(data) != KEYS:
         names = ", ".join(sorted(str(key)[:40] for key in set(data) ^ KEYS)[:3])
         raise Refused(f"checkpoint with missing or unexpected entries ({names}); expected {', '.join(sorted(KEYS))}")
-
-
-def _sampler(data: Any, diffusion: Diffusion, guided: bool) -> SamplerDefaults:
-    if not isinstance(data, dict) or set(data) != {"timesteps", "steps", "guidance"}:
-        raise Refused("sampler defaults: expected timesteps, steps and guidance")
-    timesteps, steps, guidance = data["timesteps"], data["steps"], data["guidance"]
-    if type(steps) is not int or not 1 <= steps <= diffusion.timesteps:
-        raise Refused(f"sampler defaults: steps {steps!r}; expected a whole number from 1 to {diffusion.timesteps}")
-    if type(guidance) not in (int, float) or not 0.0 <= guidance <= 100.0:
-        raise Refused(f"sampler defaults: guidance {guidance!r}; expected a number from 0 to 100")
-    if guidance != 1.0 and not guided:
-        raise Refused(f"sampler defaults: guidance {guidance:g}, but the network has no null condition; expected 1")
-    if timesteps is None:
-        return SamplerDefaults(None, steps, float(guidance))
-    whole = isinstance(timesteps, list) and all(type(t) is int and 0 <= t < diffusion.timesteps for t in timesteps)
-    if not whole or len(timesteps) != steps or sorted(set(timesteps), reverse=True) != timesteps:
-        raise Refused(
-            f"sampler defaults: timesteps; expected {steps} falling whole numbers below {diffusion.timesteps}"
-        )
-    return SamplerDefaults(tuple(timesteps), steps, float(guidance))
-
-
-def _lineage(data: Any) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise Refused(f"lineage: a {type(data).__name__}; expected a dict")
-    return data
 
 
 def _agree(checkpoint: Checkpoint, flags: Mapping[str, str | int | None]) -> None:
     known = {
         "--arch": checkpoint.config.arch,
         "--schema": checkpoint.schema.name,
-        "--image-size": checkpoint.config.size,
+        "--image-size": checkpoint.config.image.height,
     }
     for flag, given in flags.items():
         if given is not None and given != known[flag]:

@@ -2,8 +2,8 @@
 
 Declared sizes are compared before anything of that size is allocated.
 
-    check_weights("edge", shapes_of(config), data["weights"])
-    lineage = plain(data["lineage"], "lineage")
+    content = validate_plain(content)
+    check_weights("edge", shapes_of(config), content["weights"])
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import torch
 from torch import Tensor
 
 from contract.errors import Refused
+from contract.limits import MAX_DEPTH, MAX_TEXT, MAX_VALUES
 
 STORED = (torch.float16, torch.bfloat16, torch.float32)
-
-MAX_VALUES = 20_000
-MAX_DEPTH = 16
-MAX_TEXT = 1 << 20
-"""Beyond these the plain part of a checkpoint (schema, lineage ...) is damaged or an attack."""
+TENSORS = {"weights", "annotator.weights"}
+"""Where a checkpoint holds tensors, which `check_weights` sees to."""
 
 
 def check_weights(arch: str, expected: Mapping[str, tuple[int, ...]], weights: object) -> None:
@@ -46,26 +44,34 @@ def check_weights(arch: str, expected: Mapping[str, tuple[int, ...]], weights: o
             raise Refused(f"weight {name} holds NaN or infinity; take an earlier checkpoint of the training run")
 
 
-def plain(value: object, what: str) -> Any:
-    """A copy of dicts, lists and plain values; Refused for anything else, or for absurdly much of it."""
+def validate_plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a checkpoint's dicts, lists and plain values, with its tensors as they are.
+
+    Refused for anything else, for numbers that aren't finite, and for absurdly much of it.
+    """
     budget = [MAX_VALUES, MAX_TEXT]
 
-    def copy(value: object, depth: int) -> Any:
+    def copy(value: object, path: str, depth: int) -> Any:
+        if path in TENSORS:
+            return value
         budget[0] -= 1
         budget[1] -= len(value) if isinstance(value, str) else 0
         if min(budget) < 0 or depth > MAX_DEPTH:
-            raise Refused(f"{what}: more than {MAX_VALUES} values, {MAX_TEXT} characters or {MAX_DEPTH} levels")
+            raise Refused(f"{path}: more than {MAX_VALUES} values, {MAX_TEXT} characters or {MAX_DEPTH} levels")
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return {copy(key, depth): copy(item, depth + 1) for key, item in value.items()}
+            return {
+                copy(key, f"{path} ", depth): copy(item, f"{path}.{key[:40]}".lstrip("."), depth + 1)
+                for key, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
-            return [copy(item, depth + 1) for item in value]
+            return [copy(item, path, depth + 1) for item in value]
         if value is None or isinstance(value, (str, bool)) or (type(value) is int and abs(value) < 2**64):
             return value
         if type(value) is float and math.isfinite(value):
             return value
-        raise Refused(f"{what}: holds a {type(value).__name__} that isn't a finite plain value")
+        raise Refused(f"{path}: holds a {type(value).__name__} that isn't a finite plain value")
 
-    return copy(value, 0)
+    return copy(content, "", 0)  # type: ignore[no-any-return]
 
 
 def _shape(name: str, weight: object) -> tuple[int, ...]:

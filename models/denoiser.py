@@ -8,28 +8,49 @@ The split lets the exporter bake the embeddings of its timesteps and trace only 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from torch import Tensor, nn
 
+from contract.frames import ImageShape
+from contract.limits import MAX_NETWORK_SIDE
+from contract.record import Record
 
-class NetworkConfig(Protocol):
-    """What every network's frozen config offers, whatever else it holds."""
+MIN_SIDE = 8
+
+Size = int | tuple[int, int]
+"""Edge of a square image in pixels, or height and width.
+
+Its range is checked by ImageConfig: msgspec 0.22 crashes on a union of a constrained int and a fixed-length tuple."""
+
+
+class ImageConfig(Record):
+    """Base of the frozen configs: a network that takes images of one shape."""
+
+    channels: int
+    size: Size
 
     @property
-    def arch(self) -> str: ...
+    def multiple(self) -> int:
+        """What height and width are multiples of."""
+        raise NotImplementedError
 
     @property
-    def channels(self) -> int: ...
+    def image(self) -> ImageShape:
+        return ImageShape(self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size))
 
-    @property
-    def size(self) -> int:
-        """Height and width of the image in pixels."""
+    def __post_init__(self) -> None:
+        if not MIN_SIDE <= min(self.image[1:]) <= max(self.image[1:]) <= MAX_NETWORK_SIDE:
+            raise ValueError(f"size {self.size}; expected {MIN_SIDE} to {MAX_NETWORK_SIDE} pixels")
+        if self.image.height % self.multiple or self.image.width % self.multiple:
+            raise ValueError(f"size {self.size}; expected multiples of {self.multiple}")
+        if self.image.height == self.image.width:  # one way to say it, so that equal configs compare equal
+            object.__setattr__(self, "size", self.image.height)
 
-    @property
-    def condition_width(self) -> int: ...
 
-    def to_dict(self) -> dict[str, Any]: ...
+class NetworkConfig(ImageConfig):
+    """Base of the configs of denoisers."""
+
+    arch: str
+    condition_width: int
 
 
 class Denoiser(nn.Module):

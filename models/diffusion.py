@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from contract.errors import UsageError
+from contract.frames import unscale_pixels
+from contract.guidance import guided
 from contract.schedule import Diffusion, ddim_coefficients
 from models.denoiser import Denoiser
 
@@ -99,9 +101,10 @@ def predict(model: Denoiser, x: Tensor, t: int, condition: Tensor, guidance_scal
     if model.null_condition is None:
         raise UsageError(f"guidance {guidance_scale:g}: the network has no null condition; expected 1")
     null: Tensor = model(x, timesteps, model.null_condition.expand_as(condition))
-    return null + guidance_scale * (prediction - null)
+    return guided(prediction, null, guidance_scale)  # type: ignore[no-any-return]
 
 
 def to_frames(x: Tensor) -> Tensor:
     """Images [B, C, H, W] in [-1, 1] as uint8 [B, H, W, C]; what lies outside is clamped."""
-    return ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round().permute(0, 2, 3, 1).to(torch.uint8).contiguous()
+    frames: Tensor = unscale_pixels(x.clamp(-1.0, 1.0)).round().permute(0, 2, 3, 1).to(torch.uint8).contiguous()
+    return frames

@@ -9,15 +9,17 @@ Its state-dict keys are the document's, so that networks trained with the docume
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor, nn
 
-from contract.errors import Refused
-from models.denoiser import Denoiser
+from contract.limits import ConditionWidth
+from contract.record import one_of
+from models.denoiser import Denoiser, NetworkConfig, Size
 
 EMBEDDING = 256
 """Width of the time embedding and of the encoded condition that is added to it."""
@@ -26,47 +28,30 @@ CONDITION_HIDDEN = 128
 LOWEST_FREQUENCY = 1e-4
 POOLINGS = 3
 
-_RANGES = {"channels": (1, 4), "size": (8, 1024), "condition_width": (1, 4096), "base": (1, 256)}
-"""What a file may declare before anything of that size is allocated."""
-
 
 @dataclass(frozen=True)
-class DocumentConfig:
+class DocumentConfig(NetworkConfig):
     """Shape of the document's network; it always predicts epsilon and has no null condition."""
 
-    channels: int = 3
+    WHAT = "document network"
+
+    channels: Annotated[int, Meta(ge=1, le=4)] = 3
     """Channels of the image."""
 
-    size: int = 256
-    """Height and width of the image in pixels, a multiple of 8 (three poolings)."""
+    size: Size = 256
+    """Edge of a square image in pixels, or height and width: multiples of 8 (three poolings)."""
 
-    condition_width: int = 10
+    condition_width: ConditionWidth = 10
     """Width of the condition vector."""
 
-    base: int = 128
+    base: Annotated[int, Meta(ge=1, le=256)] = 128
     """Channels of the first block; the others have 2 and 4 times as many."""
 
-    arch = "document"
+    arch: Annotated[str, one_of("document")] = "document"
 
-    def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise Refused(f"document network: {name} {value!r}; expected a whole number from {low} to {high}")
-        if self.size % 2**POOLINGS:
-            raise Refused(f"document network: size {self.size}; expected a multiple of {2**POOLINGS}")
-
-    def to_dict(self) -> dict[str, int | str]:
-        return {"arch": self.arch} | asdict(self)
-
-    @staticmethod
-    def from_dict(data: Mapping[str, object]) -> DocumentConfig:
-        """Read the shape out of a checkpoint; unknown or missing keys raise Refused."""
-        expected = {"arch", *_RANGES}
-        if set(data) != expected:
-            found = ", ".join(sorted(map(str, data)))[:200]
-            raise Refused(f"document network with {found}; expected {', '.join(sorted(expected))}")
-        return DocumentConfig(**{name: data[name] for name in _RANGES})  # type: ignore[arg-type]
+    @property
+    def multiple(self) -> int:
+        return int(2**POOLINGS)
 
 
 class Document(Denoiser):

@@ -10,17 +10,19 @@ arXiv 1709.07871); ReLU follows the first convolution directly, where every engi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor, nn
 
-from contract.errors import Refused
-from models.denoiser import Denoiser
+from contract.limits import Channels, ConditionWidth
+from contract.record import one_of
+from models.denoiser import Denoiser, NetworkConfig, Size
 
 EMBEDDING = 256
 """Width of the joint embedding of timestep and condition."""
@@ -31,71 +33,43 @@ FREQUENCIES = 64
 NORMALISATIONS = ("group", "none")
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu}
 
+BlockWidth = Annotated[int, Meta(ge=32, le=1024, multiple_of=32)]
+
 
 @dataclass(frozen=True)
-class EdgeConfig:
+class EdgeConfig(NetworkConfig):
     """The shape of an EdgeUNet."""
 
-    condition_width: int
+    WHAT = "edge network"
+    OPTIONAL = frozenset({"normalisation", "activation"})  # older checkpoints don't have them
+
+    condition_width: ConditionWidth
     """Numbers in a condition vector."""
 
-    channels: int = 3
-    size: int = 64
-    """Height and width of the image in pixels: a multiple of patch * 2^(levels - 1)."""
+    channels: Channels = 3
+    size: Size = 64
+    """Edge of a square image in pixels, or height and width: multiples of patch * 2^(levels - 1)."""
 
-    patch: int = 4
+    patch: Annotated[int, Meta(ge=1, le=16)] = 4
     """Edge of the patches that the stem folds into channels."""
 
-    widths: tuple[int, ...] = (64, 128, 160)
+    widths: Annotated[tuple[BlockWidth, ...], Meta(min_length=1, max_length=6)] = (64, 128, 160)
     """Channels of each resolution, finest first; multiples of 32."""
 
-    blocks: int = 2
+    blocks: Annotated[int, Meta(ge=1, le=8)] = 2
     """Residual blocks of each resolution, on the way down and again on the way up."""
 
-    normalisation: str = "group"
+    normalisation: Annotated[str, one_of(*NORMALISATIONS)] = "group"
     """`group`: each block normalises what it reads; `none`: it doesn't, and its FiLM does what is left of that."""
 
-    activation: str = "relu"
+    activation: Annotated[str, one_of(*ACTIVATIONS)] = "relu"
     """`relu`, which every engine fuses into a convolution, or `silu`."""
 
-    arch: str = "edge"
+    arch: Annotated[str, one_of("edge")] = "edge"
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"widths": list(self.widths)}
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> EdgeConfig:
-        """Read a checked config; Refused where a key is unknown or missing or a number out of range."""
-        data = {"normalisation": "group", "activation": "relu"} | dict(data)  # which older checkpoints don't name
-        expected = sorted(field.name for field in fields(EdgeConfig))
-        if sorted(map(str, data)) != expected:
-            raise Refused(
-                f"edge network with {', '.join(sorted(map(str, data)))[:200]}; expected {', '.join(expected)}"
-            )
-        ranges = {
-            "condition_width": (1, 4096),
-            "channels": (1, 16),
-            "size": (8, 1024),
-            "patch": (1, 16),
-            "blocks": (1, 8),
-        }
-        for name, (low, high) in ranges.items():
-            if type(data[name]) is not int or not low <= data[name] <= high:
-                raise Refused(
-                    f"edge network: {name} {str(data[name])[:40]!r}; expected a whole number from {low} to {high}"
-                )
-        for name, known in (("normalisation", NORMALISATIONS), ("activation", tuple(ACTIVATIONS))):
-            if data[name] not in known:
-                raise Refused(f"edge network: {name} {str(data[name])[:40]!r}; expected {' or '.join(known)}")
-        widths = data["widths"]
-        if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= 6:
-            raise Refused("edge network: expected 1 to 6 widths")
-        if any(type(width) is not int or not 32 <= width <= 1024 or width % 32 for width in widths):
-            raise Refused(f"edge network: widths {str(widths)[:60]}; expected multiples of 32 up to 1024")
-        coarsest = data["patch"] * 2 ** (len(widths) - 1)
-        if data["size"] % coarsest:
-            raise Refused(f"edge network: size {data['size']}; expected a multiple of {coarsest}")
-        return EdgeConfig(**(dict(data) | {"widths": tuple(widths)}))
+    @property
+    def multiple(self) -> int:
+        return self.patch * int(2 ** (len(self.widths) - 1))
 
 
 class Block(nn.Module):

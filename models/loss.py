@@ -13,7 +13,7 @@ from torch import Tensor
 from contract.schedule import Diffusion
 from models.denoiser import Denoiser
 
-Judge = Callable[[Tensor, Tensor], Tensor]
+PerceptualLoss = Callable[[Tensor, Tensor], Tensor]
 """From a predicted x0 [B, C, H, W] and how much of it can be known, 0 to 1 [B], to a loss."""
 
 MAX_WEIGHT = 20.0
@@ -43,7 +43,7 @@ def denoising_loss(
     condition: Tensor,  # [B, D]
     weight_map: Tensor | None = None,  # [B, 1, H, W], mean about 1
     dropout: float = 0.1,
-    judge: Judge | None = None,
+    judge: PerceptualLoss | None = None,
 ) -> Tensor:
     """Mean weighted squared error at uniform timesteps; `dropout` of the conditions become the null condition.
 
@@ -71,18 +71,20 @@ def denoising_loss(
 
 def face_weights(
     landmarks: Tensor,  # [B, L, 2] as shares of the picture
-    size: int,
+    sides: tuple[int, ...],  # height and width in pixels
     extra: float | Tensor = 4.0,  # or one for each landmark, [L]
     radius: float = 0.075,
 ) -> Tensor:
-    """A map [B, 1, size, size] that weighs the surroundings of landmarks more.
+    """A map [B, 1, H, W] that weighs the surroundings of landmarks more.
 
     The background weighs 1, a landmark 1 + extra, before each map is scaled to mean 1; `radius` is a share of
     the width.
     """
-    axis = (torch.arange(size, device=landmarks.device, dtype=landmarks.dtype) + 0.5) / size
-    dx = axis[None, None, :] - landmarks[:, :, 0:1]
-    dy = axis[None, None, :] - landmarks[:, :, 1:2]
+    height, width = sides
+    across = (torch.arange(width, device=landmarks.device, dtype=landmarks.dtype) + 0.5) / width
+    down = (torch.arange(height, device=landmarks.device, dtype=landmarks.dtype) + 0.5) / width  # square pixels
+    dx = across[None, None, :] - landmarks[:, :, 0:1]
+    dy = down[None, None, :] - landmarks[:, :, 1:2] * (height / width)
     bells = torch.exp(-0.5 * (dx[:, :, None, :] ** 2 + dy[:, :, :, None] ** 2) / radius**2)
     bells = bells * torch.as_tensor(extra, device=landmarks.device, dtype=landmarks.dtype).reshape(1, -1, 1, 1)
     weights = 1.0 + bells.amax(dim=1, keepdim=True)

@@ -7,39 +7,36 @@ Code never spells out a shape that a checkpoint already knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from contract.errors import Refused
+from contract.record import short
 from models.denoiser import Denoiser, NetworkConfig
 from models.document import Document, DocumentConfig
 from models.edge import EdgeConfig, EdgeUNet
 
-ARCHITECTURES = ("document", "edge")
+ARCHITECTURES: dict[str, tuple[type[NetworkConfig], Callable[[Any], Denoiser]]] = {
+    "document": (DocumentConfig, Document),
+    "edge": (EdgeConfig, EdgeUNet),
+}
+"""Config and network of each architecture."""
 
 
 def configure(data: object) -> NetworkConfig:
     """The checked config of a network from its dict of JSON values; Refused where it isn't one."""
-    if not isinstance(data, Mapping) or not isinstance(data.get("arch"), str):
-        raise Refused(f"network description: expected a dict with 'arch', one of {', '.join(ARCHITECTURES)}")
-    if data["arch"] == "document":
-        return DocumentConfig.from_dict(data)
-    if data["arch"] == "edge":
-        return EdgeConfig.from_dict(data)
-    raise Refused(f"network {data['arch'][:60]!r}; expected one of {', '.join(ARCHITECTURES)}")
+    arch = data.get("arch") if isinstance(data, Mapping) else None
+    if not isinstance(arch, str) or arch not in ARCHITECTURES:
+        raise Refused(f"network {short(arch)}; expected a dict with 'arch', one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[arch][0].from_dict(data)
 
 
 def build(config: NetworkConfig | Mapping[str, Any]) -> Denoiser:
     """The network that a config (or its dict) describes, with fresh random weights."""
-    if isinstance(config, Mapping):
-        config = configure(config)
-    if isinstance(config, DocumentConfig):
-        return Document(config)
-    if isinstance(config, EdgeConfig):
-        return EdgeUNet(config)
-    raise TypeError(f"{type(config).__name__}: no network is built from it")
+    config = configure(config) if isinstance(config, Mapping) else config
+    return ARCHITECTURES[config.arch][1](config)
 
 
 def shapes_of(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@
     annotator = Annotator.open(Path("bundle"), manifest, "fp32")
     annotation = annotator.annotate(frames)                   # frames uint8 [N, H, W, C]
 
-`contract.annotation` says what an annotation holds, and when it agrees with what was asked for.
+`contract.annotation` says what an annotation holds, and when it agrees with the condition.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.annotation import Annotation, class_fields, number_fields
-from contract.bundle import ANNOTATORS, MEND, Manifest, open_checked
+from contract.bundle import ANNOTATORS, FIX, Manifest, open_checked
 from contract.errors import Refused, Unavailable, UsageError
-from runtime.onnx_backend import CPU, import_onnxruntime, new_session
-from runtime.step_graph import Guard
+from runtime.backends.ort import CPU, import_onnxruntime, new_session
+from runtime.backends.step_graph import EngineErrors
 
 AUTO, OFF = "auto", "off"
-ASKED = (AUTO, *ANNOTATORS, OFF)
-"""What can be asked for."""
+CHOICES = (AUTO, *ANNOTATORS, OFF)
+"""What `--annotator` takes."""
 
 TRAIN = "train one: python -m training.train_annotator; then export again: python -m export CHECKPOINT.pt -o BUNDLE"
 
@@ -36,13 +36,13 @@ CONFIG = {"session.intra_op.allow_spinning": "0"}
 FLOAT, BYTE = "tensor(float)", "tensor(uint8)"
 
 
-def choose(manifest: Manifest, asked: str, drawn: str) -> str | None:
+def choose(manifest: Manifest, name: str, drawn: str) -> str | None:
     """The precision to open, or None; `auto` takes int8 where frames are drawn in int8, and what there is."""
-    if asked not in ASKED:
-        raise UsageError(f"annotator {asked}: expected one of {', '.join(ASKED)}")
-    if asked != AUTO:
-        return None if asked == OFF else asked
-    there = [precision for precision, name in ANNOTATORS.items() if name in manifest.files]
+    if name not in CHOICES:
+        raise UsageError(f"annotator {name}: expected one of {', '.join(CHOICES)}")
+    if name != AUTO:
+        return None if name == OFF else name
+    there = [precision for precision, file in ANNOTATORS.items() if file in manifest.files]
     return drawn if drawn == "int8" and drawn in there else next(iter(there), None)
 
 
@@ -51,17 +51,17 @@ class Annotator:
 
     def __init__(self, folder: Path, manifest: Manifest, precision: str) -> None:
         self.precision, self.file, self.seconds = precision, ANNOTATORS[precision], 0.0
-        mend = MEND.format(folder=folder)
+        fix = FIX.format(folder=folder)
         ort = import_onnxruntime("cpu")
         content = open_checked(folder, manifest, self.file)
-        self._guarded = Guard(str(folder / self.file), mend)
-        self._session = self._guarded(lambda: new_session(ort, content, CPU, config=CONFIG))
+        self._errors = EngineErrors(str(folder / self.file), fix)
+        self._session = self._errors(lambda: new_session(ort, content, CPU, config=CONFIG))
         channels, height, width = manifest.image
         self._frame = (height, width, channels)
-        self._sides = _sides(self._guarded, manifest, self.file)
-        self._guarded.compare("inputs", self._session.get_inputs(), {"frames": (BYTE, [height, width, channels])})
+        self._sides = _sides(self._errors, manifest, self.file)
+        self._errors.compare("inputs", self._session.get_inputs(), {"frames": (BYTE, [height, width, channels])})
         outputs = {name: (FLOAT, sides) for name, sides in self._sides.items()}
-        self._guarded.compare("outputs", self._session.get_outputs(), outputs)
+        self._errors.compare("outputs", self._session.get_outputs(), outputs)
 
     @staticmethod
     def open(folder: Path, manifest: Manifest, precision: str) -> Annotator:
@@ -89,18 +89,18 @@ class Annotator:
 
     def _run(self, frames: npt.NDArray[np.uint8]) -> Annotation:
         feeds = {"frames": np.ascontiguousarray(frames)}
-        arrays: list[Any] = self._guarded(lambda: self._session.run(list(Annotation._fields), feeds))
+        arrays: list[Any] = self._errors(lambda: self._session.run(list(Annotation._fields), feeds))
         if not all(np.isfinite(array).all() for array in arrays):
-            raise Refused(f"{self._guarded.name}: gives NaN or infinity for a frame; {self._guarded.mend}")
+            raise Refused(f"{self._errors.name}: gives NaN or infinity for a frame; {self._errors.fix}")
         return Annotation(*arrays)
 
 
-def _sides(guarded: Guard, manifest: Manifest, name: str) -> dict[str, list[int]]:
-    """Shape of each array of an annotation behind the batch, by schema and manifest."""
+def _sides(errors: EngineErrors, manifest: Manifest, name: str) -> dict[str, list[int]]:
+    """Shape of each array of an annotation without the batch axis, by schema and manifest."""
     extra, schema = manifest.files[name].extra, manifest.schema
     landmarks, features = extra.get("landmarks"), extra.get("features")
     if not isinstance(landmarks, list) or type(features) is not int or features < 1:
-        raise Refused(f"{guarded.name}: expected landmarks and features in the manifest; {guarded.mend}")
+        raise Refused(f"{errors.name}: expected landmarks and features in the manifest; {errors.fix}")
     classes = sum(len(schema.field(field).values) for field in class_fields(schema))
     numbers = len(number_fields(schema))
     return {

@@ -6,16 +6,15 @@
         for batch in generator.stream([{"lighting": "night"}]): ...       # batches without end
 
 Fields that a condition leaves open are drawn from the schema's prior. Where the bundle has an annotator, a stream
-tells what every frame shows, and can draw those again that don't show what was asked for.
+also says what every frame shows, and can redraw frames that don't show their condition.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,43 +22,19 @@ import numpy.typing as npt
 from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import LARGEST, Array, Condition, Schema
-from contract.errors import Refused, Unavailable, UsageError
+from contract.errors import Unavailable, UsageError
+from contract.noise import check_seed, initial_noises, open_fields
+from contract.parity import Reference, read_reference
 from runtime.annotator import OFF, TRAIN, Annotator, choose
-from runtime.backend import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
-from runtime.noise import check_seed, initial_noises, open_fields
-from runtime.rejection import Piece, Rejection, Slot
-from runtime.replay import Reference, keep, read_reference, replay, require_verified, was_verified
+from runtime.backends.registry import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
+from runtime.batch import Batch
+from runtime.rejection_sampling import BatchRequest, RejectionSampling, Settled
+from runtime.verified import replay, require_verified, save_result, was_verified
 
 Conditions = Sequence[Mapping[str, object]] | npt.NDArray[np.floating]
 """Partial or complete conditions by name, or encoded ones float32 [N, D]."""
 
 MAX_BATCH = 4096
-
-
-class Batch(NamedTuple):
-    """Frames with what each of them shows."""
-
-    start: int
-    """Index of the first frame."""
-
-    frames: npt.NDArray[np.uint8]
-    """[B, H, W, C]"""
-
-    conditions: list[Condition]
-    """Complete, one a frame."""
-
-    annotation: Annotation | None = None
-    """What the frames show, where an annotator ran."""
-
-    attempts: Sequence[int] = ()
-    """Which attempt each frame is: 0 unless earlier ones were rejected."""
-
-    readings: Sequence[Mapping[str, Any]] = ()
-    """What the record of each frame says beside what was asked for: `measured` and `agrees` where an annotator ran,
-    `attempt` and `tries` where frames could be rejected."""
-
-    def reading(self, row: int) -> Mapping[str, Any]:
-        return self.readings[row] if self.readings else {}
 
 
 class Generator:
@@ -85,6 +60,7 @@ class Generator:
         state: str | Path | None = None,
         file: str | None = None,
         annotator: str = AUTO,
+        manifest: Manifest | None = None,
     ) -> Generator:
         """Open a bundle.
 
@@ -96,13 +72,14 @@ class Generator:
         state      folder for `verified.json` and caches, by default the bundle and beside it
         file       this very file of the bundle, in place of a precision
         annotator  `fp32`, `int8`, `off`, or `auto`: int8 for frames drawn in int8, else fp32, else none
+        manifest   the bundle's, where it has been read already
 
-        A file that the exporter didn't run with this very engine is held against the reference frames before its first
-        use on this device. Raises Refused for a bundle that isn't what it should be, Unavailable for a backend or
-        precision that isn't there, ParityError for a file that draws other frames than it should.
+        A file that the exporter didn't run with this very engine is compared with the reference frames before its
+        first use on this device. Raises Refused for a bundle that isn't what it should be, Unavailable for a backend
+        or precision that isn't there, ParityError for a file that draws other frames than it should.
         """
         request = Request(backend, precision, batch, Path(state) if state else None, file)
-        generator = open_generator(Path(folder), request)
+        generator = open_generator(Path(folder), request, manifest)
         try:
             generator._verify_first(request.state or Path(folder))
             generator._open_annotator(annotator)
@@ -118,7 +95,7 @@ class Generator:
         self.close()
 
     def close(self) -> None:
-        """Give back the engine's memory."""
+        """Free the engine's memory."""
         self._closed = True
         self._backend.close()
         if self.annotator:
@@ -134,7 +111,7 @@ class Generator:
         return self._backend.seconds
 
     def details(self) -> dict[str, Any]:
-        """The device and what else the backend tells of itself."""
+        """The device and what else the backend reports of itself."""
         return self._backend.details()
 
     def complete(self, conditions: Sequence[Mapping[str, object]], seed: int = 0, start: int = 0) -> list[Condition]:
@@ -169,7 +146,7 @@ class Generator:
         return self.require_annotator().annotate(frames)
 
     def require_annotator(self) -> Annotator:
-        """The annotator; Unavailable, with what mends it, where there is none."""
+        """The annotator; Unavailable, with the command that makes one, where there is none."""
         if self._closed:
             raise _closed()
         if self.annotator is None:
@@ -186,12 +163,12 @@ class Generator:
     ) -> Iterator[Batch]:
         """Batches of frames from index `start` on, each with its complete conditions and what the frames show.
 
-        A sequence of (partial) conditions is gone through again and again, without end; with any other iterable
-        the stream ends when that does. Frame by frame the same as `generate` draws. The next batch may be under way
-        when one is handed out. Raises what `generate` raises.
+        A sequence of (partial) conditions is repeated without end; with any other iterable the stream ends when that
+        does. Frames are those that `generate` draws. The next batch may be under way when one is handed out. Raises
+        what `generate` raises.
 
-        With `reject_below`, from 0 to 1, a frame whose `contract.annotation.likelihood` is below it is drawn again
-        from fresh noise, up to MAX_ATTEMPTS attempts in all, of which the likeliest is then kept. The frame of index
+        With `reject_below`, from 0 to 1, a frame whose `contract.annotation.likelihood` is below it is redrawn from
+        fresh noise, up to MAX_ATTEMPTS attempts in all, of which the likeliest is then kept. The frame of index
         i depends on its condition, on seed, i and `reject_below` alone. Unavailable without an annotator.
         """
         check_seed(seed)
@@ -199,12 +176,11 @@ class Generator:
         if isinstance(conditions, Sequence) and not conditions:
             raise UsageError("no conditions: expected at least one to stream")
         source = itertools.cycle(conditions) if isinstance(conditions, Sequence) else iter(conditions)
-        if reject_below is None:
-            return self._stream(source, seed, start, size)
-        if not 0.0 < reject_below < 1.0:
-            raise UsageError(f"reject_below {reject_below:g}: expected a probability between 0 and 1")
-        self.require_annotator()
-        return self._stream_rejecting(source, seed, start, size, reject_below)
+        if reject_below is not None:
+            if not 0.0 < reject_below < 1.0:
+                raise UsageError(f"reject_below {reject_below:g}: expected a probability between 0 and 1")
+            self.require_annotator()
+        return self._stream(source, seed, start, size, reject_below)
 
     def replay(self, reference: Reference) -> dict[str, Any]:
         """Draw the reference frames again, at every batch size that the engine is built around."""
@@ -213,7 +189,7 @@ class Generator:
             self.manifest,
             self.choice.file,
             reference,
-            lambda conditions, seed, batch: self._generate(conditions, seed, 0, batch),
+            lambda rows, batch: self._generate(reference.conditions[rows], reference.seed, 0, batch),
             self._backend.sizes or (self.batch,),
         )
         return result | {"precision": self.choice.precision, "device": self._backend.device}
@@ -227,49 +203,34 @@ class Generator:
         if self._closed:
             raise _closed()
         cuts = ((first, vectors[first : first + batch]) for first in range(0, len(vectors), batch))
-        pieces = (Piece(list(range(start + first, start + first + len(rows))), rows) for first, rows in cuts)
+        requests = (BatchRequest(list(range(start + first, start + first + len(rows))), rows) for first, rows in cuts)
         first = 0
-        for drawn in self._draw(pieces, seed, batch):
+        for drawn in self._draw(requests, seed, batch):
             frames[first : first + len(drawn)] = drawn
             first += len(drawn)
         return frames
 
-    def _stream(self, source: Iterator[Mapping[str, object]], seed: int, index: int, size: int) -> Iterator[Batch]:
-        planned: deque[tuple[int, list[Condition]]] = deque()
-
-        def pieces(index: int) -> Iterator[Piece]:
-            while wanted := list(itertools.islice(source, size)):
-                complete = self.complete(wanted, seed, index)
-                planned.append((index, complete))
-                yield Piece(list(range(index, index + len(complete))), self.schema.encode(complete))
-                index += len(complete)
-
-        for frames in self._draw(pieces(index), seed, size):
-            first, complete = planned.popleft()
-            annotation = self.annotator.annotate(frames) if self.annotator else None
-            readings = self._readings(annotation, complete) if annotation else ()
-            yield Batch(first, frames, complete, annotation, [0] * len(frames), readings)
-
-    def _stream_rejecting(
-        self, source: Iterator[Mapping[str, object]], seed: int, start: int, size: int, below: float
+    def _stream(
+        self, source: Iterator[Mapping[str, object]], seed: int, start: int, size: int, below: float | None
     ) -> Iterator[Batch]:
+        """Plain streaming is rejection sampling that settles every frame at once."""
         numbered = ((index, self.complete([wanted], seed, index)[0]) for index, wanted in enumerate(source, start))
-        rejection = Rejection(self.schema, numbered, size, below)
-        while rejection.pending:
-            for frames in self._draw(rejection.pieces(), seed, size):
-                rejection.take(frames, self.annotate(frames))
-                for slots in rejection.ready():
-                    yield self._settled(slots)
+        sampling = RejectionSampling(self.schema, numbered, size, below)
+        while sampling.pending:
+            for frames in self._draw(sampling.requests(), seed, size):
+                sampling.take(frames, self.annotator.annotate(frames) if self.annotator else None)
+                for settled in sampling.ready():
+                    yield self._batch(settled, below is not None)
 
-    def _settled(self, slots: Sequence[Slot]) -> Batch:
-        kept = [slot.kept for slot in slots if slot.kept]
-        conditions, attempts = [slot.condition for slot in slots], [best.attempt for best in kept]
-        annotation = Annotation.join([best.annotation for best in kept])
-        readings = self._readings(annotation, conditions)
-        tried = [{"attempt": attempt, "tries": slot.tries} for attempt, slot in zip(attempts, slots, strict=True)]
-        both = [reading | told for reading, told in zip(readings, tried, strict=True)]
-        frames = np.concatenate([best.frame for best in kept])
-        return Batch(slots[0].index, frames, conditions, annotation, attempts, both)
+    def _batch(self, settled: Settled, rejecting: bool) -> Batch:
+        candidates, frames, annotation = settled
+        conditions = [candidate.condition for candidate in candidates]
+        readings: list[dict[str, Any]] = self._readings(annotation, conditions) if annotation else []
+        if rejecting:
+            for reading, candidate in zip(readings, candidates, strict=True):
+                reading |= {"attempt": candidate.attempt, "tries": candidate.tries}
+        attempts = [candidate.attempt for candidate in candidates]
+        return Batch(candidates[0].index, frames, conditions, annotation, attempts, readings)
 
     def _readings(self, annotation: Annotation, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
         """`measured` and `agrees` of each frame."""
@@ -277,10 +238,10 @@ class Generator:
         pairs = zip(entries, conditions, strict=True)
         return [{"measured": entry, "agrees": agrees(self.schema, entry, condition)} for entry, condition in pairs]
 
-    def _draw(self, pieces: Iterable[Piece], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
-        """The frames of each piece."""
+    def _draw(self, requests: Iterable[BatchRequest], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames of each requested batch."""
         shape = tuple(self.manifest.image)
-        batches = ((initial_noises(seed, p.indices, shape, p.attempts), p.rows) for p in pieces)
+        batches = ((initial_noises(seed, r.indices, shape, r.attempts), r.rows) for r in requests)
         try:
             yield from self._backend.sample_all(batches)
         except MemoryError:
@@ -291,42 +252,36 @@ class Generator:
         image = self.manifest.image
         return image.height, image.width, image.channels
 
-    def _open_annotator(self, asked: str) -> None:
-        """Open what was asked for; with `auto` a bundle or a machine without one is told in `unannotated`."""
-        precision = choose(self.manifest, asked, self.choice.precision)
+    def _open_annotator(self, name: str) -> None:
+        """Open the annotator of that precision; with `auto`, `unannotated` says why there is none."""
+        precision = choose(self.manifest, name, self.choice.precision)
         if precision is None:
-            self.unannotated = "switched off" if asked == OFF else "the bundle has none"
+            self.unannotated = "switched off" if name == OFF else "the bundle has none"
             return
         try:
             self.annotator = Annotator.open(self._folder, self.manifest, precision)
         except Unavailable as error:
-            if asked != AUTO:
+            if name != AUTO:
                 raise
             self.unannotated = str(error)
 
     def _verify_first(self, state: Path) -> None:
-        """Hold a file that the exporter didn't run with this engine against the reference, once on each device."""
-        file, manifest = self.choice.file, self.manifest
-        never_run = manifest.parity.get(file, {}).get("verified") is False
+        """Compare a file that the exporter didn't run with this engine with the reference, once on each device."""
+        file, never_run = self.choice.file, self.manifest.parity.get(self.choice.file, {}).get("verified") is False
         if BACKENDS[self.choice.backend].proven and not never_run:
             return
-        if was_verified(state, manifest, file, self._backend.device):
-            return
-        result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, manifest))}
-        try:
-            keep(state, manifest, result)
-        except Refused:
-            if never_run:
-                raise
-            # A graph that is good elsewhere may lie on a read-only disk: then every start looks at it again.
-        require_verified(self._folder, result)
+        if not was_verified(state, self.manifest, file, self._backend.device):
+            result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, self.manifest))}
+            # A graph that is good elsewhere may be on a read-only disk: then every start compares it again.
+            save_result(state, self.manifest, result, required=never_run)
+            require_verified(self._folder, result)
 
 
-def open_generator(folder: Path, request: Request) -> Generator:
-    """Open a bundle without holding anything against its reference."""
+def open_generator(folder: Path, request: Request, manifest: Manifest | None = None) -> Generator:
+    """Open a bundle without comparing anything with its reference."""
     if request.batch is not None:
         _checked(request.batch)
-    manifest = read_manifest(folder)
+    manifest = manifest or read_manifest(folder)
     opened, choice = open_backend(folder, manifest, request)
     own = opened.batch or default_batch(choice.backend, manifest.image.height, manifest.image.width)
     return Generator(folder, manifest, opened, choice, request.batch or own)

@@ -1,9 +1,9 @@
 """Is this bundle what was exported, and does it draw the same frames on this machine?
 
     python -m runtime.verify bundle                 # hashes every file, replays reference.npz
-    python -m runtime.verify bundle --state /var/lib/dms     # where the bundle lies on a read-only disk
+    python -m runtime.verify bundle --state /var/lib/dms     # where the bundle is on a read-only disk
 
-Every step graph that this machine can run is held against the torch fp32 frames in `reference.npz`, by the
+Every step graph that this machine can run is compared with the torch fp32 frames in `reference.npz`, by the
 metric and tolerance that the manifest names for it, and every annotator has to read those frames. The result goes
 into `verified.json`.
 """
@@ -18,14 +18,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from contract.arguments import Parser
-from contract.bundle import ANNOTATORS, MEND, Manifest, read_manifest
+from contract.bundle import ANNOTATORS, FIX, Manifest, read_manifest
+from contract.cli import Parser
 from contract.errors import Refused, Unavailable, run_command
 from contract.files import sha256_of
+from contract.parity import Reference, read_reference
 from runtime.annotator import Annotator
-from runtime.backend import AUTO, BACKENDS, Request
+from runtime.backends.registry import AUTO, BACKENDS, Request
 from runtime.generator import open_generator
-from runtime.replay import VERIFIED, Reference, new_report, read_reference, require_verified, write_report
+from runtime.verified import VERIFIED, new_report, require_verified, write_report
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -34,14 +35,14 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         path = folder / name
         if not path.is_file() or sha256_of(path) != entry.sha256:
             state = "altered" if path.is_file() else "missing"
-            raise Refused(f"{path}: {state}, by the manifest's sha256; {MEND.format(folder=folder)}")
+            raise Refused(f"{path}: {state}, by the manifest's sha256; {FIX.format(folder=folder)}")
 
 
 def verify(folder: Path, backend: str = AUTO, precision: str = AUTO, state: Path | None = None) -> dict[str, Any]:
     """Check every file, replay what runs here; the content of `verified.json`.
 
-    With `auto` every backend, and every precision, is tried, and those that aren't there are listed as skipped; one
-    that was asked for by name has to be there.
+    With `auto` every backend, and every precision, is tried, and missing ones are listed as skipped; one that is named
+    has to be there.
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
@@ -64,8 +65,8 @@ def verify(folder: Path, backend: str = AUTO, precision: str = AUTO, state: Path
                     raise
                 skipped[f"{name} {file}"] = str(error).removeprefix(f"{name}: ")
     annotated = _annotate(folder, manifest, reference, skipped)
-    found = {"replayed": replayed, "annotated": annotated, "skipped": skipped}
-    return new_report(manifest) | {"hashed": len(manifest.files)} | found
+    results = {"replayed": replayed, "annotated": annotated, "skipped": skipped}
+    return new_report(manifest) | {"hashed": len(manifest.files)} | results
 
 
 def _annotate(folder: Path, manifest: Manifest, reference: Reference, skipped: dict[str, str]) -> dict[str, int]:

@@ -1,1 +1,1 @@
-"""Where labelled frames come from."""
+"""Labelled frames: where training and audits get them."""

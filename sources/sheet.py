@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from contract.arguments import Parser, integer
+from contract.cli import Parser, integer
 from contract.conditions import Condition
 from contract.errors import UsageError, run_command
 from contract.files import write_whole

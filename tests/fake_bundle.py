@@ -25,13 +25,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from contract.annotation import Annotation, class_fields
-from contract.bundle import FileEntry, Image, Manifest, Sampler, write_manifest
+from contract.bundle import FileEntry, Manifest, Sampler, write_manifest
 from contract.conditions import Schema
+from contract.frames import ImageShape
+from contract.noise import initial_noise
 from contract.schedule import ddim_coefficients, trailing
 from contract.schemas import CABIN
-from runtime.noise import initial_noise
 
-IMAGE = Image(3, 16, 16)
+IMAGE = ImageShape(3, 16, 16)
 STEPS = 3
 TIMESTEPS = 1000
 MIX = 0.25
@@ -51,7 +52,7 @@ Array = npt.NDArray[np.float64]
 def write_fake_bundle(
     folder: Path,
     schema: Schema = CABIN,
-    image: Image = IMAGE,
+    image: ImageShape = IMAGE,
     steps: int = STEPS,
     references: int = 4,
     annotator: bool = False,
@@ -94,7 +95,7 @@ def fake_sampler(steps: int) -> Sampler:
     return Sampler(tuple(timesteps.tolist()), tuple(alpha_bar[timesteps].tolist()), "x0")
 
 
-def step_graph(width: int, image: Image, sampler: Sampler, **changes: Any) -> bytes:
+def step_graph(width: int, image: ImageShape, sampler: Sampler, **changes: Any) -> bytes:
     """The ONNX step graph; `changes` (`steps`, `batch`) make it disagree with the contract."""
     channels, height, _ = image
     batch = changes.get("batch", "batch")
@@ -136,7 +137,7 @@ def step_graph(width: int, image: Image, sampler: Sampler, **changes: Any) -> by
 def expected_frames(
     conditions: npt.NDArray[np.float32],
     seed: int,
-    image: Image = IMAGE,
+    image: ImageShape = IMAGE,
     sampler: Sampler | None = None,
     start: int = 0,
     attempts: Sequence[int] | None = None,
@@ -167,7 +168,7 @@ class Reading(NamedTuple):
     """[R + 1, 2 L]"""
 
 
-def fit_annotator(schema: Schema, image: Image, sampler: Sampler) -> Reading:
+def fit_annotator(schema: Schema, image: ImageShape, sampler: Sampler) -> Reading:
     """Least squares from the rows of frames to their conditions; classes by the distance to their codes."""
     conditions = schema.encode([schema.complete({}, np.random.default_rng([7, i])) for i in range(FITTED)])
     rows = _with_one(_rows(expected_frames(conditions, seed=11, image=image, sampler=sampler)))
@@ -186,7 +187,7 @@ def fit_annotator(schema: Schema, image: Image, sampler: Sampler) -> Reading:
     return Reading(np.hstack(classes), np.hstack(numbers), landmarks)
 
 
-def annotator_graph(schema: Schema, image: Image, reading: Reading, **changes: Any) -> bytes:
+def annotator_graph(schema: Schema, image: ImageShape, reading: Reading, **changes: Any) -> bytes:
     """The ONNX annotator; `changes` (`batch`, `classes`, `spoil`) make it disagree with the contract."""
     batch, spans = changes.get("batch", "batch"), _spans(schema)
     widths = [columns.stop - columns.start for columns in class_fields(schema).values()]
@@ -305,7 +306,7 @@ def _nodes() -> list[onnx.NodeProto]:
     return network + update + frame
 
 
-def _paint(width: int, image: Image) -> npt.NDArray[np.float64]:
+def _paint(width: int, image: ImageShape) -> npt.NDArray[np.float64]:
     """What each slot of the condition adds to the rows of the picture, [D, C, H, 1]."""
     pattern = np.random.default_rng(2).normal(0, 0.5, (width, image.channels, image.height, 1))
     return pattern.astype(np.float32).astype(np.float64)
@@ -323,7 +324,7 @@ def _blur(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(windows.mean(axis=(-2, -1)))
 
 
-def _reference(schema: Schema, image: Image, sampler: Sampler, count: int) -> bytes:
+def _reference(schema: Schema, image: ImageShape, sampler: Sampler, count: int) -> bytes:
     conditions = schema.encode([schema.complete({}, np.random.default_rng(i)) for i in range(count)])
     frames = expected_frames(conditions, seed=1, image=image, sampler=sampler)
     content = io.BytesIO()

@@ -6,35 +6,45 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from tests.draw_rooms import draw
 from tests.fake_bundle import write_fake_bundle
+from tests.rooms import EXCEPTIONS, ROOMS
 
 ROOT = Path(__file__).parents[1]
 
-ROOMS = {
-    "contract": set(),
-    "models": {"contract"},
-    "training": {"contract", "models"},
-    "export": {"contract", "models"},
-    "runtime": {"contract"},
-    "audit": {"contract", "runtime", "models", "training.data"},
-    "benchmarks": {"contract", "models", "training", "export", "runtime", "audit"},
-}
-"""What each folder may import of the others; `training.data` is that package alone."""
-
-EXCEPTIONS = {"export/verify.py": {"runtime"}}
-
 LIBRARIES = {
-    "contract": {"numpy"},
-    "runtime": {"numpy", "PIL", "tqdm", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"},
+    "contract": {"numpy", "msgspec"},
+    "pictures": {"numpy", "PIL"},
+    "runtime": {
+        "numpy",
+        "PIL",
+        "tqdm",
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "tensorrt_rtx",
+        "pycuda",
+        "cuda",
+        "c2pa",
+        "cryptography",
+    },
 }
 """What the folders that go onto a vehicle may import beside the standard library."""
 
-LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda"}
+LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "c2pa", "cryptography"}
 """Engines and drivers, which may be absent: imported inside a function only."""
+
+
+TORCH = {"models", "training", "export", "audit", "benchmarks"}
+"""Rooms that may import torch."""
+
+TORCH_FILES = {"sources/cartoon"}
+"""Folders elsewhere that may."""
 
 
 def files_of(room: str) -> list[Path]:
@@ -79,16 +89,62 @@ def test_imports_go_one_way(room: str) -> None:
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
+def modules() -> dict[str, Path]:
+    """Dotted name of every module of the rooms."""
+    found = {}
+    for room in ROOMS:
+        for path in files_of(room):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def dependencies(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of the rooms that a module imports, wherever in its file."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = set()
+    for imported in imports_of(ast.parse(path.read_text()), package):
+        found.add(imported if imported in known else imported.rpartition(".")[0])
+    return (found & set(known)) - {name}
+
+
+def test_imports_make_no_circle() -> None:
+    known = modules()
+    TopologicalSorter({name: dependencies(name, path, known) for name, path in known.items()}).prepare()
+
+
+def test_a_command_is_imported_by_nobody() -> None:
+    known = modules()
+    commands = {name for name, path in known.items() if '__name__ == "__main__"' in path.read_text()}
+    assert len(commands) > 10
+    others = {name: path for name, path in known.items() if not name.startswith("benchmarks.")}  # it times commands
+    imported = {name: dependencies(name, path, known) & commands for name, path in others.items()}
+    assert {name: found for name, found in imported.items() if found} == {}
+
+
+def test_torch_stays_in_its_rooms() -> None:
+    for room in set(ROOMS) - TORCH:
+        for path in files_of(room):
+            relative = path.relative_to(ROOT).as_posix()
+            if not relative.startswith(tuple(TORCH_FILES)):
+                assert "torch" not in {name.split(".")[0] for name in imports_of(ast.parse(path.read_text()), room)}, (
+                    path
+                )
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_these_rules() -> None:
+    assert (ROOT / "docs" / "rooms.svg").read_text() == draw(), "run python -m tests.draw_rooms docs/rooms.svg"
+
+
 CASES = {
     "import torch": ("runtime/generator.py", ["torch"]),
     "from models.networks import build": ("runtime/generator.py", ["models.networks.build"]),
     "def f():\n    import models": ("contract/bundle.py", ["models"]),
     "from ..models import edge": ("runtime/x.py", ["models.edge"]),
     "from . import noise": ("runtime/x.py", []),
-    "import training.train": ("audit/x.py", ["training.train"]),
-    "from training.data import cabin": ("audit/x.py", []),
-    "from runtime import Generator": ("export/verify.py", []),
-    "from runtime import Generator  # elsewhere": ("export/graph.py", ["runtime.Generator"]),
+    "from sources import shards": ("audit/x.py", []),
+    "from runtime import Generator": ("export/parity.py", []),
+    "from runtime import Generator  # elsewhere": ("export/step_graph.py", ["runtime.Generator"]),
     "import tests.fake_bundle": ("benchmarks/x.py", ["tests.fake_bundle"]),
 }
 

@@ -12,14 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contract.frames import Frames, scale_pixels
+from contract.noise import stream
 from models.loss import face_weights
-from training.data.cabin import LANDMARKS
-from training.data.cache import Cached
+from sources.base import LabelledFrames
+from training.run import ORDER_TOPIC
 
 
-def as_images(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Frames uint8 [N, H, W, C] as images float32 [N, C, H, W] in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+def as_images(frames: Frames, device: str | torch.device = "cpu") -> Tensor:
+    """Frames uint8 [N, H, W, C] as images float32 [N, C, H, W] in [-1, 1], channels last in memory."""
+    pixels = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)
+    images: Tensor = scale_pixels(pixels.float())
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 class Batches:
@@ -27,17 +31,17 @@ class Batches:
 
     def __init__(
         self,
-        source: Cached,
+        source: LabelledFrames,
         size: int,
         seed: int,
         face_weight: float = 0.0,
-        eye_weight: float | None = None,
+        eye_weight: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> None:
-        """`eye_weight` is the extra weight at the corners of the eyes, `face_weight` at all other landmarks."""
+        """`eye_weight` is the extra weight of the loss at landmarks of the eyes, `face_weight` at all others."""
         self.source, self.size, self.seed, self.device = source, size, seed, torch.device(device)
-        eyes = face_weight if eye_weight is None else eye_weight
-        self.weights = torch.tensor([eyes if name.startswith("eye") else face_weight for name in LANDMARKS])
+        names, eyes = source.landmarks.names, source.landmarks.eyes
+        self.weights = torch.tensor([eye_weight if name in eyes else face_weight for name in names], device=device)
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def rows(self, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -45,18 +49,18 @@ class Batches:
         count = len(self.source.frames)
         epoch, place = divmod(number, max(1, count // self.size))
         if epoch != self._epoch:
-            stream = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            generator = stream(self.seed, epoch, ORDER_TOPIC)
             whole = count >= self.size
-            self._order = stream.permutation(count) if whole else stream.integers(count, size=self.size)
+            self._order = generator.permutation(count) if whole else generator.integers(count, size=self.size)
             self._epoch = epoch
         return self._order[place * self.size : (place + 1) * self.size]
 
     def at(self, number: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images in [-1, 1] [B, C, H, W], conditions [B, D], and the weight map of the loss where there is one."""
         rows = self.rows(number)
-        images = as_images(self.source.frames[rows]).to(self.device).contiguous(memory_format=torch.channels_last)
+        images = as_images(self.source.frames[rows], self.device)
         condition = torch.from_numpy(self.source.conditions[rows]).to(self.device)
-        if self.source.landmarks is None or not self.weights.any():
+        if self.source.points is None or not self.weights.any():
             return images, condition, None
-        landmarks = torch.from_numpy(self.source.landmarks[rows]).to(self.device)
-        return images, condition, face_weights(landmarks, images.shape[-1], self.weights)
+        points = torch.from_numpy(self.source.points[rows]).to(self.device)
+        return images, condition, face_weights(points, tuple(images.shape[2:]), self.weights)

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 Band = tuple[float, float]
+
+PEOPLE = 1_000_000
+"""More than any domain has."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,12 @@ class Domain:
     colour_cast: float = 0.05
     shifted_cars: bool = False
 
+    def key(self, subject: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Numbers of people that no two domains share."""
+        return self.identity_seed * PEOPLE + subject
 
-CABIN_DOMAIN = Domain("cabin", identity_seed=1, subjects=4096)
+
+CABIN_DOMAIN = Domain("cabin", identity_seed=1, subjects=2048)
 """The training domain."""
 
 HELD_OUT_DOMAIN = replace(CABIN_DOMAIN, name="held-out", identity_seed=3, subjects=2048)

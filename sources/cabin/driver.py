@@ -23,7 +23,7 @@ from sources.cabin.anatomy import load
 from sources.cabin.assembly import build_scene, trace
 from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
-from sources.cabin.labels import LANDMARKS, MIRROR, Layers, hidden_fields, landmarks, layers
+from sources.cabin.labels import LANDMARKS, Layers, hidden_fields, landmarks, layers
 from sources.cabin.layout import Layout
 from sources.cabin.moment import Moment, compose
 from sources.cabin.schema import SCHEMA, complete
@@ -43,6 +43,8 @@ PLAIN_SAMPLES = 36
 """Paths a pixel where the denoiser isn't installed: about the same error."""
 GRAIN = 0.25
 """Share of the undenoised picture in a frame, fireflies clamped: lashes and glints keep their edge."""
+STRIDE = 1021
+"""From one sitting's person to the next one's: everybody is drawn equally often."""
 WHOLE_RANGE = 0.3
 """How many frames draw their numbers over the whole range, whatever the prior says, so that a model learns every
 combination."""
@@ -89,7 +91,7 @@ class Cabin:
         conditions, subjects = [], []
         for index in map(int, indices):
             sitting = stream(SITTING, seed, index // MOMENTS)
-            subject = int(sitting.integers(self.domain.subjects))
+            subject = (index // MOMENTS * STRIDE + seed) % self.domain.subjects
             born = complete({}, stream(CONDITION, self.domain.identity_seed, subject))
             worn = complete({}, sitting)
             known: dict[str, Any] = {name: born[name] for name in ("gender", "age_group", "skin_tone")}
@@ -154,20 +156,11 @@ class Cabin:
         return frame, measured, landmarks(moment), hidden, layers(scene, moment, self.size) if with_layers else None
 
 
-def describe(settings: Settings) -> dict[str, Any]:
-    """What a folder of frames of these settings is: enough to render it again."""
+def origin(settings: Settings) -> dict[str, Any]:
+    """What made the frames of a run, as JSON values."""
     denoised = denoise.available()
-    samples = settings.samples or (SAMPLES if denoised else PLAIN_SAMPLES)
     return {
-        "format": "dms-edge/rendered@1",
-        "schema": SCHEMA.to_dict(),
-        "landmarks": list(LANDMARKS),
-        "mirror": [list(pair) for pair in MIRROR],
-        "domain": settings.domain,
-        "size": settings.size,
-        "seed": settings.seed,
-        "renderer": {
-            "samples": samples, "denoiser": "oidn" if denoised else None, "grain": GRAIN if denoised else 0.0,
-            "moments": MOMENTS, "depth_and_masks": settings.layers, "version": VERSION,
-        },
+        "renderer": "cabin", "version": VERSION, "domain": settings.domain, "pixels": settings.size, "seed": settings.seed,
+        "samples": settings.samples or (SAMPLES if denoised else PLAIN_SAMPLES), "denoiser": "oidn" if denoised else None,
+        "grain": GRAIN if denoised else 0.0, "moments": MOMENTS, "depth_and_masks": settings.layers,
     }  # fmt: skip

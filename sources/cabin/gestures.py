@@ -30,6 +30,12 @@ MOMENTS = {
     "adjusting": {"mirror": 2, "visor": 1, "screen": 1.5},
     "other": {"eye": 1, "cheek": 1.5, "forehead": 1, "yawn": 1.2, "scratch": 0.8},
 }
+RETREAT = {kind: (0.30, 0.0, -1.0) for kind in MOMENTS["eating"]} | {"forehead": (0.2, 0.0, 1.0), "text": (0.5, 0.0, -1.0)}
+"""Where a hand gives way to that hides too much: outwards, forwards, up."""
+RETREATS, GIVE_WAY = 6, 0.018
+"""How often, and by how much each time, metres."""
+EYE_REACH, MOUTH_REACH = 0.017, 0.014
+"""What is seen this close to an eye or the middle of the mouth covers it, metres in the plane of the face."""
 TOUCHING = ("call", "eye", "cheek", "forehead", "yawn", "scratch")
 
 
@@ -87,13 +93,33 @@ class Features:
 
 
 def perform(
-    gesture: Gesture, rig: Skeleton, turns: dict[str, Floats], to_world: Transform, features: Features
+    gesture: Gesture, rig: Skeleton, turns: dict[str, Floats], to_world: Transform, features: Features, lens: Floats
 ) -> tuple[dict[str, Floats], list[Surface]]:
-    """(turns with the arm raised, the held thing in head coordinates)."""
+    """(turns with the arm raised, the held thing in head coordinates); `lens` is the camera in head coordinates.
+
+    A hand that would hide more of the face than its gesture needs gives way, outwards or downwards.
+    """
     s = 1.0 if gesture.side == "L" else -1.0
+    back = np.array(RETREAT.get(gesture.kind, (1.0, 0.0, -0.15))) * [s, 1.0, 1.0]
+    for attempt in range(RETREATS):
+        result, things, points = _raised(gesture, s, rig, turns, to_world, features, attempt * GIVE_WAY * back)
+        if not _hides_too_much(gesture.kind, points, features, lens):
+            break
+    return result, things
+
+
+def _raised(
+    gesture: Gesture, s: float, rig: Skeleton, turns: dict[str, Floats], to_world: Transform, features: Features,
+    shift: Floats,
+) -> tuple[dict[str, Floats], list[Surface], Floats]:  # fmt: skip
+    """(turns, held thing, points of hand, forearm and thing), the goal moved by `shift`."""
     wrist, fingers, palm, bend, spread = _goal(gesture, s, features)
     thing = _thing(gesture, s, features)
-    away = -palm / np.linalg.norm(palm)
+    held = gesture.kind in ("call", "text")
+    if held:
+        thing = [part.moved(np.eye(3), shift) for part in thing]
+    eats = gesture.kind in MOMENTS["eating"]
+    away = np.array([0.25 * s, -0.35, -0.90]) if eats else -palm / np.linalg.norm(palm)
     if gesture.kind in ("call",):
         away = np.array([s, 0.0, 0.0])
     tree = cKDTree(features.skin)
@@ -101,9 +127,10 @@ def perform(
     inverse = to_world.inverse()
     step = 0.0
     result: dict[str, Floats] = turns
+    points = np.zeros((0, 3))
     elbow = np.array([0.75 * s, -0.25, -1.0])
-    for _ in range(5 if gesture.kind in TOUCHING or gesture.kind in ("burger", "bar", "cup", "bottle") else 1):
-        goal = wrist + step * away
+    for _ in range(5 if gesture.kind in TOUCHING or eats else 1):
+        goal = wrist + shift + step * away
         rotate = to_world.rotation
         raised = reach(rig, turns, gesture.side, to_world(goal), rotate @ fingers, rotate @ palm, elbow)
         result = curl(rig, raised, gesture.side, bend, spread)
@@ -115,8 +142,27 @@ def perform(
         if abs(wanted) < 0.0006:
             break
         step += float(np.clip(wanted, -0.035, 0.06)) * (1.0 if wanted > 0 else 0.8)
-    held = gesture.kind in ("call", "text")
-    return result, [part.moved(np.eye(3), step * away) for part in thing] if held else thing
+    if held:
+        thing = [part.moved(np.eye(3), step * away) for part in thing]
+    joints = inverse(rig.forward(result)[1])
+    ends = joints[rig.anatomy.bones[f"wrist.{gesture.side}"]], joints[rig.anatomy.bones[f"lowerarm01.{gesture.side}"]]
+    arm = ends[0] + np.linspace(0.0, 1.0, 16)[:, None] * (ends[1] - ends[0])
+    return result, thing, np.concatenate([points, arm, *(part.vertices for part in thing)])
+
+
+def _hides_too_much(kind: str, points: Floats, features: Features, lens: Floats) -> bool:
+    """Whether points cover more of eyes and mouth than a gesture may."""
+    middle = features.mouth
+    ahead = (middle - lens) / np.linalg.norm(middle - lens)
+
+    def seen(at: Floats) -> Floats:
+        depth = (at - lens) @ ahead
+        return np.asarray((at - lens) / np.maximum(depth, 0.02)[:, None] * float((middle - lens) @ ahead))
+
+    tree = cKDTree(seen(points))
+    eyes = sum(tree.query(seen(eye[None] - [0.0, 0.016, 0.0]))[0][0] < EYE_REACH for eye in features.eyes.values())
+    mouth = tree.query(seen(middle[None]))[0][0] < MOUTH_REACH
+    return bool(eyes > (kind in ("eye", "forehead")) or (mouth and kind not in (*MOMENTS["eating"], "yawn")))
 
 
 def _clearance(points: Floats, tree: cKDTree, features: Features) -> float:
@@ -141,7 +187,7 @@ def _goal(
     kind = gesture.kind
     table = {
         "call": ((s * (f.ear_x + 0.052), -0.078, f.chin[2] + 0.002), (-0.12 * s, 0.12, 1.0), (-1.0 * s, 0.25, 0.0), {2: (20, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 4.0),
-        "text": ((s * 0.105, f.mouth[1] - 0.10, f.chin[2] - 0.055), (-0.35 * s, -0.05, 1.0), (-0.45 * s, 0.75, 0.15), {2: (22, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 3.0),
+        "text": ((s * 0.117, f.mouth[1] - 0.08, f.chin[2] - 0.105), (-0.35 * s, -0.05, 1.0), (-0.45 * s, 0.75, 0.15), {2: (22, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 3.0),
         "burger": (f.mouth + np.array([s * 0.082, -0.066, -0.090]), (-0.55 * s, 0.05, 0.80), (-0.65 * s, 0.45, -0.25), {2: (30, 34, 22), 3: (32, 36, 22), 4: (36, 40, 24), 5: (42, 42, 24), 1: (4, 10, 14)}, 4.0),
         "bar": (f.mouth + np.array([s * 0.125, -0.085, -0.130]), (-0.40 * s, 0.22, 0.90), (-0.70 * s, 0.55, -0.1), {2: (28, 40, 24), 3: (40, 46, 26), 4: (52, 52, 30), 5: (56, 54, 30), 1: (14, 16, 16)}, 2.0),
         "cup": (f.mouth + np.array([s * 0.078, -0.092, -0.072]), (-0.30 * s, -0.42, 0.75), (-0.92 * s, -0.05, -0.25), grip, 3.0),
@@ -200,7 +246,7 @@ def _phone(gesture: Gesture, s: float, f: Features) -> list[Surface]:
         screen_side = -s
     else:
         turn = about((0, 0, 1), s * np.radians(62)) @ about((0, 1, 0), s * np.radians(18))
-        at = np.array([s * 0.066, f.mouth[1] - 0.120, f.chin[2] + 0.035])
+        at = np.array([s * 0.078, f.mouth[1] - 0.100, f.chin[2] - 0.015])
         screen_side = -s
     solid = place(body, turn, at)
     screen = place(

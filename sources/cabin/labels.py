@@ -29,10 +29,7 @@ LANDMARKS = (
 )  # fmt: skip
 """Names of the 2-D landmarks; left and right as they lie in the picture of a driver who faces it."""
 
-MIRROR = tuple(
-    (LANDMARKS.index(name), LANDMARKS.index(name.replace("left", "right")))
-    for name in LANDMARKS if "left" in name
-)  # fmt: skip
+MIRROR = tuple((name, name.replace("left", "right")) for name in LANDMARKS if "left" in name)
 """Pairs of landmarks that change places when the picture is flipped."""
 
 SIDES = {"left": "R", "right": "L"}
@@ -97,7 +94,7 @@ def hidden_fields(scene: Any, moment: Moment, condition: Condition) -> tuple[str
 
 
 def is_visible(scene: Any, moment: Moment, point: Floats) -> bool:
-    """Whether the camera sees a point in head coordinates; lenses, lashes and hairs in front of it don't count."""
+    """Whether the camera sees a point in head coordinates; lenses, lashes, brows and beards in front of it don't count."""
     mi = renderer()
     origin = moment.to_head(moment.camera.origin)
     towards = point - origin
@@ -109,7 +106,7 @@ def is_visible(scene: Any, moment: Moment, point: Floats) -> bool:
         hit = scene.ray_intersect(ray)
         if not hit.is_valid() or travelled + float(hit.t) > distance - NEAR:
             return True
-        if hit.shape.id() not in ("lens", "lashes", "brows", "beard", "hair", "hair_other"):
+        if hit.shape.id() not in ("lens", "lashes", "brows", "beard"):
             return False
         travelled += float(hit.t) + 1e-4
     return True

@@ -109,7 +109,7 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
     gesture = Gesture.draw(str(condition["distraction_type"]), seed, index, interior.side)
     things: list[Surface] = []
     if gesture is not None:
-        turns, things = perform(gesture, sitter.rig, turns, to_world, _features(sitter, moved))
+        turns, things = perform(gesture, sitter.rig, turns, to_world, _features(sitter, moved), to_head(camera.origin))
     posed = sitter.rig.pose(turns, moved)
     look = EyeLook(
         pupil=float(np.clip((0.52 if lighting in ("night", "tunnel") else 0.36) + 0.05 * sway[4], 0.25, 0.65)),

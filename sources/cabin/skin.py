@@ -92,7 +92,7 @@ class SkinMaps:
         shade = dark * (0.45 if nir else 1.0)
         tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
-        log = log - self._lines(fatigue)[..., None]
+        log = log - (0.6 if nir else 0.85) * self._lines(fatigue)[..., None]  # blood darkens a fold, less so in infrared
         albedo = np.exp(log)
         albedo = self._lips(albedo, nir)
         return np.clip(self._lids(albedo, nir), 0.004, 0.85).astype(np.float32)

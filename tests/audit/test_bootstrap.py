@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audit.bootstrap import interval, moved_interval, resamples
+from audit.stats.bootstrap import interval, moved_interval, resamples
 
 
 def test_resamples_repeat_frames_and_are_seeded() -> None:

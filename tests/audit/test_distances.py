@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.distances import distances, frechet, kernel_distance, neighbourhoods
-from audit.diversity import diversity, spread
-from audit.nearest import find_nearest, most_suspicious
-from audit.neighbours import BLOCK, nearest
+from audit.fidelity.copies import find_nearest, most_suspicious
+from audit.fidelity.distances import distances, frechet, kernel_distance, neighbourhoods
+from audit.fidelity.diversity import diversity, spread
+from audit.stats.neighbours import BLOCK, nearest
 from contract.errors import UsageError
 
 RANDOM = np.random.default_rng(0)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audit.bootstrap import resamples
-from audit.drawing import Asked, open_source
-from audit.scores import figures, score, units
+from audit.fidelity.inputs import open_source
+from audit.fidelity.runs import RunFilter
+from audit.fidelity.scores import figures, score, units
+from audit.stats.bootstrap import resamples
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Condition
+from contract.noise import open_fields
 from contract.schemas import CABIN, DOCUMENT
-from runtime.noise import open_fields
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "cabin64.pt"
 
@@ -105,7 +106,7 @@ def test_shuffled_labels_of_generated_frames_fall_to_chance(tmp_path: Path) -> N
     source = open_source(CHECKPOINT)
     annotate = source.annotator()
     assert annotate is not None, "the shipped checkpoint carries its annotator"
-    (run,) = source.runs(Asked(steps=(4,)))
+    (run,) = source.runs(RunFilter(steps=(4,)))
     conditions = conditions_of(96)
     with source.drawer(run) as draw:
         annotation = annotate(draw(CABIN.encode(conditions), range(96)))

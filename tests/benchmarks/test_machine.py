@@ -1,4 +1,4 @@
-"""Joules are read where the machine tells them, and are missing with a reason where it doesn't."""
+"""Joules are read where there is a sensor, and null with a reason elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks import machine as module
 from benchmarks.machine import energy_meter, machine
 
 
-def test_packages_are_summed_and_counters_may_begin_anew(tmp_path: Path) -> None:
+def test_packages_are_summed_and_counters_may_wrap_around(tmp_path: Path) -> None:
     for name, energy in (("intel-rapl:0", 900), ("intel-rapl:1", 100), ("intel-rapl:0:0", 5)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(f"{energy}\n")
@@ -38,7 +38,7 @@ def test_power_is_summed_over_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 5.0 * seconds < spent < 20.0 * seconds
 
 
-def test_a_channel_that_holds_all_others_is_read_alone(tmp_path: Path) -> None:
+def test_a_channel_that_includes_all_others_is_read_alone(tmp_path: Path) -> None:
     """As on a Jetson: VDD_IN is the whole module, and the fourth pair of files isn't a channel."""
     rail = tmp_path / "hwmon1"
     rail.mkdir()

@@ -23,7 +23,7 @@ def test_a_ratio_is_the_geometric_mean_over_the_batches_that_both_have() -> None
     assert over(rows, "a", ["nobody"]) is None
 
 
-def test_a_ratio_is_told_by_turns_that_both_took_one_after_the_other() -> None:
+def test_a_ratio_compares_the_turns_that_both_took_one_after_the_other() -> None:
     rows = [_row("a", 8, 10.0, 20.0, 30.0), _row("b", 8, 5.0, 40.0, 10.0), _row("c", 8, 1.0, 1.0, 15.0)]
     found = over(rows, "a", ["b", "c"])
     assert found is not None and found["by_batch"] == {8: 2.0}  # of 2, 0.5 and 3
@@ -40,7 +40,7 @@ def test_the_best_of_torch_is_what_counts() -> None:
     assert ratios(rows)["fp32_over_best_torch_fp32"]["value"] == pytest.approx(1.5)
 
 
-def test_rows_pool_the_draws_of_all_processes_and_tell_their_spread() -> None:
+def test_rows_pool_the_draws_of_all_processes_and_report_their_spread() -> None:
     def process(seconds: list[float]) -> list[dict[str, Any]]:
         apart = {"levels": 0.0, "psnr_db": 100.0}
         return [
@@ -60,7 +60,7 @@ def test_rows_pool_the_draws_of_all_processes_and_tell_their_spread() -> None:
     assert row["joules_per_frame"] == pytest.approx(0.25) and row["load_s"] == 0.5 and row["same_frames"]
 
 
-def test_a_regression_is_told_on_the_machine_of_the_baseline_alone() -> None:
+def test_a_regression_is_reported_on_the_machine_of_the_baseline_alone() -> None:
     baseline = {"cpu": "x", "ratios": {"int8_over_fp32": 2.0}}
     slow = {"int8_over_fp32": {"value": 2.0 * SLACK - 0.01}}
     assert "--renew-baseline" in regressions(slow, baseline, "x")[0]

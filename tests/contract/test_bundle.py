@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contract.bundle import (
     MANIFEST,
     FileEntry,
-    Image,
+    Latent,
     Manifest,
     Sampler,
     digest_of,
@@ -23,6 +26,8 @@ from contract.bundle import (
 )
 from contract.errors import Refused
 from contract.files import sha256_of, write_whole
+from contract.frames import ImageShape
+from contract.schedule import PREDICTIONS
 from contract.schemas import CABIN
 
 CONTENT = b"a graph"
@@ -34,7 +39,7 @@ def a_manifest() -> Manifest:
     parity = {
         "step.fp32.onnx": {"metric": "max_abs_difference_of_255", "tolerance": 1, "measured": 0.0, "conditions": 32}
     }
-    return Manifest(Image(3, 64, 48), CABIN, sampler, {"step.fp32.onnx": entry}, parity, {"checkpoint": "ab"})
+    return Manifest(ImageShape(3, 64, 48), CABIN, sampler, {"step.fp32.onnx": entry}, parity, {"checkpoint": "ab"})
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def change(bundle: Path, path: str, value: Any, seal: bool = True) -> None:
-    """Set (or with `...` delete) one value of the manifest, with a fitting digest unless told otherwise."""
+    """Set (or with `...` delete) one value of the manifest, with a fitting digest unless `seal` is false."""
     data = json.loads((bundle / MANIFEST).read_text())
     *parents, last = path.split("/")
     place = data
@@ -86,26 +91,34 @@ ODD = {
     "newer format": ("format", "dms-edge/bundle@2", "newer than .* update the software"),
     "other format": ("format", "something", "expected dms-edge/bundle@1"),
     "no format": ("format", ..., "expected dms-edge/bundle@1"),
-    "unknown key": ("extra", 1, "unknown key 'extra'"),
-    "missing key": ("sampler", ..., "without sampler"),
-    "no object": ("image", [3, 64, 64], "expected an object"),
-    "huge image": ("image/height", 4097, "from 1 to 4096"),
-    "empty image": ("image/width", 0, "from 1 to 4096"),
-    "float image": ("image/width", 64.0, "expected an integer"),
-    "boolean channels": ("image/channels", True, "expected an integer"),
-    "huge schema": ("schema/width", 4097, "width from 1 to 4096"),
+    "unknown key": ("extra", 1, "unknown field extra"),
+    "missing key": ("sampler", ..., "missing required field sampler"),
+    "no object": ("image", [3, 64, 64], "image with 3 values; expected object, got array"),
+    "huge image": ("image/height", 4097, "image.height 4097; expected int <= 4096"),
+    "empty image": ("image/width", 0, "image.width 0; expected int >= 1"),
+    "float image": ("image/width", 64.0, "image.width 64.0; expected int, got float"),
+    "boolean channels": ("image/channels", True, "image.channels True; expected int, got bool"),
+    "huge schema": ("schema/width", 4097, "width 4097; expected int <= 4096"),
     "reserved field": ("schema/fields/0/name", "seed", "field named 'seed'"),
-    "no steps": ("sampler/timesteps", [], "0 timesteps"),
-    "too many steps": ("sampler/timesteps", [1] * 10_001, "10001 timesteps"),
-    "negative step": ("sampler/timesteps/0", -1, "timestep -1"),
-    "alpha_bar over 1": ("sampler/alpha_bar/0", 1.5, "from 0 to 1"),
-    "clip as number": ("sampler/clip", 1, "expected true or false"),
-    "other sampler": ("sampler/kind", "euler", "expected ddim"),
-    "other prediction": ("sampler/prediction", "noise", "expected one of epsilon"),
-    "path": ("files", {"../etc/passwd": {"sha256": "0" * 64, "precision": None}}, "plain name"),
-    "short hash": ("files/step.fp32.onnx/sha256", "abc", "64 hexadecimal"),
+    "no steps": ("sampler/timesteps", [], "timesteps with 0 values; expected array of length >= 1"),
+    "too many steps": (
+        "sampler/timesteps",
+        [1] * 10_001,
+        "with 10001 values; expected array of length <= 10000",
+    ),
+    "negative step": ("sampler/timesteps/0", -1, "timesteps.0. -1; expected int >= 0"),
+    "alpha_bar over 1": ("sampler/alpha_bar/0", 1.5, "alpha_bar.0. 1.5; expected float <= 1.0"),
+    "clip as number": ("sampler/clip", 1, "clip 1; expected bool, got int"),
+    "other sampler": ("sampler/kind", "euler", "kind 'euler'; expected one of ddim"),
+    "other prediction": ("sampler/prediction", "noise", "prediction 'noise'; expected one of epsilon, v, x0"),
+    "path": (
+        "files",
+        {"../etc/passwd": {"sha256": "0" * 64, "precision": None}},
+        "a key of files; expected a plain file name",
+    ),
+    "short hash": ("files/step.fp32.onnx/sha256", "abc", "sha256 'abc'; expected 64 hexadecimal digits"),
     "parity of nothing": ("parity/step.fp16.onnx", {}, "isn't among the files"),
-    "source as list": ("source", [], "expected an object"),
+    "source as list": ("source", [], "source with 0 values; expected object, got array"),
 }
 
 
@@ -130,6 +143,64 @@ def test_an_odd_manifest_is_refused(bundle: Path, path: str, value: Any, message
     assert "\n" not in str(refusal.value) and "export" in str(refusal.value)
 
 
+@st.composite
+def any_manifest(draw: st.DrawFn) -> Manifest:
+    """Manifests with any sampler that can be stored, files with odd extras, and a latent or none."""
+    alpha_bar = draw(st.lists(st.floats(0, 1), min_size=1, max_size=4))
+    sampler = Sampler(
+        tuple(draw(st.lists(st.integers(0, 999), min_size=len(alpha_bar), max_size=len(alpha_bar)))),
+        tuple(alpha_bar),
+        draw(st.sampled_from(PREDICTIONS)),
+        draw(st.floats(0, 100)),
+        draw(st.booleans()),
+        clip_range=draw(st.floats(0.1, 100)),
+        rederive=draw(st.booleans()),
+        final_alpha_bar=draw(st.floats(0, 1)),
+    )
+    plain = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=4)
+    extra = st.dictionaries(st.text().filter(lambda key: key not in ("sha256", "precision")), plain, max_size=3)
+    entries = st.builds(FileEntry, st.just("0" * 64), st.none() | st.text(max_size=5), extra)
+    files = draw(st.dictionaries(st.sampled_from(["step.fp32.onnx", "a", "b-1+2.engine"]), entries))
+    parity = {name: {"measured": 1.5} for name in files}
+    latent = draw(st.none() | st.builds(Latent, st.just(4), st.just(8), st.just(16), st.floats(0.1, 10)))
+    image = ImageShape(draw(st.sampled_from([1, 3])), draw(st.integers(1, 4096)), 32)
+    source = {"checkpoint": "ab", "lineage": draw(extra), "assumed": {"schedule": "linear"}}
+    return Manifest(image, CABIN, sampler, files, parity, source, latent)
+
+
+@given(manifest=any_manifest())
+@settings(max_examples=100)
+def test_any_manifest_survives_json(manifest: Manifest) -> None:
+    read = Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())))
+    assert read == manifest and read.digest == manifest.digest
+    assert read.x_shape == (manifest.latent.shape if manifest.latent else manifest.image)
+
+
+ABSURD: list[Any] = [None, True, -1, 10**400, 1e308, math.nan, "", "ddim", "\ud800", [], {}, [[]], {"a": 1}, ["x"] * 50]
+
+
+@given(data=st.data())
+@settings(max_examples=300)
+def test_an_absurd_manifest_is_refused_or_survives(data: st.DataObject) -> None:
+    mutated = json.loads(json.dumps(a_manifest().to_dict()))
+    place = mutated
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[key], (dict, list)) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    if data.draw(st.booleans()):
+        del place[key]
+    else:
+        place[key] = data.draw(st.sampled_from(ABSURD))
+    try:
+        read = Manifest.from_dict(mutated)
+    except Refused as refusal:
+        assert "\n" not in str(refusal)
+        return
+    assert Manifest.from_dict(read.to_dict()) == read
+
+
 TEXTS = {
     "empty": b"",
     "cut": b'{"format": "dms-edge/bun',
@@ -149,7 +220,7 @@ def test_an_unreadable_manifest_is_refused(bundle: Path, content: bytes) -> None
         read_manifest(bundle)
 
 
-def test_a_missing_bundle_and_a_missing_manifest_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_bundle_and_a_missing_manifest_differ(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no such bundle"):
         read_manifest(tmp_path / "nowhere")
     with pytest.raises(Refused, match="no such file"):

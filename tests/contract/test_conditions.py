@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.conditions import Condition, Field, Schema
+from contract.conditions import ROLES, Condition, Field, OcclusionRule, Schema
 from contract.errors import Refused, UsageError
 from contract.schemas import CABIN, DOCUMENT, SCHEMAS
 
@@ -108,6 +108,71 @@ def test_a_grid_has_every_combination_once_the_last_field_fastest(names: list[st
 @schemas
 def test_a_schema_survives_json(schema: Schema) -> None:
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+
+
+@st.composite
+def any_schema(draw: st.DrawFn) -> Schema:
+    """Schemas of up to five fields with gaps between their slots, priors, weights, rules, roles and attributes."""
+    names = draw(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=5, unique=True))
+    roles = draw(st.permutations([*ROLES, *[""] * len(names)]))
+    numbers = st.floats(-1e6, 1e6)
+    fields: list[Field] = []
+    offset = 0
+    for name, role in zip(names, roles, strict=False):
+        offset += draw(st.integers(0, 2))
+        meaning: dict[str, Any] = {"role": role, "personal": draw(st.booleans()), "mirrored": draw(st.booleans())}
+        if fields:
+            other = draw(st.sampled_from(fields))
+            meaning["hidden"] = (OcclusionRule(other.name, other.values[:1], None if other.is_class else 0.5),)
+        if draw(st.booleans()):
+            values = tuple(draw(st.lists(st.text(max_size=4), min_size=1, max_size=4, unique=True)))
+            codes = draw(st.lists(st.tuples(numbers, numbers), min_size=len(values), max_size=len(values)))
+            weights = draw(st.sampled_from([(), tuple(float(i + 1) for i in range(len(values)))]))
+            fields.append(Field(name, offset, values, tuple(codes), draw(st.booleans()), weights=weights, **meaning))
+        else:
+            low, high = sorted(draw(st.lists(numbers, min_size=2, max_size=2, unique=True)))
+            parents = [field for field in fields if field.is_class]
+            given = draw(st.sampled_from(parents)) if parents else None
+            prior = ((low, high),) * len(given.values) if given else ()
+            name_of_given = given.name if given else None
+            fields.append(
+                Field(name, offset, low=low, high=high, unit="m", prior=prior, given=name_of_given, **meaning)
+            )
+        offset += fields[-1].width
+    return Schema(draw(st.text(max_size=5)), offset + draw(st.integers(0, 2)), tuple(fields))
+
+
+@given(schema=any_schema())
+@settings(max_examples=100)
+def test_any_schema_survives_json(schema: Schema) -> None:
+    read = Schema.from_dict(json.loads(json.dumps(schema.to_dict())))
+    assert read == schema and read.to_dict() == schema.to_dict()
+    assert read.encodes_like(schema)
+
+
+@given(schema=any_schema(), seed=st.integers(0, 2**32))
+@settings(max_examples=100)
+def test_any_schema_draws_what_it_can_encode(schema: Schema, seed: int) -> None:
+    condition = schema.complete({}, np.random.default_rng(seed))
+    assert schema.check(condition) == condition
+    vector = schema.encode([condition])
+    for field in schema.fields:
+        np.testing.assert_array_equal(vector[0, field.slots], np.float32(field.encode(condition[field.name])))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ((Field("a", 0, role="gaze_yaw"), Field("b", 1, role="gaze_yaw")), "one field for each role"),
+        ((Field("a", 0), Field("b", 0)), "overlap"),
+        ((Field("a", 0), Field("a", 1)), "distinct names"),
+        ((Field("a", 9),), "leave the 2 slots"),
+        ((Field("a", 0, hidden=(OcclusionRule("c"),)),), "c: no field"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(fields: tuple[Field, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Schema("s", 2, fields)
 
 
 @schemas

@@ -27,7 +27,7 @@ from export.annotator import (
     mean_number_difference,
     same_decisions,
 )
-from export.draft import from_bundle
+from export.bundle import from_bundle
 from models.checkpoint import write_checkpoint
 from runtime.annotator import Annotator
 from runtime.generate import main as generate

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from contract import parity
 from contract.bundle import Sampler, read_manifest
 from contract.files import sha256_of
+from contract.noise import initial_noise
 from contract.schedule import Diffusion
 from contract.schemas import CABIN, DOCUMENT
-from export import reference, verify
+from export import reference
 from export.__main__ import main
+from export.parity import FULL, HEAVY, QUICK
 from export.reference import choose_plan
-from export.verify import FULL, HEAVY, QUICK
 from models.checkpoint import SamplerDefaults, write_checkpoint
 from runtime import Generator
-from runtime.noise import initial_noise
 from tests.tiny_checkpoint import document_ddim, tiny_checkpoint, tiny_edge_checkpoint
 
 FRAME = 1
@@ -106,7 +107,7 @@ def test_frames_beyond_the_tolerance_leave_nothing(
 ) -> None:
     path = _save(tmp_path)
     monkeypatch.setitem(
-        verify.GATES, "fp32", (("max_abs_difference_of_255", -1),)
+        parity.GATES, "fp32", (("max_abs_difference_of_255", -1),)
     )  # not even equal frames are close enough
     assert main([path, "-o", str(tmp_path / "new" / "b"), "--steps", "1"]) == 1
     error = capsys.readouterr().err

@@ -13,8 +13,8 @@ import torch
 
 from contract.bundle import Sampler
 from contract.schedule import Diffusion, trailing
-from export.graph import Step, step_graph
 from export.sampler import choose_sampler
+from export.step_graph import Step, step_graph
 from models.diffusion import ddim
 from models.document import Document, DocumentConfig
 from tests.tiny_checkpoint import tiny_edge_checkpoint

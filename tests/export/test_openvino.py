@@ -11,7 +11,7 @@ import pytest
 from contract.bundle import read_manifest
 from export.__main__ import main as export
 from models.checkpoint import write_checkpoint
-from runtime.openvino_backend import CHAINED, _trajectory, import_openvino
+from runtime.backends.ov import CHAINED, _trajectory, import_openvino
 from runtime.verify import main as verify
 from tests.runtime.host_cpu import needs_openvino
 from tests.tiny_checkpoint import tiny_checkpoint

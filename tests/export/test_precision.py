@@ -13,15 +13,18 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from contract import parity
 from contract.bundle import FileEntry, Manifest, open_checked, read_manifest
 from contract.errors import ParityError
-from export import sensitivity, surgery, verify
+from contract.parity import read_reference
+from export import onnx_edit
 from export.__main__ import main
-from export.calibration import CONDITIONS, IMAGE, SEED, Range, calibrate, scaled, starts
-from export.graphs import derive
-from export.precision import FLOAT, HALF, half
-from export.quantization import ONNXRUNTIME, TENSORRT, _activation_scale, quantize
-from export.verify import QUICK, measure, read_reference
+from export.fp16 import FLOAT, HALF, to_fp16
+from export.int8 import choose_layers
+from export.int8.calibrate import CONDITIONS, IMAGE, SEED, Range, calibrate, scaled, starts
+from export.int8.quantize import ONNXRUNTIME, TENSORRT, _activation_scale, quantize
+from export.parity import QUICK, measure
+from export.precisions import derive
 from models.checkpoint import write_checkpoint
 from tests.export.calm_checkpoint import calm_checkpoint
 from tests.tiny_checkpoint import tiny_checkpoint, tiny_edge_checkpoint
@@ -73,7 +76,7 @@ def test_the_interface_is_the_same_in_every_precision(calm_bundle: Path) -> None
 def test_half_is_what_the_image_passes_through_and_nothing_else(calm_bundle: Path) -> None:
     model = _model(calm_bundle, "step.fp16.onnx")
     types = _types(model)
-    convolutions = surgery.convolutions(model.graph)
+    convolutions = onnx_edit.convolutions(model.graph)
     assert len(convolutions) == 16
     for node in convolutions:
         assert [types[name] for name in (*node.input, *node.output)] == [HALF] * 4, node.name
@@ -107,7 +110,7 @@ def _normalising_model(scale: float) -> onnx.ModelProto:
 def test_statistics_survive_what_would_overflow_in_half() -> None:
     x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
     model = _normalising_model(1000.0)  # its squares, up to 1e6, are beyond 65504
-    typed = half(model)
+    typed = to_fp16(model)
     onnx.checker.check_model(typed, full_check=True)
     (found,), (expected,) = _run(typed, x=x), _run(model, x=x)
     assert expected.std() > 0.9
@@ -188,8 +191,8 @@ def test_the_image_s_own_range_is_all_that_its_levels_cover() -> None:
 def test_int8_for_tensorrt_has_no_integer_bias(calm_bundle: Path) -> None:
     model = _model(calm_bundle, "step.int8-trt.onnx")
     types = _types(model)
-    made, constants = {node.output[0]: node for node in model.graph.node}, surgery.constants(model.graph)
-    body = surgery.convolutions(model.graph)[1:-1]
+    made, constants = {node.output[0]: node for node in model.graph.node}, onnx_edit.constants(model.graph)
+    body = onnx_edit.convolutions(model.graph)[1:-1]
     assert len(body) == 14
     for node in body:
         assert [made[name].op_type for name in node.input[:2]] == ["DequantizeLinear"] * 2
@@ -204,7 +207,7 @@ def test_int8_for_tensorrt_has_no_integer_bias(calm_bundle: Path) -> None:
 
 def test_ranges_are_those_of_the_sampler_s_own_trajectories(calm_bundle: Path) -> None:
     manifest = read_manifest(calm_bundle)
-    model = surgery.load(open_checked(calm_bundle, manifest, "step.fp32.onnx"))
+    model = onnx_edit.load(open_checked(calm_bundle, manifest, "step.fp32.onnx"))
     found = calibrate(model, manifest)
     x, condition, steps = starts(manifest, scaled(CONDITIONS, manifest))
     assert len(x) == 32 and steps == 4
@@ -215,7 +218,7 @@ def test_ranges_are_those_of_the_sampler_s_own_trajectories(calm_bundle: Path) -
     assert np.allclose(found["stem"].input, (low, high), atol=ROUNDING)
     assert found["down.0.0.conv0"].output[0] == 0.0 < found["down.0.0.conv0"].output[1], "behind its ReLU"
     assert found["down.0.0.conv0"].output == found["down.0.0.conv1"].input
-    assert set(found) == {node.name for node in surgery.convolutions(model.graph)}
+    assert set(found) == {node.name for node in onnx_edit.convolutions(model.graph)}
 
 
 def test_calibration_draws_other_frames_than_the_reference(calm_bundle: Path) -> None:
@@ -229,19 +232,19 @@ def test_calibration_draws_other_frames_than_the_reference(calm_bundle: Path) ->
 def test_the_most_harmful_convolutions_stay_in_higher_precision() -> None:
     found = {"a": 40.0, "b": 20.0, "c": 60.0, "d": 36.0}
     # Errors relative to the peak: 1e-4, 1e-2, 1e-6, 2.5e-4.
-    assert sensitivity.choose(found, 30.0) == ["a", "c", "d"]
-    assert sensitivity.choose(found, 36.5) == ["a", "c"]
-    assert sensitivity.choose(found, 50.0) == ["c"]
-    assert sensitivity.choose(found, 10.0) == ["a", "b", "c", "d"]
-    assert sensitivity.choose(found, 70.0) == []
+    assert choose_layers.choose(found, 30.0) == ["a", "c", "d"]
+    assert choose_layers.choose(found, 36.5) == ["a", "c"]
+    assert choose_layers.choose(found, 50.0) == ["c"]
+    assert choose_layers.choose(found, 10.0) == ["a", "b", "c", "d"]
+    assert choose_layers.choose(found, 70.0) == []
 
 
 def test_the_sweep_tells_each_convolution_by_itself(calm_bundle: Path) -> None:
     manifest = read_manifest(calm_bundle)
-    model = surgery.load(open_checked(calm_bundle, manifest, "step.fp32.onnx"))
+    model = onnx_edit.load(open_checked(calm_bundle, manifest, "step.fp32.onnx"))
     ranges = calibrate(model, manifest)
     narrow = {**ranges, "middle.conv0": Range((0.0, 0.01), (0.0, 0.01))}
-    usual, found = sensitivity.sweep(model, ranges, manifest), sensitivity.sweep(model, narrow, manifest)
+    usual, found = choose_layers.sweep(model, ranges, manifest), choose_layers.sweep(model, narrow, manifest)
     assert found["middle.conv0"] < usual["middle.conv0"] - 10
     assert all(found[name] == usual[name] for name in found if name not in ("middle.conv0", "middle.conv1"))
 
@@ -291,7 +294,7 @@ def test_a_network_that_int8_ruins_gets_none(tmp_path: Path, capsys: pytest.Capt
 def test_a_missed_gate_names_the_worst_condition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(verify.GATES, "fp16", (("pooled_psnr_db", 40), ("worst_psnr_db", 99.5)))
+    monkeypatch.setitem(parity.GATES, "fp16", (("pooled_psnr_db", 40), ("worst_psnr_db", 99.5)))
     write_checkpoint(tmp_path / "calm.pt", calm_checkpoint())
     assert main([str(tmp_path / "calm.pt"), "-o", str(tmp_path / "b"), "--precision", "fp32", "fp16"]) == 1
     error = capsys.readouterr().err
@@ -303,9 +306,9 @@ def test_a_missed_gate_names_the_worst_condition(
 def test_frames_of_nan_are_seen(calm_bundle: Path, tmp_path: Path) -> None:
     manifest = read_manifest(calm_bundle)
     model = _model(calm_bundle, "step.fp16.onnx")
-    bias = next(t for t in model.graph.initializer if t.name == surgery.convolutions(model.graph)[-1].input[2])
+    bias = next(t for t in model.graph.initializer if t.name == onnx_edit.convolutions(model.graph)[-1].input[2])
     bias.CopyFrom(numpy_helper.from_array(np.full_like(numpy_helper.to_array(bias), np.nan), bias.name))
-    content = surgery.save(model)
+    content = onnx_edit.save(model)
     (tmp_path / "step.fp16.onnx").write_bytes(content)
     files = {"step.fp16.onnx": FileEntry(hashlib.sha256(content).hexdigest(), "fp16")}
     broken = Manifest(manifest.image, manifest.schema, manifest.sampler, files)

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.bundle import FileEntry, Image, read_manifest, write_manifest
+from contract.bundle import FileEntry, read_manifest, write_manifest
 from contract.errors import Refused
 from contract.files import sha256_of
-from export.build_process import build_engine
-from export.engine_spec import EngineSpec, Options, Profile, expected_seconds
+from contract.frames import ImageShape
+from export.engines.spec import EngineSpec, Options, Profile, expected_seconds
+from export.engines.worker import build_engine
 from export.trt import main
 from models.checkpoint import write_checkpoint
 from tests.export.calm_checkpoint import calm_checkpoint
@@ -126,7 +127,7 @@ def test_the_document_s_network_in_fp16(tmp_path: Path) -> None:
     command = ["-o", str(tmp_path / "b"), *RTX, "--target", "sm86", "--batch", "1,2,4", "--steps", "3"]
     assert main([str(tmp_path / "doc.pt"), *command]) == 0
     manifest = read_manifest(tmp_path / "b")
-    assert manifest.image == Image(3, 64, 64) and _name("fp16", "sm86") in manifest.files
+    assert manifest.image == ImageShape(3, 64, 64) and _name("fp16", "sm86") in manifest.files
 
 
 def _without_graphs(bundle: Path, target: Path, *names: str) -> Path:
@@ -277,16 +278,16 @@ def test_a_builder_that_dies_is_an_error_like_others(
     monkeypatch.syspath_prepend(tmp_path)
     spec, width = _spec(built, flavor="dying_trt"), read_manifest(built).schema.width
     with pytest.raises(Refused, match=r"dying_trt ended without a word \(exit status -11\)"):
-        build_engine(spec, built / spec.graph, tmp_path / "e.engine", Image(3, 16, 16), width)
+        build_engine(spec, built / spec.graph, tmp_path / "e.engine", ImageShape(3, 16, 16), width)
     assert not (tmp_path / "e.engine").exists()
 
 
 def test_what_the_builder_lacks_is_told(built: Path, tmp_path: Path) -> None:
     spec, width = _spec(built, options=Options(dla=0)), read_manifest(built).schema.width
     with pytest.raises(Exception, match="this machine has 0 DLA cores"):
-        build_engine(spec, built / spec.graph, tmp_path / "e.engine", Image(3, 16, 16), width)
+        build_engine(spec, built / spec.graph, tmp_path / "e.engine", ImageShape(3, 16, 16), width)
     with pytest.raises(FileNotFoundError):
-        build_engine(_spec(built), tmp_path / "none.onnx", tmp_path / "e.engine", Image(3, 16, 16), width)
+        build_engine(_spec(built), tmp_path / "none.onnx", tmp_path / "e.engine", ImageShape(3, 16, 16), width)
 
 
 def test_a_spec_is_made_by_what_it_says(built: Path) -> None:

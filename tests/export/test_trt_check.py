@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contract.errors import ParityError
-from export.trt_check import check_network, inspect_engine
+from export.engines.inspect import check_network, inspect_engine
 
 
 def _network(trt: Any, content: bytes) -> tuple[object, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from contract.files import sha256_of
-from export.engine_spec import Profile
-from export.flavors import gpu_target
+from export.engines.flavors import gpu_target
+from export.engines.spec import Profile
 from export.trt import main, parse_args
 
 pytestmark = pytest.mark.usefixtures("trt")

@@ -85,7 +85,7 @@ def test_the_null_condition_learns_from_dropped_conditions_alone(network: EdgeUN
 
 def test_face_weights_peak_at_landmarks_and_average_one() -> None:
     landmarks = torch.tensor([[[0.25, 0.75], [0.5, 0.5]]])
-    weights = face_weights(landmarks, 32)
+    weights = face_weights(landmarks, (32, 32))
     assert weights.shape == (1, 1, 32, 32)
     assert weights.mean().item() == pytest.approx(1.0, abs=1e-5)
     assert weights[0, 0, 24, 8] > 2 * weights[0, 0, 2, 30]

@@ -16,8 +16,8 @@ from typing import Any
 
 import onnxruntime
 
-from contract.bundle import Image
-from runtime.engines import Profile
+from contract.engine import Profile
+from contract.frames import ImageShape
 from tests.runtime.host_gpu import HostGpu, OrtStepEngine
 
 MAGIC = b"fake plan\n"
@@ -146,7 +146,7 @@ class Engine:
         assert self._trt.gpu.depth, "no context is current"
         assert (config is not None) == self._trt.rtx and not self.stripped
         _, channels, height, width = self._shapes["x"]
-        image, slots = Image(channels, height, width), self._shapes["condition"][1]
+        image, slots = ImageShape(channels, height, width), self._shapes["condition"][1]
         return Context(OrtStepEngine(self._trt.gpu, self.onnx, image, slots, self.profile), config)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.errors import Unavailable
-from runtime.openvino_backend import check_openvino
+from runtime.backends.ov import check_openvino
 
 
 def openvino_problem() -> str:

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from contract.bundle import Image
+from contract.engine import Profile
 from contract.errors import Unavailable
-from runtime.cuda import Gpu, HostMemory, Info, Memory
-from runtime.engines import Profile
+from contract.frames import ImageShape
+from runtime.backends.cuda import Gpu, HostMemory, Info, Memory
 
 ALIGNMENT = 256
 STEP_MS = 1.0
@@ -168,7 +168,7 @@ class HostGpu(Gpu):
 class OrtStepEngine:
     """A real step graph in ONNX Runtime, queued on a HostGpu's streams and working on plain addresses."""
 
-    def __init__(self, gpu: HostGpu, onnx: bytes, image: Image, width: int, profile: Profile) -> None:
+    def __init__(self, gpu: HostGpu, onnx: bytes, image: ImageShape, width: int, profile: Profile) -> None:
         self.profile, self.step_on_host = profile, False
         self.contexts: list[int] = []
         self.can_capture, self.closed = True, False

@@ -1,4 +1,4 @@
-"""`runtime/cuda.py`: a driver is asked for without a crash, and every call goes through a real binding.
+"""`runtime/backends/cuda.py`: a driver is asked for without a crash, and every call goes through a real binding.
 
 The calls end in a driver library that the test compiles, which works on the memory of the host. What only a GPU can
 show is marked `gpu`.
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from contract.errors import Unavailable
-from runtime.cuda import BindingsGpu, Gpu, PycudaGpu, driver_present, driver_problem, open_gpu
+from runtime.backends.cuda import BindingsGpu, Gpu, PycudaGpu, driver_present, driver_problem, open_gpu
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -47,7 +47,7 @@ def run(script: str, libraries: Path | None, **environment: str) -> str:
     return done.stdout.strip()
 
 
-ASK = "from runtime.cuda import driver_problem; print(driver_problem())"
+ASK = "from runtime.backends.cuda import driver_problem; print(driver_problem())"
 
 
 def test_a_driver_is_found(driver: Path) -> None:
@@ -78,7 +78,7 @@ def test_without_a_binding_the_error_says_what_to_install(driver: Path) -> None:
 import sys
 sys.modules["cuda"] = sys.modules["cuda.bindings"] = sys.modules["pycuda"] = None
 from contract.errors import Unavailable
-from runtime.cuda import open_gpu
+from runtime.backends.cuda import open_gpu
 try:
     open_gpu()
 except Unavailable as error:
@@ -92,7 +92,7 @@ CALLS = """
 import ctypes, os, sys
 import numpy as np
 from contract.errors import Unavailable
-from runtime import cuda
+from runtime.backends import cuda
 
 sys.setdlopenflags(os.RTLD_LAZY)  # pycuda names more of the driver than it calls here
 live = ctypes.c_int.in_dll(ctypes.CDLL("libcuda.so.1"), "fake_live")

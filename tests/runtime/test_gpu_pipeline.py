@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.engine import Profile
 from contract.errors import Unavailable
+from contract.noise import initial_noises
 from contract.schemas import CABIN
-from runtime.cuda import Gpu, HostMemory
-from runtime.engines import Profile
-from runtime.gpu_pipeline import MAX_SIZES, GpuPipeline, schedule
-from runtime.graph_choice import TRIALS, WARM_UP
-from runtime.noise import initial_noises
+from runtime.backends.cuda import Gpu, HostMemory
+from runtime.backends.gpu_loop import MAX_SIZES, GpuPipeline, schedule
+from runtime.backends.graph_choice import TRIALS, WARM_UP
 from tests.fake_bundle import IMAGE, STEPS, expected_frames
 from tests.runtime.host_gpu import STEP_MS, HostGpu, OrtStepEngine, UncapturableEngine
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from contract.bundle import read_manifest
-from runtime import onnx_cpu
-from runtime.noise import initial_noises
-from runtime.onnx_cpu import open_cpu
+from contract.noise import initial_noises
+from runtime.backends import ort_cpu
+from runtime.backends.ort_cpu import open_cpu
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 8])
@@ -22,7 +22,7 @@ def test_frames_don_t_depend_on_the_cores_that_draw_them(
     condition = np.linspace(-1, 1, rows * manifest.schema.width, dtype=np.float32).reshape(rows, -1)
     drawn = []
     for count in (1, 2, 3):
-        monkeypatch.setattr(onnx_cpu, "cores", lambda count=count: count)
+        monkeypatch.setattr(ort_cpu, "cores", lambda count=count: count)
         backend = open_cpu(bundle, manifest, "step.fp32.onnx")
         drawn.append(backend.sample(x.copy(), condition))
         backend.close()
@@ -34,7 +34,7 @@ def test_frames_don_t_depend_on_the_cores_that_draw_them(
 def test_a_batch_is_shared_out_where_that_keeps_the_cores_busy(
     bundle: Path, rows: int, count: int, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_cpu, "cores", lambda: count)
+    monkeypatch.setattr(ort_cpu, "cores", lambda: count)
     manifest = read_manifest(bundle)
     backend = open_cpu(bundle, manifest, "step.fp32.onnx")
     x = np.zeros((rows, *manifest.image), np.float32)

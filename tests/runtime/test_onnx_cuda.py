@@ -14,12 +14,12 @@ import pytest
 
 from contract.bundle import read_manifest
 from contract.errors import Unavailable
+from contract.noise import initial_noises
 from contract.schemas import CABIN
 from runtime import Generator
-from runtime.cuda import driver_present, driver_problem
-from runtime.noise import initial_noises
-from runtime.onnx_backend import new_session
-from runtime.onnx_cuda import CUDA, MAX_SIZES, CudaOnnxBackend, check_cuda
+from runtime.backends.cuda import driver_present, driver_problem
+from runtime.backends.ort import new_session
+from runtime.backends.ort_cuda import CUDA, MAX_SIZES, CudaOnnxBackend, check_cuda
 from tests.fake_bundle import IMAGE, expected_frames
 
 SEED = 3

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from contract.bundle import read_manifest
 from contract.errors import ParityError, Unavailable
-from runtime import Generator, openvino_backend, replay
-from runtime.cuda import driver_problem
+from contract.noise import initial_noises
+from runtime import Generator, verified
+from runtime.backends import ov
+from runtime.backends.cuda import driver_problem
+from runtime.backends.ov import OpenVinoBackend, open_openvino
 from runtime.generate import main as generate
-from runtime.noise import initial_noises
-from runtime.openvino_backend import OpenVinoBackend, open_openvino
 from runtime.verify import main as verify
 from tests.runtime.host_cpu import AUTO_TAKES, needs_openvino
 from tests.test_imports import ROOT, run_without
@@ -45,7 +46,7 @@ def test_frames_depend_neither_on_batch_nor_on_cores(bundle: Path, rows: int, ba
     with Generator.open(bundle, "cpu") as generator:
         expected = generator.generate([{"lighting": "night"}] * rows, seed=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(openvino_backend, "cores", lambda: count)
+        patch.setattr(ov, "cores", lambda: count)
         with Generator.open(bundle, "openvino", batch=batch) as generator:
             found = generator.generate([{"lighting": "night"}] * rows, seed=3)
     assert apart(found, expected) <= ROUNDING
@@ -55,8 +56,8 @@ def test_steps_compiled_as_one_and_steps_run_one_by_one_draw_the_same(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = []
-    for chained in (0, openvino_backend.CHAINED):
-        monkeypatch.setattr(openvino_backend, "CHAINED", chained)
+    for chained in (0, ov.CHAINED):
+        monkeypatch.setattr(ov, "CHAINED", chained)
         backend = open_openvino(bundle, read_manifest(bundle), "step.fp32.onnx", 4)
         assert backend._engine is not None and (backend._engine._steps is None) == bool(chained)
         frames.append(drawn(backend, bundle, 5))
@@ -71,9 +72,9 @@ def test_steps_compiled_as_one_and_steps_run_one_by_one_draw_the_same(
 def test_each_core_gets_a_stream_as_far_as_a_batch_goes_round(
     bundle: Path, batch: int, count: int, streams: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_backend, "cores", lambda: count)
+    monkeypatch.setattr(ov, "cores", lambda: count)
     backend = open_openvino(bundle, read_manifest(bundle), "step.fp32.onnx", batch)
-    assert (backend.batch, backend._shares.workers, backend._rows) == (batch, streams, rows)
+    assert (backend.batch, backend._pool.workers, backend._rows) == (batch, streams, rows)
     backend.close()
 
 
@@ -104,8 +105,8 @@ def test_it_is_what_auto_takes_on_a_cpu(own_bundle: Path, tmp_path: Path, capsys
 
 def test_wrong_frames_are_noticed_at_the_first_start(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an engine's wrong fusion would draw them."""
-    honest = openvino_backend.Engine.draw
-    monkeypatch.setattr(openvino_backend.Engine, "draw", lambda self, x, c: honest(self, x, c) // 2)
+    honest = ov.Engine.draw
+    monkeypatch.setattr(ov.Engine, "draw", lambda self, x, c: honest(self, x, c) // 2)
     with pytest.raises(ParityError, match=r"on cpu, openvino .*max_abs_difference_of_255"):
         Generator.open(own_bundle, "openvino")
 
@@ -114,7 +115,7 @@ def test_a_read_only_bundle_is_looked_at_at_every_start(own_bundle: Path, monkey
     def refuse(path: Path, content: bytes, sync: bool = True) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(replay, "write_whole", refuse)
+    monkeypatch.setattr(verified, "write_whole", refuse)
     Generator.open(own_bundle, "openvino").close()
     assert not (own_bundle / "verified.json").exists()
 
@@ -125,7 +126,7 @@ def test_a_graph_that_can_t_be_compiled_here_leaves_auto_to_the_next(
     def fail(*_: object) -> None:
         raise RuntimeError("Exception from src/core.cpp:105:\nno such operation\n")
 
-    monkeypatch.setattr(openvino_backend, "_trajectory", fail)
+    monkeypatch.setattr(ov, "_trajectory", fail)
     with pytest.raises(Unavailable, match=r"OpenVINO can't compile it here \(no such operation\)"):
         Generator.open(own_bundle, "openvino")
     with Generator.open(own_bundle) as generator:

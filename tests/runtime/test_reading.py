@@ -128,7 +128,7 @@ def test_the_report_tells_how_many_agree(read_bundle: Path, tmp_path: Path, caps
     assert (figures["annotator"], figures["agreeing"], figures["rejected"]) == ("fp32", agreeing, None)
     assert 0 < figures["annotator_seconds"] < figures["seconds"] and figures["reject_below"] is None
     assert main(command) == 0
-    assert f"9 frames; {agreeing} of 9 show what was asked for; look at" in capsys.readouterr().out
+    assert f"9 frames; {agreeing} of 9 agree with their condition; look at" in capsys.readouterr().out
 
 
 def replaced(bundle: Path, content: bytes, **about: Any) -> Manifest:

@@ -17,11 +17,12 @@ from contract.annotation import Annotation, likelihood
 from contract.conditions import Condition
 from contract.dataset import Dataset, read_dataset
 from contract.schemas import CABIN
+from pictures.contact_sheet import write_contact_sheet
+from pictures.image_grid import MARK
 from runtime import Generator
-from runtime.contact_sheet import MARK, write_contact_sheet
+from runtime.batch import Batch
 from runtime.generate import main
-from runtime.generator import Batch
-from runtime.rejection import MAX_ATTEMPTS, Rejection
+from runtime.rejection_sampling import MAX_ATTEMPTS, RejectionSampling
 from tests.fake_bundle import expected_frames
 
 ROOT = Path(__file__).parents[2]
@@ -121,8 +122,8 @@ def test_batches_stay_full_and_little_waits(ahead: int) -> None:
         for taken in range(1, count + 1):
             yield taken - 1, condition
 
-    rejection = Rejection(CABIN, numbered(), size, 0.5)
-    sizes, out, most, flying = [], [], 0, []
+    sampling = RejectionSampling(CABIN, numbered(), size, 0.5)
+    sizes, out, most, under_way = [], [], 0, []
 
     def read(indices: list[int], attempts: list[int] | None) -> None:
         shares = [
@@ -130,25 +131,25 @@ def test_batches_stay_full_and_little_waits(ahead: int) -> None:
             for index, attempt in zip(indices, attempts or [], strict=True)
         ]
         frames = np.array(attempts, np.uint8).reshape(-1, 1, 1, 1)
-        rejection.take(frames, annotation_of(shares, condition))
-        for slots in rejection.ready():
-            out.extend(slots)
+        sampling.take(frames, annotation_of(shares, condition))
+        for settled in sampling.ready():
+            out.extend(zip(settled.candidates, settled.frames[:, 0, 0, 0].tolist(), strict=True))
 
-    while rejection.pending:
-        for piece in rejection.pieces():
-            sizes.append(len(piece.indices))
-            flying.append((piece.indices, piece.attempts))
-            if len(flying) == ahead:
-                read(*flying.pop(0))
+    while sampling.pending:
+        for request in sampling.requests():
+            sizes.append(len(request.indices))
+            under_way.append((request.indices, request.attempts))
+            if len(under_way) == ahead:
+                read(*under_way.pop(0))
             most = max(most, taken - len(out))
-        while flying:
-            read(*flying.pop(0))
-    assert [slot.index for slot in out] == list(range(count))
+        while under_way:
+            read(*under_way.pop(0))
+    assert [candidate.index for candidate, _ in out] == list(range(count))
     assert sizes.count(size) > 0.8 * len(sizes) and most <= size * (MAX_ATTEMPTS * ahead + 1)
-    beyond = [slot for slot in out if slot.index % 3 == 0]
-    assert all(slot.tries == MAX_ATTEMPTS and slot.kept and slot.kept.attempt == 3 for slot in beyond)
-    assert all(int(slot.kept.frame[0, 0, 0, 0]) == 3 for slot in beyond if slot.kept), "the likeliest one is handed out"
-    assert all(slot.tries == 1 for slot in out if slot.index % 3)
+    beyond = [(candidate, frame) for candidate, frame in out if candidate.index % 3 == 0]
+    assert all(candidate.tries == MAX_ATTEMPTS and candidate.attempt == 3 for candidate, _ in beyond)
+    assert all(frame == 3 for _, frame in beyond), "the likeliest one is handed out"
+    assert all(candidate.tries == 1 for candidate, _ in out if candidate.index % 3)
 
 
 def generate(bundle: Path, output: Path, *options: str) -> Dataset:

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 
 from contract.bundle import FileEntry, Manifest, read_manifest, write_manifest
+from contract.engine import Engine, Profile, engine_files, read_engines
 from contract.errors import ParityError, Refused
 from contract.schemas import CABIN
-from runtime import Generator, trt_backend
-from runtime.cuda import driver_present, driver_problem, open_gpu
-from runtime.engines import Engine, Profile, engine_files, read_engines
+from runtime import Generator
+from runtime.backends import trt as trt_backend
+from runtime.backends.cuda import driver_present, driver_problem, open_gpu
+from runtime.backends.trt import TrtEngine, cache_path
 from runtime.generate import main as generate
-from runtime.trt_backend import TrtEngine, cache_path
 from runtime.verify import main as verify
 from tests.fake_bundle import IMAGE, STEPS, expected_frames, fake_sampler, step_graph
 from tests.runtime.fake_tensorrt import FakeTensorRT, plan

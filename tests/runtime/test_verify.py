@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from contract.bundle import FileEntry, read_manifest, write_manifest
-from runtime.replay import (
+from contract.parity import (
     fifth_percentile_psnr,
     max_abs_difference,
     mean_abs_difference,

@@ -13,54 +13,57 @@ from contract.errors import Refused
 from models.annotator import TrainedAnnotator
 from models.annotator_file import write_annotator
 from models.checkpoint import read_checkpoint, write_checkpoint
+from sources.base import LabelledFrames
 from tests.tiny_checkpoint import tiny_edge_checkpoint
-from tests.training.sources import grey_source
+from tests.training.grey_source import grey_source
 from training import distill, train
+from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import as_images
-from training.critic import Critic, Weights, features
-from training.data.cache import Cached
-from training.train_annotator import AnnotatorTrainer
-from training.train_annotator import Settings as AnnotatorSettings
-from training.trainer import Settings, Trainer
+from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
+from training.image_recipe import ImageRecipe
+from training.perceptual_loss import Critic, features
+from training.run import Run
 
 ROWS = np.arange(32)
 
 
 @pytest.fixture(scope="module")
-def source() -> Cached:
+def source() -> LabelledFrames:
     return grey_source()
 
 
 @pytest.fixture(scope="module")
-def trained(source: Cached) -> TrainedAnnotator:
-    trainer = AnnotatorTrainer(AnnotatorSettings(samples=3200, batch=32, widths=(32, 32)), source)
-    while trainer.seen < trainer.total:
-        trainer.step()
-    return trainer.finished(source)
+def trained(source: LabelledFrames) -> TrainedAnnotator:
+    recipe = AnnotatorRecipe(samples=3200, batch=32, warmup=160, widths=(32, 32))
+    objective = AnnotatorObjective(recipe, source)
+    run = Run(objective, recipe)
+    while run.seen < recipe.samples:
+        run.step()
+    return objective.finished(run, source)
 
 
-def _judged(critic: Critic, source: Cached, images: torch.Tensor) -> float:
+def _judged(critic: Critic, source: LabelledFrames, images: torch.Tensor) -> float:
     torch.manual_seed(1)
     return float(critic(images, as_images(source.frames[ROWS]), ROWS, torch.ones(len(ROWS))))
 
 
-@pytest.mark.parametrize("weights", [Weights(labels=1.0), Weights(detail=1.0)])
+@pytest.mark.parametrize("weights", [ImageRecipe(label_weight=1.0), ImageRecipe(detail_weight=1.0)])
 def test_frames_of_other_labels_are_worse_than_the_right_ones(
-    source: Cached, trained: TrainedAnnotator, weights: Weights
+    source: LabelledFrames, trained: TrainedAnnotator, weights: ImageRecipe
 ) -> None:
     critic = Critic(trained, source, weights)
     right = as_images(source.frames[ROWS])
     assert _judged(critic, source, right) < 0.8 * _judged(critic, source, right.flip(0))
 
 
-def test_detail_is_nothing_where_nothing_differs(source: Cached, trained: TrainedAnnotator) -> None:
-    critic = Critic(trained, source, Weights(detail=1.0))
+def test_detail_is_nothing_where_nothing_differs(source: LabelledFrames, trained: TrainedAnnotator) -> None:
+    critic = Critic(trained, source, ImageRecipe(detail_weight=1.0))
     assert _judged(critic, source, as_images(source.frames[ROWS])) == 0.0
 
 
-def test_what_nobody_can_know_teaches_nothing(source: Cached, trained: TrainedAnnotator) -> None:
+def test_what_nobody_can_know_teaches_nothing(source: LabelledFrames, trained: TrainedAnnotator) -> None:
     """Certainty 0 for half of the frames: no gradient reaches them, and the others get one."""
-    critic = Critic(trained, source, Weights(1.0, 1.0))
+    critic = Critic(trained, source, ImageRecipe(label_weight=1.0, detail_weight=1.0))
     images = as_images(source.frames[ROWS]).flip(0).requires_grad_()
     certainty = (torch.arange(len(ROWS)) % 2).float()
     critic(images, as_images(source.frames[ROWS]), ROWS, certainty).backward()
@@ -70,29 +73,34 @@ def test_what_nobody_can_know_teaches_nothing(source: Cached, trained: TrainedAn
     assert all(weight.grad is None for weight in critic.network.parameters())
 
 
-def test_features_are_there_at_every_resolution(source: Cached, trained: TrainedAnnotator) -> None:
+def test_features_are_there_at_every_resolution(source: LabelledFrames, trained: TrainedAnnotator) -> None:
     stages = features(trained.network(source.schema), as_images(source.frames[:2]))
     assert [tuple(stage.shape[1:]) for stage in stages] == [(32, 8, 8), (32, 4, 4)]
 
 
-def test_another_size_is_refused(source: Cached, trained: TrainedAnnotator) -> None:
-    with pytest.raises(Refused, match="16 pixels"):
-        Critic(trained, grey_source(size=32), Weights(1.0))
+def test_another_size_is_refused(source: LabelledFrames, trained: TrainedAnnotator) -> None:
+    with pytest.raises(Refused, match=r"\[3, 16, 16\]"):
+        Critic(trained, grey_source(size=32), ImageRecipe(label_weight=1.0))
 
 
-def test_training_with_a_critic_gives_other_weights_and_says_so(source: Cached, trained: TrainedAnnotator) -> None:
-    plain = Settings(widths=(32,), samples=64, batch=16, warmup=0, cooldown=0.0)
-    runs = [Trainer(plain, source), Trainer(replace(plain, label_weight=1.0, critic="a" * 64), source, critic=trained)]
-    for trainer in runs:
+def test_training_with_a_critic_gives_other_weights_and_says_so(
+    source: LabelledFrames, trained: TrainedAnnotator
+) -> None:
+    recipe = DenoiserRecipe(widths=(32,), samples=64, batch=16, warmup=0, cooldown=0.0)
+    checkpoints = []
+    for chosen, critic in ((recipe, None), (replace(recipe, label_weight=1.0, critic="a" * 64), trained)):
+        objective = DenoiserObjective(chosen, source, critic=critic)
+        run = Run(objective, chosen)
         for _ in range(4):
-            trainer.step()
-    first, second = (trainer.checkpoint() for trainer in runs)
+            run.step()
+        checkpoints.append(objective.checkpoint(run))
+    first, second = checkpoints
     assert second.lineage["settings"]["critic"] == "a" * 64
     assert any(not torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
 def test_the_commands_take_a_critic(
-    source: Cached, trained: TrainedAnnotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: LabelledFrames, trained: TrainedAnnotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_annotator(tmp_path / "annotator.pt", trained, source.schema)
     for command in (train, distill):
@@ -126,7 +134,7 @@ def test_weights_of_no_critic_are_a_usage_error(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_critic_of_another_schema_is_refused(
-    source: Cached,
+    source: LabelledFrames,
     trained: TrainedAnnotator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -13,11 +13,12 @@ from contract.conditions import Schema
 from contract.schedule import Diffusion, trailing
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from models.diffusion import ddim
+from sources.base import LabelledFrames
 from tests.tiny_checkpoint import tiny_edge_checkpoint
-from tests.training.sources import grey_source
+from tests.training.grey_source import grey_source
 from training import distill
-from training.data.cache import Cached
-from training.distillation import Distiller, Round, Teacher
+from training.distillation import DistillStage, StudentObjective, Teacher
+from training.run import Run
 
 ROUNDING = 2e-4
 """Of a range of 2: float32 on two ways through a random network, which amplifies what they round differently."""
@@ -29,7 +30,7 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def source() -> Cached:
+def source() -> LabelledFrames:
     return grey_source()
 
 
@@ -40,13 +41,13 @@ def test_the_target_lands_where_two_steps_of_the_teacher_land(
 ) -> None:
     network, diffusion = checkpoint.network(), checkpoint.diffusion
     timesteps = trailing(diffusion.timesteps, steps)
-    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), guidance, torch.float32)
+    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), guidance)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(4, 3, 16, 16, generator=generator)
     condition = torch.randn(4, checkpoint.schema.width, generator=generator)
-    target = teacher.targets(noise, condition, torch.zeros(4, dtype=torch.int64))
+    target = teacher.two_steps(noise, condition, torch.zeros(4, dtype=torch.int64))
     two, _ = ddim(network, diffusion, noise, condition, timesteps[:2], guidance)
-    if steps == 2:  # nothing is left behind the teacher's second step: the target is its last image
+    if steps == 2:  # nothing follows the teacher's second step: the target is its last image
         assert (target - two.clamp(-1, 1)).abs().max() < ROUNDING
         return
     # ddim ends every list of timesteps at the clean image; the target's own DDIM step ends at the third timestep.
@@ -63,11 +64,11 @@ def test_a_consistent_target_is_where_the_teacher_ends(checkpoint: Checkpoint) -
     """From every timestep of the student, those of one batch side by side."""
     network, diffusion = checkpoint.network(), checkpoint.diffusion
     timesteps = trailing(diffusion.timesteps, 4)
-    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), 2.5, torch.float32)
+    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), 2.5)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 16, 16, generator=generator)
     condition = torch.randn(2, checkpoint.schema.width, generator=generator)
-    found = teacher.ends(x, condition, torch.tensor([0, 1]))
+    found = teacher.trajectory_end(x, condition, torch.tensor([0, 1]))
     for row, first in ((0, 0), (1, 2)):
         expected, _ = ddim(network, diffusion, x[row : row + 1], condition[row : row + 1], timesteps[first:], 2.5)
         assert (found[row] - expected[0].clamp(-1, 1)).abs().max() < 10 * ROUNDING  # over twice as many steps
@@ -89,37 +90,17 @@ def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> to
     return x
 
 
-def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: Cached) -> None:
+def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: LabelledFrames) -> None:
     timesteps = tuple(trailing(1000, 2).tolist())
     teacher = Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, 3.0)
-    distiller = Distiller(teacher, Round(1, 64 * 60, 64, 2e-3, warmup=64), source)
-    losses = [distiller.step() for _ in range(60)]
+    stage = DistillStage(samples=32 * 60, batch=32, lr=2e-3, warmup=64)
+    run = Run(StudentObjective(teacher, stage, source), stage)
+    losses = [float(run.step()) for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
 
 
-def test_going_on_gives_what_an_uninterrupted_round_gives(checkpoint: Checkpoint, source: Cached) -> None:
-    def begun() -> Distiller:
-        timesteps = tuple(trailing(1000, 4).tolist())
-        return Distiller(Teacher(checkpoint.network(), checkpoint.diffusion, timesteps), Round(2, 640, 16), source)
-
-    whole, first, second = begun(), begun(), begun()
-    for _ in range(4):
-        whole.step()
-    torch.manual_seed(2)  # the first round begins as it is seeded, wherever the other one left the generator
-    first = begun()
-    for _ in range(2):
-        first.step()
-    state = first.state()
-    state = {**state, "weights": {k: v.detach().clone() for k, v in state["weights"].items()}}
-    second.restore(state)
-    for _ in range(2):
-        second.step()
-    for name, weight in whole.averaged.items():
-        assert torch.equal(weight, second.averaged[name]), name
-
-
 def test_the_command_writes_students_that_know_their_timesteps(
-    checkpoint: Checkpoint, source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
@@ -137,7 +118,7 @@ def test_the_command_writes_students_that_know_their_timesteps(
     assert one.lineage["distilled"][1]["teacher"] == two.sha256
     assert not (tmp_path / "students" / "state.pt").exists()
     assert distill.main([*command, "--lr", "0.01"]) == 1
-    assert "other settings" in capsys.readouterr().err
+    assert "with other settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -161,7 +142,7 @@ def test_a_wrong_argument_is_one_line(
 
 
 def test_a_teacher_of_noise_or_another_schema_is_refused(
-    checkpoint: Checkpoint, source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)

@@ -11,9 +11,9 @@ from models.checkpoint import read_checkpoint, write_checkpoint
 from models.diffusion import ddim
 from models.edge import EdgeUNet
 from tests.tiny_checkpoint import tiny_edge_checkpoint
-from tests.training.sources import grey_source
+from tests.training.grey_source import grey_source
 from training import distill
-from training.folding import fold
+from training.norm_folding import fold
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints/cabin64-teacher.pt"
 

@@ -10,44 +10,46 @@ import torch
 
 from contract.annotation import class_fields, number_fields
 from contract.schemas import CABIN
-from models.annotator import Annotator, AnnotatorConfig
+from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.annotator_file import read_annotator
 from models.checkpoint import read_checkpoint, write_checkpoint
+from sources.base import LabelledFrames
+from sources.cartoon.cabin import LANDMARKS
 from tests.tiny_checkpoint import tiny_edge_checkpoint
-from tests.training.sources import grey_source
+from tests.training.grey_source import grey_source
 from training import train_annotator
-from training.annotation import Targets, augment, calibrate
+from training.annotator_loss import Targets, augment, calibrate
+from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import as_images
-from training.data.cabin import LANDMARKS
-from training.data.cache import Cached
-from training.train_annotator import AnnotatorTrainer, Settings
+from training.run import Run
 
-TINY = Settings(samples=128 * 60, batch=64, widths=(32,), seed=1)
+TINY = AnnotatorRecipe(samples=128 * 60, batch=64, warmup=384, widths=(32,), seed=1)
 
 
 @pytest.fixture(scope="module")
-def source() -> Cached:
+def source() -> LabelledFrames:
     return grey_source(256)
 
 
 @pytest.fixture(scope="module")
-def trained(source: Cached) -> AnnotatorTrainer:
-    trainer = AnnotatorTrainer(TINY, source)
-    while trainer.seen < trainer.total:
-        trainer.step()
-    return trainer
+def trained(source: LabelledFrames) -> TrainedAnnotator:
+    objective = AnnotatorObjective(TINY, source)
+    run = Run(objective, TINY)
+    while run.seen < TINY.samples:
+        run.step()
+    return objective.finished(run, grey_source(256, seed=5))
 
 
-def test_it_reads_what_the_frames_show(trained: AnnotatorTrainer) -> None:
-    figures = trained.finished(grey_source(256, seed=5)).held_out
+def test_it_reads_what_the_frames_show(trained: TrainedAnnotator) -> None:
+    figures = trained.held_out
     assert figures["class_accuracy"]["lighting"] > 0.9, "drawn as a bright line"
     assert figures["mae"]["skin_tone"] < 0.08, "drawn as the grey level"
     assert figures["class_accuracy"]["gender"] < 0.75, "not drawn at all: nothing leaks from the labels"
     assert figures["mae"]["head_yaw"] > 5.0
 
 
-def test_targets_are_the_labels(source: Cached) -> None:
-    targets = Targets.of(source, LANDMARKS)
+def test_targets_are_the_labels(source: LabelledFrames) -> None:
+    targets = Targets.of(source)
     conditions = CABIN.decode(source.conditions)
     for column, name in enumerate(class_fields(CABIN)):
         values = CABIN.field(name).values
@@ -58,8 +60,8 @@ def test_targets_are_the_labels(source: Cached) -> None:
         assert np.allclose(numbers, [c[name] for c in conditions], atol=1e-4)
 
 
-def test_a_mirror_changes_sides(source: Cached) -> None:
-    targets = Targets.of(source, LANDMARKS).rows(slice(0, 64))
+def test_a_mirror_changes_sides(source: LabelledFrames) -> None:
+    targets = Targets.of(source).rows(slice(0, 64))
     images = as_images(source.frames[:64])
     seed = next(s for s in range(99) if _mirrored(s).any() and not _mirrored(s).all())
     moved, found = augment(images, targets, torch.Generator().manual_seed(seed))
@@ -68,9 +70,9 @@ def test_a_mirror_changes_sides(source: Cached) -> None:
     assert torch.equal(found.numbers[flipped, yaw], -targets.numbers[flipped, yaw])
     assert torch.equal(found.numbers[~flipped], targets.numbers[~flipped])
     left, right = LANDMARKS.index("eye_left_outer"), LANDMARKS.index("eye_right_outer")
-    shift = (found.landmarks - targets.landmarks)[~flipped][0, 0]
-    expected = 1.0 - targets.landmarks[flipped][:, right, 0] + shift[0]
-    assert torch.allclose(found.landmarks[flipped][:, left, 0], expected, atol=1e-6)
+    shift = (found.points - targets.points)[~flipped][0, 0]
+    expected = 1.0 - targets.points[flipped][:, right, 0] + shift[0]
+    assert torch.allclose(found.points[flipped][:, left, 0], expected, atol=1e-6)
     assert torch.equal(found.classes, targets.classes)
 
 
@@ -78,13 +80,13 @@ def _mirrored(seed: int) -> torch.Tensor:
     return torch.rand(64, 4, generator=torch.Generator().manual_seed(seed))[:, 0] < 0.5
 
 
-def test_calibration_mends_an_overconfident_network(source: Cached) -> None:
+def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -> None:
     torch.manual_seed(0)
     network = Annotator(AnnotatorConfig(size=16, widths=(32,), landmarks=LANDMARKS), CABIN).eval()
     with torch.no_grad():
         network.classes.weight *= 50.0  # sure of everything, and wrong
         network.numbers.bias[network.count :] = -5.0  # claims errors of under a hundredth
-    images, targets = as_images(source.frames), Targets.of(source, LANDMARKS)
+    images, targets = as_images(source.frames), Targets.of(source)
     calibrate(network, images, targets)
     assert (network.temperature > 2.0).all()
     annotation = network.annotate(source.frames)
@@ -95,8 +97,8 @@ def test_calibration_mends_an_overconfident_network(source: Cached) -> None:
     assert annotation.errors[shown, column].mean() == pytest.approx(real, rel=1e-3), "by construction of the factor"
 
 
-def test_the_command_trains_goes_on_and_gives(
-    source: Cached, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_command_trains_resumes_and_attaches(
+    source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema: source)
     write_checkpoint(tmp_path / "ckpt.pt", tiny_edge_checkpoint())
@@ -113,13 +115,13 @@ def test_the_command_trains_goes_on_and_gives(
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert train_annotator.main(command) == 0, "a finished run is only measured again"
     assert train_annotator.main([*command[:-1], "64"]) == 1
-    assert "other settings" in capsys.readouterr().err.splitlines()[-1]
+    assert "other widths" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["nowhere", "--held-out", "nowhere"], 1, "neither cache.json nor metadata.jsonl"),
+        (["nowhere", "--held-out", "nowhere"], 1, "neither shards.json nor metadata.jsonl"),
         (["nowhere"], 2, "--held-out"),
         (["nowhere", "--held-out", "nowhere", "--into", "no.pt"], 1, "no.pt"),
         (["nowhere", "--held-out", "nowhere", "--samples", "0"], 2, "--samples"),

@@ -1,0 +1,1 @@
+"""How close generated frames are to what was asked for, and to rendered ones."""

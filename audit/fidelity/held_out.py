@@ -1,0 +1,113 @@
+"""Frames of people that no network was trained on: what generated frames are compared with.
+
+    held_out = read_held_out(Path("build/held-out"), schema, image, count=2000, rerendered=Path("build/rerendered"))
+    held_out.frames, held_out.vectors                  # generated frames are asked for the same conditions
+
+A second folder may hold other frames of the same conditions, found by their encoded conditions, whatever their order:
+what a perfect model would draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from audit.fidelity.diversity import CONDITIONS, GROUP
+from contract.conditions import Array, Condition, Schema
+from contract.errors import Refused
+from contract.frames import Frames, ImageShape
+from sources.base import LabelledFrames
+from sources.imagefolder import read_source
+
+SAME_CONDITION_START = 1 << 32
+"""First index of the generated frames that share a condition, beyond every other index."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Frames with exact labels."""
+
+    schema: Schema
+    frames: Frames
+    """[N, H, W, C]"""
+    vectors: Array
+    """[N, D]: their conditions, encoded"""
+    rerendered: Frames | None = None
+    """[N, H, W, C]: other frames of the same conditions; None where not every condition has one"""
+    same_condition: Frames | None = None
+    """[CONDITIONS * GROUP, H, W, C]: several frames of each of the first conditions; None likewise"""
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        return self.schema.decode(self.vectors)
+
+    @property
+    def same_condition_vectors(self) -> Array:
+        """The first conditions, each of them GROUP times: [CONDITIONS * GROUP, D]."""
+        return np.repeat(self.vectors[:CONDITIONS], GROUP, axis=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over frames and conditions."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.frames).tobytes())
+        digest.update(np.ascontiguousarray(self.vectors).tobytes())
+        return digest.hexdigest()
+
+
+def read_frames(folder: Path, schema: Schema, image: ImageShape) -> LabelledFrames:
+    """The frames of a folder of shards or an imagefolder; Refused where the model draws others than these."""
+    source = read_source(folder, schema.name)
+    if source.image != image or not source.schema.encodes_like(schema):
+        raise Refused(
+            f"{folder}: {_shape(source.image)} frames of the schema {source.schema.name!r}; the model draws"
+            f" {_shape(image)} frames of {schema.name!r}: prepare frames of that size and schema"
+        )
+    return source
+
+
+def read_held_out(
+    folder: Path, schema: Schema, image: ImageShape, count: int, rerendered: Path | None = None
+) -> HeldOut:
+    """The first `count` frames of a folder, with other frames of their conditions where `rerendered` holds them.
+
+    Raises Refused where there are too few frames, or others than the model draws.
+    """
+    source = read_frames(folder, schema, image)
+    if len(source.frames) < count:
+        raise Refused(
+            f"{folder}: {len(source.frames)} frames, --frames asks for {count}; add frames, or pass --frames"
+            f" {len(source.frames)}"
+        )
+    frames, vectors = source.frames[:count], source.conditions[:count]
+    if rerendered is None:
+        return HeldOut(source.schema, frames, vectors)
+    others = read_frames(rerendered, schema, image)
+    rows = _rows_by_condition(others.conditions)
+    once = _choose(rows, vectors, 1)
+    several = _choose(rows, vectors[:CONDITIONS], GROUP)
+    if once is None and several is None:
+        raise Refused(f"{rerendered}: lacks conditions of {folder}; expected frames of the very same conditions")
+    pick = [None if chosen is None else others.frames[chosen] for chosen in (once, several)]
+    return HeldOut(source.schema, frames, vectors, *pick)
+
+
+def _rows_by_condition(vectors: Array) -> dict[bytes, list[int]]:
+    rows: dict[bytes, list[int]] = defaultdict(list)
+    for row, vector in enumerate(vectors):
+        rows[vector.tobytes()].append(row)
+    return rows
+
+
+def _choose(rows: dict[bytes, list[int]], vectors: Array, each: int) -> list[int] | None:
+    """`each` rows of every condition, one condition after another; None where one has fewer."""
+    found = [rows.get(vector.tobytes(), [])[:each] for vector in vectors]
+    return [row for few in found for row in few] if all(len(few) == each for few in found) else None
+
+
+def _shape(image: ImageShape) -> str:
+    return f"{image.width} x {image.height} x {image.channels}"

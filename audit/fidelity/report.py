@@ -1,0 +1,108 @@
+"""What an audit of fidelity found: figures for machines, and a table for people.
+
+result = RunResult(run, frames, annotation, scores)
+row(result, reference)                              # one object of `runs` in fidelity.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from audit.fidelity.distances import RESAMPLES as DISTANCE_RESAMPLES
+from audit.fidelity.distances import distances, frechet
+from audit.fidelity.runs import Run, label
+from audit.fidelity.scores import Scores, figures
+from audit.report.figures import with_interval
+from audit.stats.bootstrap import Array, interval, moved_interval, resamples
+from contract.annotation import Annotation
+from contract.frames import Frames
+
+DISTANCES = ("FD", "KD", "precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run with its frames and what the annotator reads from them."""
+
+    run: Run
+    frames: Frames
+    annotation: Annotation
+    scores: Scores
+
+
+def row(result: RunResult, reference: Annotation) -> dict[str, Any]:
+    """The figures of a run, compared with as many held-out frames of the same conditions."""
+    count = len(result.frames)
+    shown = figures(result.scores, resamples(count))
+    apart = distances(result.annotation.features, reference.features[:count])
+    intervals = shown.pop("intervals") | apart.pop("intervals")
+    return result.run.to_dict() | {"frames": count} | shown | apart | {"intervals": intervals}
+
+
+def difference(result: RunResult, other: RunResult, reference: Annotation) -> dict[str, Any]:
+    """How much better or worse a run does than another, over the frames that both drew from the same noise.
+
+    Both are resampled alike, so that what they share doesn't widen the interval.
+    """
+    count = min(len(result.frames), len(other.frames))
+    weights = resamples(count)
+    here, there = (
+        item.scores.first(count).mean_class_accuracy(np.concatenate([np.ones((1, count)), weights]))
+        for item in (result, other)
+    )
+    apart = [_frechet_minus(result, other, reference, row) for row in (None, *weights[:DISTANCE_RESAMPLES])]
+    return {
+        "to": other.run.label,
+        "frames": count,
+        "mean_class_accuracy": float(here[0] - there[0]),
+        "fd_dms": apart[0],
+        "intervals": {
+            "mean_class_accuracy": interval((here - there)[1:]),
+            "fd_dms": moved_interval(apart[0], np.array(apart[1:])),
+        },
+    }
+
+
+def _frechet_minus(result: RunResult, other: RunResult, reference: Annotation, weights: Array | None) -> float:
+    count = min(len(result.frames), len(other.frames))
+    sets = (item.annotation.features[:count].astype(np.float64) for item in (result, other))
+    here, there = (frechet(features, reference.features[:count].astype(np.float64), weights) for features in sets)
+    return here - there
+
+
+def to_text(report: Mapping[str, Any]) -> str:
+    """The report as tables: the runs, then every field."""
+    names = ["mean_class_accuracy", *(f"{name.lower()}_dms" for name in DISTANCES)]
+    rows = [
+        ["annotator on held-out frames", *_cells(report["annotator"], names)],
+        ["the same, labels shuffled", *_cells(report["shuffled"], names)],
+        *(["rendered again", *_cells(floor, names)] for floor in report["floors"]),
+        *([label(run), *_cells(run, names)] for run in report["runs"]),
+    ]
+    heads = ["run", "frames", "class accuracy", *(f"{name}-dms" for name in DISTANCES)]
+    columns = [report["annotator"], *report["runs"]]
+    fields = [
+        [_field_name(name, kind, report["units"]), *(_cell(column, kind, name) for column in columns)]
+        for kind in ("class_accuracy", "mae")
+        for name in report["annotator"][kind]
+    ]
+    wide = ["field", "held-out", *map(label, report["runs"])]
+    return f"{tabulate(rows, heads, 'plain')}\n\n{tabulate(fields, wide, 'plain')}"
+
+
+def _field_name(name: str, kind: str, units: Mapping[str, str]) -> str:
+    return f"{name} ({units.get(name) or 'error'})" if kind == "mae" else name
+
+
+def _cells(item: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    known = [name for name in names if name in item]
+    return [str(item["frames"]), *(with_interval(item[name], item["intervals"][name]) for name in known)]
+
+
+def _cell(item: Mapping[str, Any], kind: str, name: str) -> str:
+    return with_interval(item[kind][name], item["intervals"][kind][name])

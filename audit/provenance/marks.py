@@ -1,0 +1,49 @@
+"""The IPTC digital source type in a file's XMP packet.
+
+    read_mark(Path("frames/00000/00000000.png"))      # ".../digitalsourcetype/trainedAlgorithmicMedia", or None
+
+PNG (an iTXt chunk), JPEG (an APP1 segment) and WebP (an XMP chunk). A packet comes from strangers: one with a document
+type, which could define entities, is no XMP and isn't parsed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from PIL import Image
+
+from contract.provenance import IPTC_EXTENSION, PROPERTY
+
+LARGEST_PACKET = 1 << 20
+"""Bytes; a packet of ours has some 400."""
+
+_PROPERTY = f"{{{IPTC_EXTENSION}}}{PROPERTY}"
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_PACKET_KEYS = ("xmp", "XML:com.adobe.xmp")
+"""Where Pillow puts a packet."""
+
+
+def read_mark(path: Path) -> str | None:
+    """The digital source type that an image's XMP states, or None; OSError for what isn't a readable image."""
+    try:
+        with Image.open(path) as image:
+            packet = next((image.info[key] for key in _PACKET_KEYS if key in image.info), b"")
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path}: not a readable image ({error})") from error
+    return digital_source_of(packet.encode() if isinstance(packet, str) else packet)
+
+
+def digital_source_of(packet: bytes) -> str | None:
+    """The value of `Iptc4xmpExt:DigitalSourceType` in an XMP packet, written as an attribute or as an element."""
+    if not packet or len(packet) > LARGEST_PACKET or b"<!" in packet:
+        return None
+    try:
+        root = ElementTree.fromstring(packet.strip(b"\0 \r\n\t"))
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+    for node in root.iter():
+        found = node.get(_PROPERTY) if node.tag != _PROPERTY else node.get(f"{_RDF}resource") or node.text
+        if found and found.strip():
+            return found.strip()
+    return None

@@ -1,0 +1,36 @@
+"""How a file says that no camera took it: the IPTC term, in its XMP packet and in its C2PA manifest.
+
+    digital_source("generated")       # "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+Writers put the term into every image, the audit reads it back; both take the words from here.
+Source: IPTC Digital Source Type NewsCodes, and the IPTC Extension schema of the Photo Metadata Standard.
+"""
+
+from __future__ import annotations
+
+VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""Of the terms; the address is an identifier, which nothing here opens."""
+
+IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+"""XML namespace of the XMP property `DigitalSourceType`."""
+
+PROPERTY = "DigitalSourceType"
+
+TERMS = {"generated": "trainedAlgorithmicMedia", "rendered": "algorithmicMedia"}
+"""The term for each `origin` of a record; a recorded frame carries no mark that it is synthetic."""
+
+SYNTHETIC = frozenset(
+    VOCABULARY + term
+    for term in (
+        *TERMS.values(),
+        "compositeSynthetic",
+        "compositeWithTrainedAlgorithmicMedia",
+        "virtualRecording",
+    )
+)
+"""Every term by which a file may say that it is synthetic, whoever wrote it."""
+
+
+def digital_source(origin: str) -> str:
+    """The IPTC term of an `origin`, `generated` or `rendered`, as the whole URI; KeyError for any other."""
+    return VOCABULARY + TERMS[origin]

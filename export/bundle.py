@@ -1,0 +1,90 @@
+"""A bundle under construction: files in a folder that nobody sees yet, each measured before it counts.
+
+    with replacing("bundle") as part:
+        draft = from_bundle(part, Path("bundle"), "quick")
+        draft.add_graphs(["int8"], draft.base())
+        draft.write()
+
+No torch here: graphs of other precisions are made of the one in fp32.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from contract.bundle import FileEntry, Manifest, open_checked, read_manifest, write_manifest
+from contract.errors import Refused
+from contract.files import write_whole
+from contract.parity import Reference, read_reference
+from export.parity import FULL, QUICK, ParityPlan, measure
+from export.precisions import BASE, NAMES, derive
+from export.progress import progress
+
+
+class Draft:
+    """What is in the folder so far, and what its files are held against."""
+
+    def __init__(self, folder: Path, manifest: Manifest, reference: Reference, plan: ParityPlan) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.reference, self.plan = reference, plan.within(len(reference.frames))
+
+    def add(self, name: str, entry: FileEntry, parity: dict[str, Any] | None = None) -> None:
+        """Count a file that lies in the folder among the bundle's."""
+        files = {**self.manifest.files, name: entry}
+        measured = {**self.manifest.parity, **({name: parity} if parity else {})}
+        self.manifest = replace(self.manifest, files=files, parity=measured)
+
+    def measure(self, name: str) -> None:
+        """Hold a file against the reference; ParityError where it fails, and the draft is worth nothing."""
+        batch = self.manifest.files[name].extra.get("batch")
+        profile = (batch["min"], batch["opt"], batch["max"]) if batch else None
+        with progress(f"verify {name}", self.plan.drawn(profile)) as advance:
+            parity = measure(self.folder, self.manifest, name, self.reference, self.plan, advance)
+        self.add(name, self.manifest.files[name], parity)
+
+    def base(self) -> bytes:
+        """The graph in fp32; Refused where the bundle has none."""
+        if BASE not in self.manifest.files:
+            raise Refused(
+                f"the bundle has no {BASE} to make another precision of; export it again where torch is:"
+                " python -m export CKPT.pt --precision fp32 fp16 int8"
+            )
+        return open_checked(self.folder, self.manifest, BASE)
+
+    def lacking(self, precisions: Sequence[str]) -> list[str]:
+        """Those of which a graph is missing."""
+        return [p for p in precisions if any(name not in self.manifest.files for name in NAMES[p])]
+
+    def add_graphs(self, precisions: Sequence[str], base: bytes) -> None:
+        """Make, write and measure the graphs of these precisions that aren't there yet."""
+        for precision in self.lacking(precisions):
+            for graph in derive(precision, base, self.manifest):
+                write_whole(self.folder / graph.name, graph.content)
+                self.add(graph.name, graph.entry)
+                self.measure(graph.name)
+
+    def write(self) -> None:
+        """The manifest, last of all."""
+        write_manifest(self.folder, self.manifest)
+
+
+def from_bundle(part: Path, source: Path, level: str) -> Draft:
+    """The same files again in `part`, all hashed; Refused where one is missing or altered."""
+    manifest = read_manifest(source)
+    for name in manifest.files:
+        open_checked(source, manifest, name)
+        link(source / name, part / name)
+    return Draft(part, manifest, read_reference(source, manifest), FULL if level == "full" else QUICK)
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the disk has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

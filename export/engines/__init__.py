@@ -1,0 +1,1 @@
+"""TensorRT engines: specification, builder process, inspection."""

@@ -1,0 +1,73 @@
+"""Engines for a bundle under construction: kept where nothing about them changed, built and measured where it did.
+
+order = BuildOptions(flavor, ("sm86", "sm89"), Profile(1, 8, 32), Options(), timing_cache=None)
+added = add_engine(draft, "fp16", order, Path("bundle"), manifest_before)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.bundle import FileEntry, Manifest
+from contract.files import sha256_of
+from export.bundle import Draft, link
+from export.engines.flavors import Flavor
+from export.engines.spec import EngineSpec, Options, Profile, expected_seconds
+from export.engines.worker import build_engine
+from export.precisions import NAMES
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What all engines of one command have in common."""
+
+    flavor: Flavor
+    targets: tuple[str, ...]
+    batch: Profile
+    options: Options
+
+    timing_cache: Path | None
+    """What TensorRT measured in earlier builds; read and written."""
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """One engine of the bundle, as it came about in this run."""
+
+    name: str
+
+    kept: bool
+    """Whether it was there already."""
+
+
+def add_engine(draft: Draft, precision: str, order: BuildOptions, place: Path, before: Manifest | None) -> BuiltEngine:
+    """Keep the engine that lies in `place` if it is the very same, else build one; measured and counted."""
+    graph = NAMES[precision][-1]
+    sha256, flavor = draft.manifest.files[graph].sha256, order.flavor
+    spec = EngineSpec(precision, graph, sha256, flavor.name, flavor.version, order.targets, order.batch, order.options)
+    kept = before is not None and _keep(draft, spec, place, before)
+    if not kept:
+        _build(draft, spec, order, before or draft.manifest)
+    return BuiltEngine(spec.name, kept)
+
+
+def _keep(draft: Draft, spec: EngineSpec, place: Path, before: Manifest) -> bool:
+    """Take an engine over that was made in the same way from the same graph, and is undamaged."""
+    entry, path, target = before.files.get(spec.name), place / spec.name, draft.folder / spec.name
+    if entry is None or not spec.made(entry) or not path.is_file() or sha256_of(path) != entry.sha256:
+        return False
+    if not target.exists():
+        link(path, target)
+    draft.add(spec.name, entry, dict(before.parity.get(spec.name, {})))
+    return True
+
+
+def _build(draft: Draft, spec: EngineSpec, order: BuildOptions, before: Manifest) -> None:
+    graph, image, width = draft.folder / spec.graph, draft.manifest.image, draft.manifest.schema.width
+    path = draft.folder / spec.name
+    higher = draft.manifest.files[spec.graph].extra.get("float_convolutions", [])
+    expected = expected_seconds(spec, before.files)
+    notes = build_engine(spec, graph, path, image, width, higher, order.timing_cache, expected)
+    draft.add(spec.name, FileEntry(sha256_of(path), spec.precision, {**spec.extra(), **notes}))
+    draft.measure(spec.name)

@@ -1,0 +1,1 @@
+"""Calibration, choice of layers, quantization."""

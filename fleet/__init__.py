@@ -1,0 +1,1 @@
+"""The runtime's generation on many machines: workers draw shards, one process writes them in order."""

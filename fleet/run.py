@@ -1,0 +1,89 @@
+"""One dataset drawn by a pool of workers, and written by this process.
+
+    fleet = Fleet(cluster, workers, plan)
+    result = fleet.write(FolderWriter("frames", fleet.description), "frames", shard=512)
+
+Whatever the format, it is written by the runtime's own writer in the order of the indices: hence the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from contract.dataset import Dataset, Description
+from contract.plan import Plan
+from fleet.cluster import Cluster
+from fleet.pool import agreed, ask
+from fleet.scheduler import Scheduler, cut
+from fleet.worker import Shard
+from pictures.contact_sheet import ContactSheet, contact_path
+from runtime.outputs.writer import DatasetWriter
+
+
+class FleetResult(NamedTuple):
+    """What a run came to."""
+
+    description: Description
+    new: int
+    """Frames that weren't there before."""
+
+    seconds: float
+    """From the first shard handed out to the last one written."""
+
+    losses: int
+    """Workers that died and were started again."""
+
+    machines: dict[str, int]
+    """Workers on each machine."""
+
+    contact_sheet: Path
+
+
+class Fleet:
+    """Workers that have opened their engines and agree on the dataset that they make of a plan."""
+
+    def __init__(self, cluster: Cluster, workers: Sequence[Any], plan: Plan) -> None:
+        self._cluster, self._workers, self._plan = cluster, workers, plan
+        self._reference = cluster.ray.put(plan)
+        reports = ask(cluster, [worker.report.remote(self._reference) for worker in workers])
+        self._processes = [report.process for report in reports]
+        self.description = agreed(reports)
+
+    def write(self, writer: DatasetWriter, folder: str, shard: int) -> FleetResult:
+        """Draw what the dataset doesn't hold yet, and its contact sheet; closes the writer."""
+        started, before, count = time.perf_counter(), writer.written, self._plan.count
+        sheet = ContactSheet(self._plan.schema, count)
+        pictured = self._cluster.ray.put(frozenset(sheet.missing))
+
+        def submit(worker: Any, indices: range) -> Any:
+            return worker.draw.remote(self._reference, indices, pictured)
+
+        scheduler = Scheduler(self._cluster.ray, self._workers, submit, self._processes)
+        try:
+            with tqdm(total=count, initial=before, unit="frame", disable=None) as progress:
+                for found in scheduler.run(cut(range(before, count), shard)):
+                    _append(writer, sheet, found)
+                    progress.set_postfix(lost=scheduler.losses) if scheduler.losses else None
+                    progress.update(len(found.indices))
+        finally:
+            writer.close()
+        seconds = time.perf_counter() - started
+        sheet.add_missing(Dataset(Path(folder), writer.description))
+        sheet.write(folder)
+        new, machines = count - before, dict(Counter(process.machine for process in self._processes))
+        return FleetResult(writer.description, new, seconds, scheduler.losses, machines, contact_path(folder))
+
+
+def _append(writer: DatasetWriter, sheet: ContactSheet, shard: Shard) -> None:
+    for index, content in zip(shard.indices, shard.contents, strict=True):
+        writer.place(index, content)
+    writer.append(shard.records)
+    for record in shard.records:
+        if record["index"] in shard.pictures:
+            sheet.add(record["index"], shard.pictures[record["index"]], record)

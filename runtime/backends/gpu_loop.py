@@ -1,0 +1,300 @@
+"""K steps of an engine on a GPU without the host between them, and copies that overlap with the next batch.
+
+    pipeline = GpuPipeline(gpu, engine, image, width=26, steps=10)
+    for frames in pipeline.sample_all(batches): ...            # one batch is computed while the next is brought up
+
+x and x_next are two buffers that take turns, so that nothing leaves the device from the noise to the last frame.
+Each batch size has its own execution context, buffers and (where it is faster) CUDA graph: a graph holds the
+addresses and the context that it was captured with.
+
+    host ──upload stream──▶ staging ──▶ x ⇄ x_next, K times ──▶ staging ──download stream──▶ host
+
+On an integrated GPU the staging buffers are the host's own pinned memory and the two copies fall away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.engine import Profile
+from contract.errors import Unavailable
+from contract.frames import ImageShape
+from runtime.backends.cuda import Gpu, HostMemory, Memory
+from runtime.backends.graph_choice import GRAPH, PLAIN, GraphChoice
+
+MAX_SIZES = 4
+"""Batch sizes that are kept open; the one used longest ago makes room. More than the two batches in flight."""
+
+ALIGNMENT = 256
+"""Bytes that TensorRT wants every address aligned to (IExecutionContext::setTensorAddress)."""
+
+Batches = Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+
+def schedule(steps: int) -> list[tuple[int, int, int]]:
+    """(buffer read, buffer written, row of the step tables) of every step; the noise is in buffer 0."""
+    return [(step % 2, 1 - step % 2, step) for step in range(steps)]
+
+
+class StepEngine(Protocol):
+    """The step graph as something that runs on device addresses."""
+
+    profile: Profile
+
+    step_on_host: bool
+    """Whether `step` is read by the host while a step is queued, so that its address is the host's."""
+
+    def context(self, rows: int) -> Any:
+        """What runs batches of exactly this size."""
+
+    def step(self, context: Any, addresses: Mapping[str, int], stream: int) -> None:
+        """Queue one step: x, condition, step in, x_next, frame out."""
+
+    def capturable(self, context: Any, stream: int) -> bool:
+        """Whether its steps may be captured in a CUDA graph now."""
+
+    def close(self) -> None:
+        """Give back the engine's memory."""
+
+
+@dataclass
+class TransferBuffers:
+    """Where one batch in flight comes from and goes to; each size has two, used in turn."""
+
+    host: dict[str, HostMemory]
+    """x, condition and frame in pinned memory"""
+
+    staging: dict[str, int]
+    """their addresses on the device; on an integrated GPU those of the pinned memory"""
+
+    uploaded: Any
+    started: Any
+    stopped: Any
+    computed: Any
+    done: Any
+
+    def fill(self, **arrays: npt.NDArray[np.float32]) -> None:
+        """Rows that the batch doesn't have are zero."""
+        for name, array in arrays.items():
+            self.host[name].array[: len(array)] = array
+            self.host[name].array[len(array) :] = 0
+
+
+@dataclass
+class BatchState:
+    """What belongs to one batch size."""
+
+    context: Any
+    memory: dict[str, Memory]
+    """x in two buffers (x0, x1), condition, frame"""
+
+    lanes: deque[TransferBuffers]
+    owned: contextlib.ExitStack
+    choice: GraphChoice = field(default_factory=GraphChoice)
+    graph: Any = None
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A piece of a batch in flight."""
+
+    size: BatchState
+    lane: TransferBuffers
+    way: str
+    frames: npt.NDArray[np.uint8]
+    """where its frames belong"""
+
+
+class GpuPipeline:
+    """The loop over the K steps on a GPU; a backend of the runtime."""
+
+    def __init__(self, gpu: Gpu, engine: StepEngine, image: ImageShape, width: int, steps: int) -> None:
+        self.seconds = 0.0
+        self._gpu, self._engine, self._profile, self._steps = gpu, engine, engine.profile, schedule(steps)
+        channels, height, columns = image
+        self._frame = (height, columns, channels)
+        self._shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+            "x": (tuple(image), np.float32),
+            "condition": ((width,), np.float32),
+            "frame": (self._frame, np.uint8),
+        }
+        self._sizes: dict[int, BatchState] = {}
+        with gpu:
+            self._compute, self._upload, self._download = gpu.stream(), gpu.stream(), gpu.stream()
+            self._step_values = self._load_steps(steps)
+
+    def sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Run all K steps from noise [B, C, H, W] under condition [B, D]; frames uint8 [B, H, W, C]."""
+        return next(self.sample_all([(x, condition)]))
+
+    def sample_all(self, batches: Batches) -> Iterator[npt.NDArray[np.uint8]]:
+        """The frames of each batch in order, two pieces in flight at most."""
+        flying: deque[tuple[InFlight, npt.NDArray[np.uint8] | None]] = deque()
+        try:
+            for x, condition in batches:
+                frames = np.empty((len(x), *self._frame), dtype=np.uint8)
+                pieces = self._profile.pieces(len(x))
+                for piece in pieces:
+                    ticket = self._submit(x[piece], condition[piece], frames[piece])
+                    flying.append((ticket, frames if piece is pieces[-1] else None))
+                    if len(flying) > 1:
+                        yield from self._land(*flying.popleft())
+            while flying:
+                yield from self._land(*flying.popleft())
+        finally:  # the reader stopped, or something failed: the lanes must be idle before they are used again
+            for ticket, _ in flying:
+                with contextlib.suppress(Unavailable):
+                    self._collect(ticket)
+
+    def graphs(self) -> dict[str, Any]:
+        """For each batch size that was run: plain launches or a CUDA graph, and what was measured."""
+        return {str(rows): size.choice.to_dict() for rows, size in self._sizes.items()}
+
+    def close(self) -> None:
+        """Finish what is queued and give everything back; the pipeline can't be used afterwards."""
+        gpu = self._gpu
+        with gpu:
+            for stream in (self._upload, self._compute, self._download):
+                gpu.finish(stream)
+            while self._sizes:
+                self._sizes.popitem()[1].owned.close()
+            gpu.free(self._step_values)
+            self._engine.close()
+            for stream in (self._upload, self._compute, self._download):
+                gpu.destroy(stream)
+            del self._upload, self._compute, self._download
+        gpu.close()
+
+    def _land(self, ticket: InFlight, frames: npt.NDArray[np.uint8] | None) -> Iterator[npt.NDArray[np.uint8]]:
+        """Wait for a piece; the frames of its batch where it is the last one."""
+        self._collect(ticket)
+        if frames is not None:
+            yield frames
+
+    def _submit(
+        self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32], frames: npt.NDArray[np.uint8]
+    ) -> InFlight:
+        """Queue the copies and the K steps of one piece; returns at once."""
+        with self._gpu as gpu:
+            size = self._size(self._profile.padded(len(x)))
+            size.lanes.rotate()
+            lane, copies = size.lanes[0], not gpu.info.integrated
+            lane.fill(x=x, condition=condition)
+            if copies:
+                for name in ("x", "condition"):
+                    gpu.upload(lane.staging[name], lane.host[name].array, self._upload)
+                gpu.record(lane.uploaded, self._upload)
+                gpu.wait(self._compute, lane.uploaded)
+            for name, memory in (("x", size.memory["x0"]), ("condition", size.memory["condition"])):
+                gpu.copy(memory.address, lane.staging[name], memory.nbytes, self._compute)
+            gpu.record(lane.started, self._compute)
+            way = self._run(size)
+            gpu.record(lane.stopped, self._compute)
+            frame = size.memory["frame"]
+            gpu.copy(lane.staging["frame"], frame.address, frame.nbytes, self._compute)
+            gpu.record(lane.computed, self._compute)
+            if copies:
+                gpu.wait(self._download, lane.computed)
+                gpu.download(lane.host["frame"].array, lane.staging["frame"], self._download)
+            gpu.record(lane.done, self._download if copies else self._compute)
+        return InFlight(size, lane, way, frames)
+
+    def _collect(self, ticket: InFlight) -> None:
+        """Wait for a piece, note its time on the device, and take its frames out of the pinned memory."""
+        lane = ticket.lane
+        with self._gpu as gpu:
+            gpu.finish(lane.done)
+            milliseconds = gpu.milliseconds(lane.started, lane.stopped)
+        self.seconds += milliseconds / 1000
+        ticket.size.choice.record(ticket.way, milliseconds)
+        ticket.frames[:] = lane.host["frame"].array[: len(ticket.frames)]
+
+    def _run(self, size: BatchState) -> str:
+        """Queue the K steps the way that this size prefers, or is to be timed."""
+        way = size.choice.next()
+        if way == GRAPH and size.graph is None:
+            way = self._capture(size)
+        if way == GRAPH:
+            self._gpu.launch(size.graph, self._compute)
+        else:
+            self._queue_steps(size)
+        return way
+
+    def _capture(self, size: BatchState) -> str:
+        """Capture the K steps; PLAIN, and why, where they can't be."""
+        try:
+            if not self._engine.capturable(size.context, self._gpu.handle(self._compute)):
+                raise Unavailable("the engine says that its work can't be captured")
+            size.graph = self._gpu.capture(self._compute, lambda: self._queue_steps(size))
+        except Unavailable as error:
+            size.choice.refuse(str(error))
+            return PLAIN
+        size.owned.callback(self._gpu.free_graph, size.graph)
+        return GRAPH
+
+    def _queue_steps(self, size: BatchState) -> None:
+        handle, memory = self._gpu.handle(self._compute), size.memory
+        fixed = {name: memory[name].address for name in ("condition", "frame")}
+        for read, write, step in self._steps:
+            x = {"x": memory[f"x{read}"].address, "x_next": memory[f"x{write}"].address}
+            self._engine.step(size.context, fixed | x | {"step": self._step_address(step)}, handle)
+
+    def _size(self, rows: int) -> BatchState:
+        """The batch size, opened where it isn't, now the last that would make room."""
+        size = self._sizes.pop(rows, None) or self._open_size(rows)
+        self._sizes[rows] = size
+        if len(self._sizes) > MAX_SIZES:
+            self._sizes.pop(next(iter(self._sizes))).owned.close()
+        return size
+
+    def _open_size(self, rows: int) -> BatchState:
+        with contextlib.ExitStack() as owned:
+            memory = {name: self._memory(owned, rows, shape) for name, shape in (("x0", "x"), ("x1", "x"))}
+            memory |= {name: self._memory(owned, rows, name) for name in ("condition", "frame")}
+            lanes = deque(self._lane(owned, rows) for _ in range(2))
+            size = BatchState(self._engine.context(rows), memory, lanes, owned.pop_all())
+        return size
+
+    def _lane(self, owned: contextlib.ExitStack, rows: int) -> TransferBuffers:
+        gpu, host = self._gpu, {}
+        for name, (shape, dtype) in self._shapes.items():
+            host[name] = gpu.pinned((rows, *shape), dtype)
+            owned.callback(gpu.free, host[name])
+        if gpu.info.integrated:
+            staging = {name: memory.address for name, memory in host.items()}
+        else:
+            staging = {name: self._memory(owned, rows, name).address for name in host}
+        events = [gpu.event() for _ in range(5)]
+        for event in events:
+            owned.callback(gpu.destroy, event)
+        return TransferBuffers(host, staging, *events)
+
+    def _memory(self, owned: contextlib.ExitStack, rows: int, name: str) -> Memory:
+        shape, dtype = self._shapes[name]
+        memory = self._gpu.memory(rows * int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        owned.callback(self._gpu.free, memory)
+        return memory
+
+    def _load_steps(self, steps: int) -> Memory | HostMemory:
+        """The step numbers int64, each at an aligned address, once and for all."""
+        host = self._gpu.pinned((steps, ALIGNMENT // 8), np.int64)
+        host.array[:] = np.arange(steps)[:, None]
+        if self._engine.step_on_host:
+            return host
+        device = self._gpu.memory(host.array.nbytes)
+        self._gpu.upload(device.address, host.array, self._compute)
+        self._gpu.finish(self._compute)
+        self._gpu.free(host)
+        return device
+
+    def _step_address(self, step: int) -> int:
+        values = self._step_values
+        base = values.array.ctypes.data if isinstance(values, HostMemory) else values.address
+        return int(base) + step * ALIGNMENT

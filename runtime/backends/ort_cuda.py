@@ -1,0 +1,134 @@
+"""ONNX Runtime on its CUDA provider: fixed buffers for each batch size, so that its steps can run as CUDA graphs.
+
+    backend = open_cuda(Path("bundle"), manifest, "step.fp16.onnx")
+
+ONNX Runtime captures one run under the number in `gpu_graph_id`, together with the addresses it was bound to. Each
+step of each batch size therefore has its own binding and its own number, and x alternates between two buffers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.bundle import Manifest
+from contract.errors import Unavailable
+from runtime.backends.cuda import driver_problem
+from runtime.backends.graph_choice import GRAPH, PLAIN, GraphChoice
+from runtime.backends.ort import OnnxBackend, import_onnxruntime, new_session
+
+CUDA = "CUDAExecutionProvider"
+
+GRAPH_ID, NO_GRAPH = "gpu_graph_id", "-1"
+
+MAX_SIZES = 4
+"""Batch sizes that get fixed buffers; ONNX Runtime keeps captured graphs until the session ends."""
+
+
+def check_cuda() -> None:
+    """Unavailable without a driver or an onnxruntime with a CUDA provider."""
+    if problem := driver_problem():
+        raise Unavailable(problem)
+    if CUDA not in import_onnxruntime("cuda").get_available_providers():
+        raise Unavailable("this onnxruntime has no CUDA provider; in place of .[cpu] run: pip install '.[cuda]'")
+
+
+def open_cuda(folder: Path, manifest: Manifest, file: str) -> CudaOnnxBackend:
+    """Open a step graph on the GPU; Unavailable without a CUDA provider that starts here."""
+    return CudaOnnxBackend(import_onnxruntime("cuda"), folder, manifest, file, CUDA, "cuda")
+
+
+@dataclass
+class BatchState:
+    """Buffers, bindings and the choice of launch for one batch size."""
+
+    x: Any
+    condition: Any
+    frame: Any
+    bindings: list[Any]
+    """One a step, in order."""
+
+    options: dict[str, list[Any]]
+    """Run options of each step, for plain launches and for graphs."""
+
+    choice: GraphChoice = field(default_factory=GraphChoice)
+
+
+class CudaOnnxBackend(OnnxBackend):
+    """A session whose x, x_next, condition and steps stay on the GPU, at the same addresses in every run."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._sizes: dict[int, BatchState] = {}
+        self._graphs = False
+        self._ids = itertools.count(1)
+        super().__init__(*arguments)
+
+    def details(self) -> dict[str, Any]:
+        """Device, and how each batch size launches its steps."""
+        return super().details() | {"cuda_graphs": {str(rows): s.choice.to_dict() for rows, s in self._sizes.items()}}
+
+    def close(self) -> None:
+        """Free the session and its memory."""
+        self._sizes.clear()
+        super().close()
+
+    def _open(self, content: bytes, provider: str) -> Any:
+        """With graphs where every node of the step runs on the GPU, and without where one doesn't."""
+        try:
+            session = new_session(self._ort, content, provider, {"enable_cuda_graph": "1"})
+        except Exception:  # ONNX Runtime's errors share no base class; a graph that is bad anyway fails again below
+            return new_session(self._ort, content, provider)
+        self._graphs, self._run_options = True, self._options(NO_GRAPH)
+        return session
+
+    def _sample(self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32]) -> Any:
+        if len(x) not in self._sizes and len(self._sizes) == MAX_SIZES:
+            return super()._sample(x, condition)
+        if len(x) not in self._sizes:
+            self._sizes[len(x)] = self._new_size(len(x))
+        size = self._sizes[len(x)]
+        size.x.update_inplace(x)
+        size.condition.update_inplace(condition)
+        way, started = size.choice.next(), time.perf_counter()
+        for binding, options in zip(size.bindings, size.options[way], strict=True):
+            self._session.run_with_iobinding(binding, options)
+        frames = size.frame.numpy()
+        size.choice.record(way, (time.perf_counter() - started) * 1000)
+        return frames
+
+    def _new_size(self, rows: int) -> BatchState:
+        channels, height, width = self._image
+        x = [self._empty((rows, channels, height, width), np.float32) for _ in range(2)]
+        condition = self._empty((rows, self._condition_width), np.float32)
+        frame = self._empty((rows, height, width, channels), np.uint8)
+        bindings = []
+        for step, value in enumerate(self._step_values):
+            binding = self._session.io_binding()
+            inputs = {"x": x[step % 2], "condition": condition, "step": value}
+            for name, tensor in inputs.items():
+                binding.bind_ortvalue_input(name, tensor)
+            binding.bind_ortvalue_output("x_next", x[1 - step % 2])
+            binding.bind_ortvalue_output("frame", frame)
+            bindings.append(binding)
+        options = {
+            PLAIN: [self._options(NO_GRAPH) for _ in bindings],
+            GRAPH: [self._options(str(next(self._ids))) for _ in bindings],
+        }
+        size = BatchState(x[0], condition, frame, bindings, options)
+        if not self._graphs:
+            size.choice.refuse("a node of the step graph runs on the CPU")
+        return size
+
+    def _empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
+        return self._ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, self._where, 0)
+
+    def _options(self, graph: str) -> Any:
+        options = self._ort.RunOptions()
+        options.add_run_config_entry(GRAPH_ID, graph)
+        return options

@@ -1,0 +1,273 @@
+"""TensorRT and TensorRT for RTX: the bundle's engines, chosen, loaded and run on the GPU.
+
+    backend, file = open_engine(Path("bundle"), manifest, engine_files(manifest, "fp16"), batch=8, state=None)
+    frames = backend.sample(noise, condition)          # uint8 [B, H, W, C]
+
+A driver is looked for before any TensorRT runtime is made, since some of them crash a process without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from contract.bundle import Manifest, open_checked
+from contract.engine import FLAVORS, Engine, Machine, choose_engine, read_engines, rebuild
+from contract.errors import Refused, Unavailable
+from contract.files import write_whole
+from contract.frames import ImageShape
+from runtime.backends.cuda import driver_problem, open_gpu
+from runtime.backends.gpu_loop import GpuPipeline
+
+INSTALL = (
+    "neither tensorrt nor tensorrt_rtx can be imported; on a Jetson tensorrt comes with JetPack "
+    "(apt install python3-libnvinfer), elsewhere run: pip install tensorrt, or for an RTX card pip install tensorrt-rtx"
+)
+PROFILE = 0
+"""An engine of this project has one optimization profile."""
+
+
+def check_ready() -> None:
+    """Unavailable where this machine runs no engine at all, with what is missing first."""
+    if problem := driver_problem():
+        raise Unavailable(problem)
+    if not _flavors():
+        raise Unavailable(INSTALL)
+
+
+def open_engine(
+    folder: Path, manifest: Manifest, files: Sequence[str], batch: int | None = None, state: Path | None = None
+) -> tuple[TrtBackend, str]:
+    """Open the one of these engines that suits this machine and batch best; also its name.
+
+    `state` is where TensorRT for RTX keeps its runtime cache, beside the bundle by default. Unavailable where none
+    fits, with the command that builds one; Refused where the file isn't what the manifest says.
+    """
+    check_ready()
+    flavors, gpu = _flavors(), open_gpu()
+    try:
+        machine = Machine(gpu.info.sm, {name: str(module.__version__) for name, module in flavors.items()})
+        engine = choose_engine(read_engines(manifest, files), machine, batch, folder)
+        mend = f"build it again: {rebuild(engine, machine, folder)}"
+        content, weights = open_checked(folder, manifest, engine.file), _weights(folder, manifest, engine, mend)
+        with gpu, contextlib.ExitStack() as undo:
+            loaded = TrtEngine(flavors[engine.flavor], engine, content, mend)
+            undo.callback(loaded.close)  # nothing of TensorRT may outlive the context
+            loaded.prepare(manifest, cache_path(folder, engine, state), weights)
+            pipeline = GpuPipeline(gpu, loaded, manifest.image, manifest.schema.width, manifest.sampler.steps)
+            undo.pop_all()
+    except BaseException:
+        gpu.close()
+        raise
+    where = f"{gpu.info.name} {gpu.info.sm}, {engine.flavor} {machine.versions[engine.flavor]}, {gpu.info.binding}"
+    return TrtBackend(pipeline, engine, where), engine.file
+
+
+def cache_path(folder: Path, engine: Engine, state: Path | None) -> Path | None:
+    """Where TensorRT for RTX keeps the kernels that it compiles for this machine; None for TensorRT, which has none.
+
+    Never inside the bundle: what is executed from there is hashed in its manifest.
+    """
+    if engine.flavor != "tensorrt_rtx":
+        return None
+    folder = folder.resolve()
+    return state / f"{engine.file}.cache" if state else folder.with_name(f"{folder.name}.{engine.file}.cache")
+
+
+class TrtBackend:
+    """An engine and the GPU that it runs on, as a backend of the runtime."""
+
+    def __init__(self, pipeline: GpuPipeline, engine: Engine, device: str) -> None:
+        self.engine, self.device = engine, device
+        self.batch: int | None = engine.batch.opt
+        self.sizes = tuple(sorted({engine.batch.min, engine.batch.opt, engine.batch.max}))
+        self.sample, self.sample_all = pipeline.sample, pipeline.sample_all
+        self._pipeline: GpuPipeline | None = pipeline
+
+    @property
+    def seconds(self) -> float:
+        """Device time of the K steps so far, copies not counted."""
+        return self._pipeline.seconds if self._pipeline else 0.0
+
+    def details(self) -> dict[str, Any]:
+        """What was run on what, and how each batch size launches its steps."""
+        graphs = self._pipeline.graphs() if self._pipeline else {}
+        return {"device": self.device, "engine": self.engine.file, "cuda_graphs": graphs}
+
+    def close(self) -> None:
+        """Give back the GPU's memory; the backend can't be used afterwards."""
+        if self._pipeline:
+            self._pipeline.close()
+            self._pipeline = None
+
+
+class TrtEngine:
+    """One deserialized engine; every TensorRT call of the runtime is here."""
+
+    def __init__(self, trt: Any, engine: Engine, content: bytes, mend: str) -> None:
+        self.profile, self.step_on_host = engine.batch, False
+        self._trt, self._name, self._mend = trt, engine.file, mend
+        self._config = self._cache = None
+        self._cache_path: Path | None = None
+        self._log = _kept_log(trt)
+        self._runtime = trt.Runtime(self._log)
+        # A version-compatible plan may bring its own lean runtime: code, which is only run where the manifest,
+        # whose digest and file hashes were checked, says that it is one.
+        self._runtime.engine_host_code_allowed = engine.version_compatible
+        self._engine = self._runtime.deserialize_cuda_engine(content)
+        if self._engine is None:
+            self.close()
+            raise self._refusal("can't be loaded")
+
+    def prepare(self, manifest: Manifest, cache: Path | None, weights: bytes | None) -> None:
+        """Check it against the manifest, give a stripped plan its weights, take up what was compiled before."""
+        self._image, self._width = manifest.image, manifest.schema.width
+        self._check_tensors()
+        self.step_on_host = bool(self._engine.get_tensor_location("step") == self._trt.TensorLocation.HOST)
+        if weights is not None:
+            self._refit(weights)
+        if cache is not None:
+            self._cache_path = cache
+            self._config, self._cache = self._runtime_config(cache)
+
+    def _refit(self, onnx: bytes) -> None:
+        trt = self._trt
+        refitter = trt.Refitter(self._engine, self._log)
+        parser = trt.OnnxParserRefitter(refitter, self._log)
+        if not parser.refit_from_bytes(onnx) or not refitter.refit_cuda_engine():
+            raise self._refusal("doesn't take its weights")
+
+    def context(self, rows: int) -> Any:
+        """An execution context for batches of this size."""
+        configured = () if self._config is None else (self._config,)
+        context = self._engine.create_execution_context(*configured)
+        if context is None:
+            raise MemoryError(self._log.last or "create_execution_context")
+        shapes = _shapes(self._image, self._width, rows)
+        for name in ("x", "condition"):
+            if not context.set_input_shape(name, shapes[name]):
+                raise self._refusal(f"takes no {name} of {list(shapes[name])}")
+        return context
+
+    def step(self, context: Any, addresses: Mapping[str, int], stream: int) -> None:
+        """Queue one step on the stream."""
+        for name, address in addresses.items():
+            context.set_tensor_address(name, address)
+        if not context.execute_async_v3(stream):
+            raise Unavailable(f"{self._name}: TensorRT can't run a step: {self._log.last}")
+
+    def capturable(self, context: Any, stream: int) -> bool:
+        """TensorRT for RTX knows whether it is still compiling; TensorRT finds out while capturing."""
+        return bool(context.is_stream_capturable(stream)) if hasattr(context, "is_stream_capturable") else True
+
+    def close(self) -> None:
+        """Keep the runtime cache and let go of the engine, before the GPU's context goes."""
+        self._keep_cache()
+        self._cache = self._config = self._engine = self._runtime = None
+
+    def _refusal(self, what: str) -> Refused:
+        said = f" ({self._log.last})" if self._log.last else ""
+        return Refused(f"{self._name}: {what}{said}; {self._mend}")
+
+    def _check_tensors(self) -> None:
+        """Hold names, types, shapes and the profile against the manifest, before anything is allocated."""
+        trt, engine = self._trt, self._engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        found = {
+            name: (engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
+            for name in names
+        }
+        rows = self.profile.max if self.profile.min == self.profile.max else -1
+        shapes = _shapes(self._image, self._width, rows)
+        given, made = trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT
+        expected = {
+            "x": (given, trt.DataType.FLOAT, shapes["x"]),
+            "condition": (given, trt.DataType.FLOAT, shapes["condition"]),
+            "step": (given, trt.DataType.INT64, ()),
+            "x_next": (made, trt.DataType.FLOAT, shapes["x"]),
+            "frame": (made, trt.DataType.UINT8, shapes["frame"]),
+        }
+        if found != expected:
+            raise self._refusal(f"tensors {_plain(found)}, expected {_plain(expected)} by the manifest")
+        if rows > 0:
+            return
+        bounds = tuple(shape[0] for shape in engine.get_tensor_profile_shape("x", PROFILE))
+        wanted = (self.profile.min, self.profile.opt, self.profile.max)
+        if bounds != wanted:
+            raise self._refusal(f"profile of batches {list(bounds)}, expected {list(wanted)} by the manifest")
+
+    def _runtime_config(self, path: Path) -> tuple[Any, Any]:
+        """TensorRT for RTX: kernels for the very shapes, compiled before they run, and kept for the next start."""
+        if not hasattr(self._engine, "create_runtime_config"):
+            return None, None
+        config = self._engine.create_runtime_config()
+        if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):
+            # Compiled lazily, a captured graph would hold the slow fallback kernels for good.
+            eager = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy").EAGER  # noqa: B009
+            config.dynamic_shapes_kernel_specialization_strategy = eager
+        if not hasattr(config, "create_runtime_cache") or not hasattr(config, "set_runtime_cache"):
+            return config, None
+        cache = config.create_runtime_cache()
+        if path.is_file() and hasattr(cache, "deserialize"):
+            cache.deserialize(path.read_bytes())  # one of another GPU, driver or version is not taken
+        config.set_runtime_cache(cache)
+        return config, cache
+
+    def _keep_cache(self) -> None:
+        """Write the runtime cache; a disk that takes none costs the next start its time, and nothing else."""
+        if self._cache is None or self._cache_path is None:
+            return
+        content = bytes(self._cache.serialize() or b"")
+        with contextlib.suppress(OSError):
+            if content and not (self._cache_path.is_file() and self._cache_path.read_bytes() == content):
+                self._cache_path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(self._cache_path, content)
+
+
+def _weights(folder: Path, manifest: Manifest, engine: Engine, mend: str) -> bytes | None:
+    """The step graph of a stripped plan: the very one that it was built from."""
+    if engine.weights is None:
+        return None
+    content = open_checked(folder, manifest, engine.weights)
+    if manifest.files[engine.weights].sha256 != manifest.files[engine.file].extra.get("graph_sha256"):
+        raise Refused(f"{engine.file}: built from another {engine.weights} than the bundle has now; {mend}")
+    return content
+
+
+def _flavors() -> dict[str, ModuleType]:
+    """The TensorRT packages that can be imported here."""
+    found = {}
+    for name in FLAVORS:
+        with contextlib.suppress(ImportError, OSError):
+            found[name] = importlib.import_module(name)
+    return found
+
+
+def _shapes(image: ImageShape, width: int, rows: int) -> dict[str, tuple[int, ...]]:
+    channels, height, columns = image
+    x = (rows, channels, height, columns)
+    return {"x": x, "condition": (rows, width), "frame": (rows, height, columns, channels)}
+
+
+def _plain(tensors: Mapping[str, tuple[Any, Any, tuple[int, ...]]]) -> dict[str, str]:
+    """Tensors for a message: `{"x": "FLOAT [-1, 3, 64, 64]"}`."""
+    return {name: f"{dtype.name} {list(shape)}" for name, (_, dtype, shape) in tensors.items()}
+
+
+def _kept_log(trt: Any) -> Any:
+    """A logger that prints nothing and remembers the last error, for the one line that the user sees."""
+
+    class KeptLog(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.last = message.strip()[:300]
+
+    return KeptLog()

@@ -1,0 +1,1 @@
+"""Where frames go: dataset formats and the raw stream."""

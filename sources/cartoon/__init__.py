@@ -1,0 +1,1 @@
+"""Procedural driver frames, ray-marched signed distances."""

@@ -1,0 +1,118 @@
+"""Labelled frames kept on disk in shards, so that training reads them at memory speed.
+
+    writer = ShardWriter(Path("build/cabin"), description)
+    for number in writer.missing(count): writer.write(number, arrays)
+    source = read_shards(Path("build/cabin"))
+
+A folder of `shard-NNNNN.npz` (frames, conditions, points, hidden, subjects) and `shards.json`, which says what they
+are. Each shard appears whole; a folder goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.conditions import Schema
+from contract.errors import Refused
+from contract.files import read_json, write_whole
+from sources.base import LabelledFrames, Landmarks, fingerprint
+
+FORMAT = "dms-edge/shards@1"
+DESCRIPTION = "shards.json"
+ARRAYS = ("frames", "conditions", "points", "hidden", "subjects")
+RENDER = "python -m sources.render"
+
+
+@dataclass(frozen=True)
+class ShardDescription:
+    """What a folder of shards holds; two runs of the same command describe the same folder."""
+
+    schema: Schema
+    landmarks: Landmarks
+    size: int
+    """Frames in a whole shard."""
+
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """What made the frames: renderer, domain, seed and settings, as JSON values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        content = {"format": FORMAT, "schema": self.schema.to_dict(), "landmarks": asdict(self.landmarks)}
+        plain: dict[str, Any] = json.loads(json.dumps(content | {"size": self.size, "origin": dict(self.origin)}))
+        return plain
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> ShardDescription:
+        """Read `shards.json`; ValueError on anything unexpected."""
+        if data.get("format") != FORMAT or set(data) != {"format", "schema", "landmarks", "size", "origin"}:
+            raise ValueError(f"expected an object of the format {FORMAT}")
+        known = data["landmarks"]
+        landmarks = Landmarks(tuple(known["names"]), tuple((a, b) for a, b in known["mirror"]), tuple(known["eyes"]))
+        return ShardDescription(Schema.from_dict(data["schema"]), landmarks, int(data["size"]), data["origin"])
+
+
+class ShardWriter:
+    """Fills a folder with shards, or goes on with its own unfinished one; Refused for a folder of other files."""
+
+    def __init__(self, folder: Path, description: ShardDescription) -> None:
+        self.folder, self.description = folder, description
+        folder.mkdir(parents=True, exist_ok=True)
+        described, wanted = folder / DESCRIPTION, description.to_dict()
+        if described.exists():
+            if read_json(described) != wanted:
+                raise Refused(f"{described}: describes other frames; choose another folder or remove this one")
+        elif any(folder.iterdir()):
+            raise Refused(f"{folder}: holds other files; choose an empty folder")
+        else:
+            write_whole(described, json.dumps(wanted, indent=1).encode() + b"\n")
+
+    def missing(self, count: int) -> Iterator[int]:
+        """Numbers of the shards that `count` frames (rounded up to whole shards) still lack."""
+        shards = range(-(-count // self.description.size))
+        return (number for number in shards if not self._path(number).exists())
+
+    def indices(self, number: int) -> range:
+        """Frame indices of a shard."""
+        return range(number * self.description.size, (number + 1) * self.description.size)
+
+    def write(self, number: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write a shard's ARRAYS, one row a frame, whole or not at all."""
+        buffer = io.BytesIO()
+        content: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        np.savez(buffer, **content)
+        write_whole(self._path(number), buffer.getvalue())
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"shard-{number:05d}.npz"
+
+
+def read_shards(folder: Path) -> LabelledFrames:
+    """All whole shards of a folder in memory; Refused where there is none, or one is damaged."""
+    if not (folder / DESCRIPTION).is_file():
+        raise Refused(f"{folder}: no {DESCRIPTION}; render frames with `{RENDER} {folder}`")
+    try:
+        description = ShardDescription.from_dict(read_json(folder / DESCRIPTION))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{folder / DESCRIPTION}: {error}; render the frames again") from error
+    shards = sorted(folder.glob("shard-*.npz"))
+    if not shards:
+        raise Refused(f"{folder}: no shard; go on with `{RENDER} {folder}`")
+    columns: dict[str, list[Any]] = {name: [] for name in ARRAYS}
+    for shard in shards:
+        try:
+            with np.load(shard, allow_pickle=False) as arrays:
+                for name in ARRAYS:
+                    columns[name].append(arrays[name])
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise Refused(f"{shard}: damaged; remove it, and `{RENDER}` renders it again") from error
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    known = fingerprint(joined["frames"], joined["conditions"])
+    return LabelledFrames(description.schema, fingerprint=known, landmarks=description.landmarks, **joined)

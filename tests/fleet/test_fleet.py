@@ -1,0 +1,227 @@
+"""Many workers make the dataset that one process makes, whatever happens to them; embedded Ray keeps to itself."""
+
+from __future__ import annotations
+
+import filecmp
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.bundle import read_manifest
+from contract.dataset import Description, Record, read_dataset
+from contract.errors import Unavailable
+from contract.plan import Plan
+from fleet.cluster import Cluster, connect
+from fleet.pool import share_of, worker_pool
+from fleet.run import Fleet
+from fleet.scheduler import TRIES, Scheduler, cut
+from fleet.worker import EngineSettings, read_files
+from pictures.contact_sheet import contact_path
+from runtime.generate import main as generate
+from runtime.outputs.folder import FolderWriter
+from tests.fake_bundle import write_fake_bundle
+from tests.fleet.fake_workers import Deadly, Quick, Sleeper
+
+if importlib.util.find_spec("ray") is None:  # not importorskip: Ray reads its environment when it is imported
+    pytest.skip("Ray isn't installed: pip install '.[fleet]'", allow_module_level=True)
+
+ROOT = Path(__file__).parents[2]
+COUNT, SHARD, SEED = 100, 8, 11
+REJECT_BELOW = 0.5
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file in which every Python process started meanwhile notes the hosts that it looks up or connects to."""
+    path = tmp_path_factory.mktemp("watch") / "hosts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NETWORK_WATCH", str(path))
+        patch.setenv("PYTHONPATH", str(ROOT / "tests" / "fleet" / "network_watch"))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def cluster(watch: Path) -> Iterator[Cluster]:
+    with connect(None) as found:
+        yield found
+
+
+def hosts_in(watch: Path) -> set[str]:
+    """Hosts of the network, not the sockets of the file system."""
+    hosts = {line.split(" ", 1)[1] for line in watch.read_text().splitlines()}
+    return {host for host in hosts if not host.startswith("/")}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fleet") / "bundle"
+    write_fake_bundle(folder, annotator=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Path) -> Path:
+    """What one process makes of it."""
+    folder = bundle.parent / "expected"
+    options = ["-n", str(COUNT), "--seed", str(SEED), "--backend", "cpu", "--reject-below", str(REJECT_BELOW)]
+    assert generate([str(bundle), "-o", str(folder), *options]) == 0
+    return folder
+
+
+def settings_of(bundle: Path, **changes: Any) -> EngineSettings:
+    values: dict[str, Any] = {
+        "bundle": str(bundle),
+        "digest": "",
+        "files": None,
+        "cores": 1,
+        "seed": SEED,
+        "reject_below": REJECT_BELOW,
+        "backend": "cpu",
+        "precision": "fp32",
+        "batch": None,
+        "annotator": "auto",
+        "state": None,
+    }
+    return EngineSettings(**values | changes)
+
+
+def plan_of(bundle: Path) -> Plan:
+    return Plan(read_manifest(bundle).schema, {}, (), COUNT)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same(folder: Path, expected: Path) -> None:
+    """Every file of both datasets, and their contact sheets, are equal byte for byte."""
+    names = files_below(expected)
+    assert files_below(folder) == names
+    assert filecmp.cmpfiles(folder, expected, names, shallow=False)[0] == names
+    assert contact_path(folder).read_bytes() == contact_path(expected).read_bytes()
+
+
+def test_the_command_writes_what_one_process_writes(watch: Path, bundle: Path, expected: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fleet.generate", bundle, "-o", tmp_path / "d", "-n", COUNT, "--seed", SEED]
+    command += ["--backend", "cpu", "--reject-below", REJECT_BELOW, "--workers", 2, "--shard", SHARD, "--json"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["frames"], report["new"], report["workers"], report["workers_lost"]) == (COUNT, COUNT, 2, 0)
+    assert_same(tmp_path / "d", expected)
+    assert hosts_in(watch) == {"127.0.0.1"}
+
+
+class KillingWriter(FolderWriter):
+    """Kills a worker's process once some shards are written."""
+
+    def __init__(self, folder: Path, description: Description, victim: int) -> None:
+        super().__init__(folder, description)
+        self._victim: int | None = victim
+
+    def append(self, records: Sequence[Record]) -> None:
+        super().append(records)
+        if self._victim is not None and self.written >= COUNT // 4:
+            os.kill(self._victim, signal.SIGKILL)
+            self._victim = None
+
+
+def test_a_worker_that_is_killed_changes_nothing_and_is_counted(
+    cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
+) -> None:
+    with worker_pool(cluster, settings_of(bundle), share_of(cluster, "cpu", 2)) as workers:
+        fleet = Fleet(cluster, workers, plan_of(bundle))
+        [_, pid] = cluster.ray.get(workers[0].process.remote())
+        result = fleet.write(KillingWriter(tmp_path / "d", fleet.description, pid), str(tmp_path / "d"), SHARD)
+    assert result.losses == 1
+    assert_same(tmp_path / "d", expected)
+
+
+def test_either_command_goes_on_with_what_the_other_began(
+    cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
+) -> None:
+    class FullDisk(FolderWriter):
+        def append(self, records: Sequence[Record]) -> None:
+            if self.written >= COUNT // 2:
+                raise OSError(28, "No space left on device")
+            super().append(records)
+
+    with worker_pool(cluster, settings_of(bundle), share_of(cluster, "cpu", 1)) as workers:
+        fleet = Fleet(cluster, workers, plan_of(bundle))
+        with pytest.raises(OSError, match="No space left"):
+            fleet.write(FullDisk(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+        assert COUNT // 2 <= len(list(read_dataset(tmp_path / "d").records())) < COUNT
+        result = fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+    assert 0 < result.new <= COUNT // 2
+    assert_same(tmp_path / "d", expected)
+    options = ["-n", str(COUNT), "--seed", str(SEED), "--backend", "cpu", "--reject-below", str(REJECT_BELOW)]
+    assert generate([str(bundle), "-o", str(tmp_path / "d"), *options]) == 0
+    assert_same(tmp_path / "d", expected)
+
+
+def test_a_bundle_travels_to_machines_that_do_not_have_it(
+    cluster: Cluster, bundle: Path, expected: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(bundle)
+    files = read_files(bundle, ["manifest.json", *manifest.files])
+    settings = settings_of(tmp_path / "not here", digest=manifest.digest, files=files)
+    with worker_pool(cluster, settings, share_of(cluster, "cpu", 1)) as workers:
+        fleet = Fleet(cluster, workers, plan_of(bundle))
+        fleet.write(FolderWriter(tmp_path / "d", fleet.description), str(tmp_path / "d"), SHARD)
+    assert_same(tmp_path / "d", expected)
+
+
+def test_what_a_worker_cannot_open_is_the_runtimes_own_error(cluster: Cluster, bundle: Path) -> None:
+    with (
+        worker_pool(cluster, settings_of(bundle, precision="int8"), share_of(cluster, "cpu", 1)) as workers,
+        pytest.raises(Unavailable, match="int8"),
+    ):
+        Fleet(cluster, workers, plan_of(bundle))
+
+
+def start(cluster: Cluster, *kinds: type) -> list[Any]:
+    return [cluster.ray.remote(kind).options(num_cpus=0).remote() for kind in kinds]
+
+
+def test_a_shard_that_does_not_come_back_is_given_to_another_worker(cluster: Cluster) -> None:
+    shards = cut(range(6), 1)
+    scheduler = Scheduler(
+        cluster.ray, start(cluster, Sleeper, Quick), lambda worker, indices: worker.draw.remote(indices), patience=2.0
+    )
+    assert [shard.indices for shard in scheduler.run(shards)] == shards
+
+
+def test_a_shard_that_never_comes_back_ends_the_run(cluster: Cluster) -> None:
+    scheduler = Scheduler(
+        cluster.ray, start(cluster, Sleeper), lambda worker, indices: worker.draw.remote(indices), patience=0.2
+    )
+    with pytest.raises(Unavailable, match=f"frames 0 to 3: drawn {TRIES} times, no worker gave them back"):
+        list(scheduler.run(cut(range(8), 4)))
+
+
+def test_a_shard_that_kills_every_worker_ends_the_run_and_says_why(cluster: Cluster) -> None:
+    scheduler = Scheduler(
+        cluster.ray, start(cluster, Deadly), lambda worker, indices: worker.draw.remote(indices), patience=60.0
+    )
+    with pytest.raises(Unavailable, match=rf"frames (0 to 3|4 to 7): drawn {TRIES} times, .*died"):
+        list(scheduler.run(cut(range(8), 4)))
+
+
+def test_usage_reports_are_off_and_nothing_leaves_this_machine(cluster: Cluster, watch: Path) -> None:
+    assert [node["NodeManagerAddress"] for node in cluster.ray.nodes()] == ["127.0.0.1"]
+    log = Path(cluster.ray._private.worker._global_node.get_logs_dir_path()) / "dashboard.log"
+    deadline = time.monotonic() + 60
+    while "Usage reporting is" not in log.read_text():  # Ray writes it once it has asked where it runs
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+    assert "Usage reporting is disabled." in log.read_text()
+    assert hosts_in(watch) == {"127.0.0.1"}

@@ -1,0 +1,171 @@
+"""The training loop learns, goes on where it was stopped, and keeps nothing that isn't finite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contract.errors import Refused
+from contract.schedule import trailing
+from models.annotator import TrainedAnnotator
+from models.checkpoint import read_checkpoint
+from sources.base import LabelledFrames
+from tests.seat_source import seat_source
+from tests.sources.folders import write_shards
+from tests.tiny_checkpoint import tiny_edge_checkpoint
+from tests.training.grey_source import grey_source
+from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
+from training.batches import Batches
+from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
+from training.distillation import DistillStage, StudentObjective, Teacher
+from training.run import LOG, STATE, Recipe, Run, Stopped
+
+TINY = DenoiserRecipe(widths=(32,), samples=640, batch=16, lr=2e-3, warmup=32, seed=3)
+
+
+@pytest.fixture(scope="module")
+def source() -> LabelledFrames:
+    return grey_source()
+
+
+@pytest.fixture(scope="module")
+def critic(source: LabelledFrames) -> TrainedAnnotator:
+    objective = AnnotatorObjective(AnnotatorRecipe(widths=(32,)), source)
+    return objective.finished(Run(objective, objective.recipe), source)
+
+
+def denoiser_run(source: LabelledFrames, recipe: DenoiserRecipe = TINY) -> Run:
+    return Run(DenoiserObjective(recipe, source), recipe)
+
+
+def critic_run(source: LabelledFrames, critic: TrainedAnnotator) -> Run:
+    recipe = DenoiserRecipe(widths=(32,), batch=16, label_weight=0.1, detail_weight=0.1)
+    return Run(DenoiserObjective(recipe, source, critic=critic), recipe)
+
+
+def annotator_run(source: LabelledFrames) -> Run:
+    recipe = AnnotatorRecipe(samples=640, batch=16, widths=(32,))
+    return Run(AnnotatorObjective(recipe, source), recipe)
+
+
+def student_run(source: LabelledFrames) -> Run:
+    checkpoint, stage = tiny_edge_checkpoint(), DistillStage(samples=640, batch=16, steps=2)
+    teacher = Teacher(checkpoint.network(), checkpoint.diffusion, tuple(trailing(1000, 4).tolist()))
+    return Run(StudentObjective(teacher, stage, source), stage)
+
+
+@pytest.mark.parametrize("kind", ["denoiser", "critic", "annotator", "student"])
+def test_going_on_gives_what_an_uninterrupted_run_gives(
+    source: LabelledFrames, critic: TrainedAnnotator, tmp_path: Path, kind: str
+) -> None:
+    def begin() -> Run:
+        if kind == "critic":
+            return critic_run(source, critic)
+        return {"denoiser": denoiser_run, "annotator": annotator_run, "student": student_run}[kind](source)
+
+    whole, first, second = begin(), begin(), begin()
+    for _ in range(5):
+        whole.step()
+    for _ in range(3):
+        first.step()
+    first.save(tmp_path / STATE)
+    torch.manual_seed(99)  # whatever else the process draws
+    second.resume(tmp_path / STATE)
+    for _ in range(2):
+        second.step()
+    assert second.seen == whole.seen
+    for name, weight in whole.averaged.items():
+        assert torch.equal(weight, second.averaged[name]), name
+
+
+def test_the_loss_falls_and_the_learning_rate_ends_at_zero(source: LabelledFrames, tmp_path: Path) -> None:
+    run = denoiser_run(source)
+    losses = [float(run.step()) for _ in range(40)]
+    assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:4])
+    assert run.seen == 640 and run.recipe.learning_rate(run.seen) == 0.0
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    recipe = Recipe(samples=1000, batch=10, lr=2.0, warmup=100, cooldown=0.5)
+    assert [recipe.learning_rate(seen) for seen in (0, 40, 90, 500, 750, 1000)] == [0.2, 1.0, 2.0, 2.0, 1.0, 0.0]
+
+
+def test_every_frame_comes_once_an_epoch(source: LabelledFrames) -> None:
+    batches = Batches(source, TINY.batch, TINY.seed)
+    assert sorted(row for number in range(3) for row in batches.rows(number)) == list(range(48))
+    assert batches.rows(1).tolist() == Batches(source, TINY.batch, TINY.seed).rows(1).tolist(), "whatever came before"
+    assert batches.rows(1).tolist() != batches.rows(4).tolist(), "another epoch has another order"
+
+
+def test_a_loss_that_isnt_finite_stops_the_run_and_keeps_the_last_good_state(
+    source: LabelledFrames, tmp_path: Path
+) -> None:
+    run = denoiser_run(source)
+    run.step()
+    run.save(tmp_path / STATE)
+    kept = (tmp_path / STATE).read_bytes()
+    with torch.no_grad():
+        next(iter(run.weights.values())).fill_(torch.nan)
+    with pytest.raises(Refused, match="weights that aren't finite"):
+        run.save(tmp_path / STATE)
+    with pytest.raises(Refused, match="loss nan"):
+        run.train(tmp_path, 16)
+    assert (tmp_path / STATE).read_bytes() == kept
+
+
+def test_a_state_of_another_run_is_refused_by_name(source: LabelledFrames, tmp_path: Path) -> None:
+    denoiser_run(source).save(tmp_path / STATE)
+    other = denoiser_run(source, DenoiserRecipe(widths=(32,), samples=10, batch=16, lr=1e-3, warmup=32, seed=4))
+    with pytest.raises(Refused, match=r"with other lr, seed;"):
+        other.resume(tmp_path / STATE)
+    longer = denoiser_run(source, DenoiserRecipe(widths=(32,), samples=6400, batch=16, lr=2e-3, warmup=32, seed=3))
+    longer.resume(tmp_path / STATE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_its_state_saved(
+    source: LabelledFrames, tmp_path: Path, number: signal.Signals
+) -> None:
+    run, before = denoiser_run(source), signal.getsignal(number)
+    step = run.step
+
+    def interrupted() -> torch.Tensor:
+        if run.seen == 32:
+            os.kill(os.getpid(), number)
+        return step()
+
+    run.step = interrupted  # type: ignore[method-assign]
+    with pytest.raises(Stopped, match=f"{number.name} after 48 of 640 images"):
+        run.train(tmp_path, 10_000)
+    assert signal.getsignal(number) == before
+    second = denoiser_run(source)
+    second.resume(tmp_path / STATE)
+    assert second.seen == 48
+    assert json.loads((tmp_path / LOG).read_text().splitlines()[-1])["samples"] == 48
+
+
+def test_the_command_ends_on_sigterm_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    write_shards(seat_source(48), tmp_path / "data")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "training.train", str(tmp_path / "data"), "-o", str(run), "--device", "cpu"]
+    command += ["--batch", "16", "--widths", "32", "--warmup", "16", "--save-every", "64"]
+    training = subprocess.Popen([*command, "--samples", "1000000"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not (run / STATE).is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    training.terminate()
+    error = training.communicate(timeout=120)[1]
+    assert training.returncode == 1 and "SIGTERM after" in error and "the same command goes on" in error
+    done = int(error.split("SIGTERM after ")[1].split(" of ")[0])
+    finished = subprocess.run([*command, "--samples", str(done + 32)], capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0 and f"going on after {done} of" in finished.stdout, finished.stderr
+    assert read_checkpoint(run / "checkpoint.pt").lineage["samples"] == done + 32

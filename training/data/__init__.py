@@ -1,1 +1,0 @@
-"""Sources of labelled frames: the procedural cabin, and folders on disk."""

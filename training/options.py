@@ -1,0 +1,59 @@
+"""Flags that every training command has.
+
+parser = Parser(prog="python -m training.train", ...)
+add_run_flags(parser, Recipe())
+recipe = Recipe(**recipe_of(args))
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contract.cli import integer
+from contract.errors import Unavailable
+from training.run import Recipe
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """An argument type: a number from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text[:40]}: expected a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def add_run_flags(parser: argparse.ArgumentParser, default: Recipe, output: Path) -> None:
+    """The data, the folder of the run, and what every recipe has but the number of samples."""
+    parser.add_argument("data", type=Path, help="labelled frames: a folder of shards, or of images with their labels")
+    parser.add_argument("-o", "--output", type=Path, default=output, help=f"folder of the run ({output})")
+    parser.add_argument("--batch", type=integer(1, 65_536), default=default.batch, help=f"({default.batch})")
+    parser.add_argument("--lr", type=number(1e-8, 1.0), default=default.lr, help=f"peak learning rate ({default.lr:g})")
+    parser.add_argument("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
+    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed, help=f"({default.seed})")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+
+
+def run_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a Recipe that `add_run_flags` sets."""
+    return {"batch": args.batch, "lr": args.lr, "seed": args.seed}
+
+
+def check_device(name: str) -> str:
+    """The device, or Unavailable where this machine or this torch has none of that name."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise Unavailable(f"--device {name}: {str(error).splitlines()[0]}; expected cpu, or cuda with a GPU") from error
+    return name
