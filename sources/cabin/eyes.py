@@ -88,7 +88,7 @@ def _eye_material(person: Person, look: EyeLook, ball: float) -> Material:
     collar = np.exp(-(((share - look.pupil - 0.12) / 0.10) ** 2))
     shade = (1.0 + 0.28 * fibres) * (1.0 - 0.55 * ring) * (1.0 + 0.25 * collar)
     coloured = 0.75 * np.array(person.iris) * np.clip(shade, 0.2, 2.0)[..., None]
-    white = np.array([0.64, 0.61, 0.585]) - 0.04 * person.years * np.array([0.2, 0.6, 1.6])
+    white = np.array([0.56, 0.53, 0.505]) - 0.04 * person.years * np.array([0.2, 0.6, 1.6])
     edge = np.clip((share - 1.2) / 1.6, 0.0, 1.0)[..., None]
     red = (0.18 + 0.85 * look.redness) * edge + 0.9 * (0.2 + look.redness) * edge * veins[..., None]
     sclera = white * np.exp(-red * np.array([0.06, 0.42, 0.40]))
@@ -96,10 +96,10 @@ def _eye_material(person: Person, look: EyeLook, ball: float) -> Material:
     rgb = rgb * (1 - pupil[..., None]) + 0.004 * pupil[..., None]
     level = 0.20 + 0.40 * float(np.mean(person.iris))
     nir_iris = level * np.clip(1.0 + 0.16 * fibres, 0.4, 1.6) * (1.0 - 0.45 * ring)
-    nir = (0.58 - 0.05 * edge[..., 0]) * (1 - iris) + nir_iris * iris
+    nir = (0.54 - 0.05 * edge[..., 0]) * (1 - iris) + nir_iris * iris
     nir = nir * (1 - pupil) + (0.006 + 0.75 * look.glow) * pupil
     return Material(
-        rgb.astype(np.float32), nir.astype(np.float32), roughness=0.09, specular=0.55, clearcoat=1.0, flatness=0.2
+        rgb.astype(np.float32), nir.astype(np.float32), roughness=0.12, specular=0.22, clearcoat=0.35, flatness=0.2
     )
 
 

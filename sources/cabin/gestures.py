@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from sources.cabin.assembly import Transform
+from sources.cabin.camera import Camera
 from sources.cabin.skeleton import Skeleton, about, curl, reach
 from sources.cabin.streams import PROPS, choose, stream
 from sources.cabin.surfaces import Material, Surface, capped, join, place, rounded_box
@@ -32,8 +33,10 @@ MOMENTS = {
 }
 RETREAT = {kind: (0.30, 0.0, -1.0) for kind in MOMENTS["eating"]} | {"forehead": (0.2, 0.0, 1.0), "text": (0.5, 0.0, -1.0)}
 """Where a hand gives way to that hides too much: outwards, forwards, up."""
-RETREATS, GIVE_WAY = 6, 0.018
-"""How often, and by how much each time, metres."""
+RETREATS, GIVE_WAY = (0, 1, 2, -1, -2, 3, 4, -3), 0.020
+"""Steps that are tried in this order until a hand hides little and is seen, and their length in metres."""
+IN_SIGHT = 0.25
+"""Share of hand, forearm and thing that the camera should see."""
 EYE_REACH, MOUTH_REACH = 0.017, 0.014
 """What is seen this close to an eye or the middle of the mouth covers it, metres in the plane of the face."""
 TOUCHING = ("call", "eye", "cheek", "forehead", "yawn", "scratch")
@@ -93,19 +96,26 @@ class Features:
 
 
 def perform(
-    gesture: Gesture, rig: Skeleton, turns: dict[str, Floats], to_world: Transform, features: Features, lens: Floats
+    gesture: Gesture, rig: Skeleton, turns: dict[str, Floats], to_world: Transform, features: Features, camera: Camera
 ) -> tuple[dict[str, Floats], list[Surface]]:
-    """(turns with the arm raised, the held thing in head coordinates); `lens` is the camera in head coordinates.
+    """(turns with the arm raised, the held thing in head coordinates).
 
-    A hand that would hide more of the face than its gesture needs gives way, outwards or downwards.
+    A hand that would hide more of the face than its gesture needs gives way, outwards or downwards; one that
+    the camera wouldn't see comes closer.
     """
     s = 1.0 if gesture.side == "L" else -1.0
     back = np.array(RETREAT.get(gesture.kind, (1.0, 0.0, -0.15))) * [s, 1.0, 1.0]
-    for attempt in range(RETREATS):
+    lens = to_world.inverse()(camera.origin)
+    best: tuple[float, dict[str, Floats], list[Surface]] = (-1.0, turns, [])
+    for attempt in RETREATS:
         result, things, points = _raised(gesture, s, rig, turns, to_world, features, attempt * GIVE_WAY * back)
-        if not _hides_too_much(gesture.kind, points, features, lens):
+        hides = _hides_too_much(gesture.kind, points, features, lens)
+        places = camera.project(to_world(points))
+        seen = float(((places > 0.02) & (places < 0.98)).all(axis=1).mean())
+        best = max(best, (0.0 if hides else min(seen, IN_SIGHT), result, things), key=lambda found: found[0])
+        if best[0] >= IN_SIGHT:
             break
-    return result, things
+    return best[1:]
 
 
 def _raised(
@@ -192,9 +202,9 @@ def _goal(
         "bar": (f.mouth + np.array([s * 0.125, -0.085, -0.130]), (-0.40 * s, 0.22, 0.90), (-0.70 * s, 0.55, -0.1), {2: (28, 40, 24), 3: (40, 46, 26), 4: (52, 52, 30), 5: (56, 54, 30), 1: (14, 16, 16)}, 2.0),
         "cup": (f.mouth + np.array([s * 0.078, -0.092, -0.072]), (-0.30 * s, -0.42, 0.75), (-0.92 * s, -0.05, -0.25), grip, 3.0),
         "bottle": (f.mouth + np.array([s * 0.075, -0.135, -0.040]), (-0.30 * s, -0.42, 0.75), (-0.92 * s, -0.05, -0.25), grip, 3.0),
-        "mirror": ((-0.02 + s * 0.150, eye[1] - 0.060, eye[2] + 0.010), (0.05 * s, -0.45, 0.95), (0.0, -1.0, -0.2), relaxed, 5.0),
-        "visor": ((s * 0.130, eye[1] - 0.015, eye[2] + 0.030), (-0.25 * s, -0.25, 1.0), (-0.2 * s, -0.9, 0.2), relaxed, 5.0),
-        "screen": ((s * 0.155, eye[1] - 0.070, f.chin[2] - 0.02), (0.15 * s, -0.75, 0.60), (0.05 * s, -0.6, -0.75), point, 4.0),
+        "mirror": ((-0.02 + s * 0.135, eye[1] - 0.060, eye[2] + 0.010), (0.05 * s, -0.45, 0.95), (0.0, -1.0, -0.2), relaxed, 5.0),
+        "visor": ((s * 0.115, eye[1] - 0.015, eye[2] + 0.030), (-0.25 * s, -0.25, 1.0), (-0.2 * s, -0.9, 0.2), relaxed, 5.0),
+        "screen": ((s * 0.125, eye[1] - 0.070, f.chin[2] - 0.01), (0.15 * s, -0.75, 0.60), (0.05 * s, -0.6, -0.75), point, 4.0),
         "eye": (eye + np.array([s * 0.048, -0.082, -0.118]), (-0.20 * s, 0.32, 0.92), (-0.15 * s, 0.92, -0.30), {2: (22, 26, 14), 3: (34, 40, 22), 4: (46, 50, 26), 5: (52, 52, 28), 1: (16, 14, 12)}, 2.0),
         "cheek": ((s * 0.082, f.mouth[1] + 0.020, f.chin[2] - 0.050), (0.02 * s, 0.30, 0.95), (-0.80 * s, 0.60, 0.10), {2: (14, 24, 16), 3: (16, 26, 16), 4: (20, 30, 18), 5: (24, 34, 20), 1: (4, 8, 8)}, 4.0),
         "forehead": ((s * 0.100, eye[1] - 0.050, eye[2] - 0.010), (-0.85 * s, 0.10, 0.55), (0.05 * s, 1.0, -0.05), flat, 5.0),

@@ -106,10 +106,14 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
     to_world = Transform(rotation, heads[bone] - rotation @ rest)
     to_head = to_world.inverse()
 
+    aim = to_world(sitter.eyes + np.array([0.0, -0.015, -0.012]))
+    camera = camera.aimed(
+        aim, (domain.jitter * float(np.clip(sway[5], -1.5, 1.5)), domain.jitter * float(np.clip(sway[6], -1.5, 1.5)))
+    )
     gesture = Gesture.draw(str(condition["distraction_type"]), seed, index, interior.side)
     things: list[Surface] = []
     if gesture is not None:
-        turns, things = perform(gesture, sitter.rig, turns, to_world, _features(sitter, moved), to_head(camera.origin))
+        turns, things = perform(gesture, sitter.rig, turns, to_world, _features(sitter, moved), camera)
     posed = sitter.rig.pose(turns, moved)
     look = EyeLook(
         pupil=float(np.clip((0.52 if lighting in ("night", "tunnel") else 0.36) + 0.05 * sway[4], 0.25, 0.65)),
@@ -126,10 +130,6 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
         for part in _body(sitter, Wardrobe.draw(seed, sitting), interior, posed, gesture)
     ]
     items += [part.moved(to_head.rotation, to_head.offset) for part in _car(interior, tuple(sitter.eyes.tolist()))]
-    aim = to_world(sitter.eyes + np.array([0.0, -0.015, -0.012]))
-    camera = camera.aimed(
-        aim, (domain.jitter * float(np.clip(sway[5], -1.5, 1.5)), domain.jitter * float(np.clip(sway[6], -1.5, 1.5)))
-    )
     return Moment(sitter, condition, items, hat, local, expression, measured, to_head, camera, lights, interior, optics)
 
 
