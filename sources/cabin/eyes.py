@@ -23,8 +23,8 @@ Floats = npt.NDArray[np.float64]
 
 CAP = np.radians(82.0)
 """How far round from the pupil an eyeball is drawn."""
-IRIS = 0.0063
-"""Radius of the iris."""
+IRIS = 0.0068
+"""Radius of the iris: the mesh has eyeballs larger than life, and this keeps half-shut eyes readable."""
 BULGE = 0.026
 """How much the cornea stands out, in radii of the ball."""
 RINGS, SPOKES = 36, 48

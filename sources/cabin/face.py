@@ -31,6 +31,8 @@ WIDE = 0.10
 """How far the eyes of a fully open gaze are widened."""
 LIFT = 0.25
 """How far above its rest the upper lid may be raised to keep the openness asked for (in blinks)."""
+LOOK_UP = 2.0
+"""Both lids follow a gaze upwards, or half-shut eyes would show their whites alone."""
 JAW = 0.80
 """Face action `jawOpen` of a mouth that is fully open."""
 CLEAR = 1.05
@@ -103,7 +105,7 @@ class Face:
         for side, outward in (("Left", 1.0), ("Right", -1.0)):
             weights[f"eyeBlink{side}"] = blink
             weights[f"eyeWide{side}"] = wide
-            weights[f"eyeLookUp{side}"], weights[f"eyeLookDown{side}"] = 0.7 * up, 0.7 * down
+            weights[f"eyeLookUp{side}"], weights[f"eyeLookDown{side}"] = min(LOOK_UP * up, 1.4), 0.7 * down
             turned = expression.gaze_yaw * outward / 35.0
             weights[f"eyeLookOut{side}"], weights[f"eyeLookIn{side}"] = max(turned, 0.0), max(-turned, 0.0)
             weights[f"eyeSquint{side}"] = weights.get(f"eyeSquint{side}", 0.0) + 0.15 * max(blink, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,18 @@ import pytest
 pytest.importorskip("scipy", reason="the renderer needs scipy; pip install '.[render]'")
 pytest.importorskip("mitsuba", reason="the renderer needs mitsuba; pip install '.[render]'")
 
-from contract.errors import Refused, Unavailable
+from contract.errors import Unavailable
 from sources import render, sheet
+from sources.base import LabelledFrames
 from sources.cabin import anatomy, workers
 from sources.cabin.camera import Camera
-from sources.cabin.driver import Cabin, describe
+from sources.cabin.domains import DOMAINS
+from sources.cabin.driver import Cabin
 from sources.cabin.labels import LANDMARKS, MIRROR, landmarks
 from sources.cabin.moment import Moment
 from sources.cabin.schema import SCHEMA
+from sources.cabin.surfaces import LABELS
+from sources.shards import read_shards
 
 try:
     anatomy.load()
@@ -95,10 +98,10 @@ def test_positive_yaw_is_towards_the_right_edge(cabin: Cabin) -> None:
 
 
 def test_mirror_pairs_name_both_sides() -> None:
-    assert all(LANDMARKS[a].replace("left", "right") == LANDMARKS[b] for a, b in MIRROR)
-    assert {index for pair in MIRROR for index in pair} | {
-        LANDMARKS.index(n) for n in ("nose_tip", "mouth_top", "mouth_bottom", "nose_bridge", "chin")
-    } == set(range(len(LANDMARKS)))
+    assert all(a.replace("left", "right") == b for a, b in MIRROR)
+    assert {name for pair in MIRROR for name in pair} | {
+        "nose_tip", "mouth_top", "mouth_bottom", "nose_bridge", "chin"
+    } == set(LANDMARKS)  # fmt: skip
 
 
 @pytest.mark.parametrize("distortion", [0.0, 0.1])
@@ -178,44 +181,46 @@ def test_a_frame_depends_on_seed_and_index_alone(cabin: Cabin) -> None:
     assert np.array_equal(together.landmarks[1], alone.landmarks[0])
 
 
-def rendered(folder: Path, count: int, *more: str) -> dict[str, np.ndarray[Any, Any]]:
-    assert render.main([str(folder), "-n", str(count), "--size", "16", "--samples", "1", *more]) == 0
-    with np.load(folder / "shard-00000.npz") as arrays:
-        return dict(arrays)
+def rendered(folder: Path, *more: str) -> LabelledFrames:
+    assert render.main([str(folder), "-n", "8", "--size", "16", "--samples", "1", *more]) == 0
+    return read_shards(folder)
 
 
 def test_workers_resume_and_crash_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = rendered(tmp_path / "one", 8, "--workers", "1")
+    monkeypatch.setattr(render, "SHARD", 8)
+    one = rendered(tmp_path / "one", "--workers", "1")
     marks = tmp_path / "marks"
     marks.mkdir()
     (marks / "1").touch()
     monkeypatch.setenv(workers.CRASH, str(marks))
-    two = rendered(tmp_path / "two", 8, "--workers", "2")
+    two = rendered(tmp_path / "two", "--workers", "2")
     assert "SIGSEGV" in capsys.readouterr().err
     assert not list(marks.iterdir())
-    for name in one:
-        assert np.array_equal(one[name], two[name]), name
-    assert set(one) == {"frames", "conditions", "landmarks", "hidden", "subjects"}
-    assert one["frames"].shape == (8, 16, 16, 3)
-    assert one["conditions"].shape == (8, SCHEMA.width)
+    assert one.fingerprint == two.fingerprint
+    assert np.array_equal(one.points, two.points)  # type: ignore[arg-type]
+    assert np.array_equal(one.hidden, two.hidden) and np.array_equal(one.subjects, two.subjects)  # type: ignore[arg-type]
+    assert one.frames.shape == (8, 16, 16, 3)
+    assert one.schema == SCHEMA
     before = (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns
-    rendered(tmp_path / "one", 8)
+    rendered(tmp_path / "one")
     assert (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns == before
+    assert render.main([str(tmp_path / "one"), "-n", "8", "--size", "16", "--samples", "1", "--seed", "1"]) == 1
+    assert "describes other frames" in capsys.readouterr().err
 
 
-def test_another_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from sources.cabin.shards import Folder
+def test_depth_and_masks_lie_beside_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "SHARD", 4)
+    rendered(tmp_path / "run", "--workers", "1", "--depth-and-masks")
+    with np.load(tmp_path / "run" / "layers-00001.npz") as layers:
+        assert layers["depth"].shape == layers["classes"].shape == (4, 16, 16)
+        assert layers["classes"].max() < len(LABELS)
 
-    Folder.open(tmp_path / "run", describe(workers.Settings("cabin", 16, 0, 1, False)))
-    assert json.loads((tmp_path / "run" / "rendered.json").read_text())["mirror"]
-    with pytest.raises(Refused, match="seed differs"):
-        Folder.open(tmp_path / "run", describe(workers.Settings("cabin", 16, 1, 1, False)))
-    (tmp_path / "else").mkdir()
-    (tmp_path / "else" / "file").touch()
-    assert render.main([str(tmp_path / "else"), "-n", "1"]) == 1
-    assert "something else" in capsys.readouterr().err
+
+def test_no_two_domains_share_a_driver() -> None:
+    keys = [set(domain.key(np.arange(domain.subjects)).tolist()) for domain in DOMAINS.values()]
+    assert len(set.union(*keys)) == sum(len(own) for own in keys)
 
 
 @pytest.mark.parametrize(
