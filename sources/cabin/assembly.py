@@ -174,7 +174,7 @@ def build_scene(
     scene |= dict(shapes)
     for name, emitter in emitters.items():
         scene[name] = place_emitter(dict(emitter), to_head)
-    return mi.load_dict(scene)
+    return mi.load_dict(scene, parallel=False, optimize=False)  # merging and threads change the order of lights, hence the samples
 
 
 def place_emitter(emitter: dict[str, Any], to_head: Transform) -> dict[str, Any]:
