@@ -35,16 +35,22 @@ PEOPLE: tuple[dict[str, Any], ...] = (
     {"gender": "male", "age_group": "senior", "skin_tone": 0.90},
 )
 REST: dict[str, Any] = {
-    "sensor": "rgb", "fatigue_level": "normal", "distraction_type": "none", "lighting": "day", "accessory": "none", "headwear": "none",
+    "sensor": "rgb", "fatigue_level": "normal", "distraction_type": "none", "lighting": "day", "accessory": "none",
+    "headwear": "none",
     "eye_openness": 0.9, "mouth_openness": 0.0, "gaze_yaw": 0.0, "gaze_pitch": 0.0, "head_yaw": 0.0, "head_pitch": 0.0,
 }  # fmt: skip
 CHANGES: tuple[dict[str, Any], ...] = (
-    {}, {"sensor": "nir"}, {"lighting": "night", "sensor": "nir"}, {"lighting": "tunnel"}, {"lighting": "tunnel", "sensor": "nir"},
-    {"lighting": "backlight"}, {"lighting": "backlight", "sensor": "nir"}, {"accessory": "glasses"}, {"accessory": "sunglasses"},
+    {}, {"sensor": "nir"}, {"lighting": "night", "sensor": "nir"}, {"lighting": "tunnel"},
+    {"lighting": "tunnel", "sensor": "nir"},
+    {"lighting": "backlight"}, {"lighting": "backlight", "sensor": "nir"}, {"accessory": "glasses"},
+    {"accessory": "sunglasses"},
     {"accessory": "sunglasses", "sensor": "nir"}, {"accessory": "mask"}, {"headwear": "hat"}, {"fatigue_level": "mild"},
-    {"fatigue_level": "moderate"}, {"fatigue_level": "severe"}, {"distraction_type": "phone"}, {"distraction_type": "eating"},
-    {"distraction_type": "adjusting"}, {"distraction_type": "other"}, {"eye_openness": 0.6}, {"eye_openness": 0.3}, {"eye_openness": 0.0},
-    {"mouth_openness": 0.5}, {"mouth_openness": 1.0}, {"gaze_yaw": -30.0}, {"gaze_yaw": 30.0}, {"gaze_pitch": -20.0}, {"gaze_pitch": 20.0},
+    {"fatigue_level": "moderate"}, {"fatigue_level": "severe"}, {"distraction_type": "phone"},
+    {"distraction_type": "eating"},
+    {"distraction_type": "adjusting"}, {"distraction_type": "other"}, {"eye_openness": 0.6}, {"eye_openness": 0.3},
+    {"eye_openness": 0.0},
+    {"mouth_openness": 0.5}, {"mouth_openness": 1.0}, {"gaze_yaw": -30.0}, {"gaze_yaw": 30.0},
+    {"gaze_pitch": -20.0}, {"gaze_pitch": 20.0},
     {"head_yaw": -40.0}, {"head_yaw": 40.0}, {"head_pitch": -20.0}, {"head_pitch": 20.0},
 )  # fmt: skip
 """What each picture of a person changes against REST."""

@@ -20,8 +20,10 @@ from sources.cabin.surfaces import Material, Solid, Surface, grid, join, tube
 Floats = npt.NDArray[np.float64]
 
 FRAMES = {
-    "black": ((0.012, 0.012, 0.013), 0.10), "tortoise": ((0.09, 0.04, 0.015), 0.35), "steel": ((0.42, 0.42, 0.43), 0.45),
-    "gold": ((0.55, 0.38, 0.13), 0.5), "blue": ((0.03, 0.05, 0.14), 0.3), "red": ((0.25, 0.02, 0.03), 0.5), "clear": ((0.6, 0.6, 0.58), 0.6),
+    "black": ((0.012, 0.012, 0.013), 0.10), "tortoise": ((0.09, 0.04, 0.015), 0.35),
+    "steel": ((0.42, 0.42, 0.43), 0.45),
+    "gold": ((0.55, 0.38, 0.13), 0.5), "blue": ((0.03, 0.05, 0.14), 0.3), "red": ((0.25, 0.02, 0.03), 0.5),
+    "clear": ((0.6, 0.6, 0.58), 0.6),
 }  # fmt: skip
 MASKS = {
     "blue": ((0.36, 0.55, 0.66), 0.60), "white": ((0.74, 0.74, 0.73), 0.66), "black": ((0.02, 0.02, 0.022), 0.20),
@@ -62,7 +64,8 @@ class Accessory:
         thin = own.random() < 0.45
         size = between(own, 0.9, 1.12) * (1.14 if dark else 1.0)
         return Accessory(
-            kind, Material(colour, nir, roughness=0.25, specular=0.55), lens, [2.0, 2.6, 4.0, 5.0][int(own.integers(4))], 0.0245 * size,
+            kind, Material(colour, nir, roughness=0.25, specular=0.55), lens,
+            [2.0, 2.6, 4.0, 5.0][int(own.integers(4))], 0.0245 * size,
             between(own, 0.0185, 0.0225) * size, between(own, 0.0009, 0.0013) if thin else between(own, 0.0016, 0.0024),
             Material(cloth, cloth_nir, roughness=0.9, specular=0.1, sheen=0.15), between(own, 0.0, 1.0),
         )  # fmt: skip
@@ -128,7 +131,8 @@ def _temple(kit: Accessory, ring: Floats, side: float, scalp: Scalp, points: Flo
     ear = scalp.shift + np.array([0.0, -0.050, 0.908])
     path = np.array(
         [
-            start, [side * max(abs(start[0]) + 0.001, width * 0.985), start[1] + 0.012, start[2]], [side * width, -0.095, start[2]],
+            start, [side * max(abs(start[0]) + 0.001, width * 0.985), start[1] + 0.012, start[2]],
+            [side * width, -0.095, start[2]],
             [side * (width + 0.001), ear[1], ear[2]], [side * (width - 0.001), ear[1] + 0.018, ear[2] - 0.016],
         ]
     )  # fmt: skip

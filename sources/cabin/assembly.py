@@ -99,8 +99,8 @@ def _build_strands(item: Strands, sensor: str) -> Any:
     table = np.concatenate([points, radius[..., None]], axis=-1)
     if not np.isfinite(table).all():
         raise ValueError(f"strands {item.name or item.label}: not finite")
-    text = "\n\n".join("\n".join("%.6f %.6f %.6f %.6f" % tuple(p) for p in strand) for strand in table.tolist())
-    text += "\n\n" + "\n".join("%.6f %.6f %.6f 0.000001" % tuple(p) for p in LAST_STRAND.tolist()) + "\n"
+    text = "\n\n".join("\n".join("{:.6f} {:.6f} {:.6f} {:.6f}".format(*p) for p in strand) for strand in table.tolist())
+    text += "\n\n" + "\n".join("{:.6f} {:.6f} {:.6f} 0.000001".format(*p) for p in LAST_STRAND.tolist()) + "\n"
     memory = Path("/dev/shm")
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=memory if memory.is_dir() else None) as file:
         file.write(text)
@@ -174,7 +174,8 @@ def build_scene(
     scene |= dict(shapes)
     for name, emitter in emitters.items():
         scene[name] = place_emitter(dict(emitter), to_head)
-    return mi.load_dict(scene, parallel=False, optimize=False)  # merging and threads change the order of lights, hence the samples
+    # Threads and merging would change the order of the lights, and with it the samples.
+    return mi.load_dict(scene, parallel=False, optimize=False)
 
 
 def place_emitter(emitter: dict[str, Any], to_head: Transform) -> dict[str, Any]:

@@ -27,8 +27,10 @@ NECK_AXIS = np.array([0.0, -0.012, 0.752])
 BELT_WIDTH = 0.046
 
 PALETTE = [
-    (0.05, 0.06, 0.09), (0.03, 0.03, 0.03), (0.45, 0.44, 0.42), (0.62, 0.61, 0.60), (0.16, 0.17, 0.19), (0.07, 0.12, 0.24),
-    (0.20, 0.28, 0.42), (0.36, 0.06, 0.06), (0.10, 0.20, 0.13), (0.42, 0.30, 0.14), (0.30, 0.18, 0.28), (0.55, 0.42, 0.38),
+    (0.05, 0.06, 0.09), (0.03, 0.03, 0.03), (0.45, 0.44, 0.42), (0.62, 0.61, 0.60), (0.16, 0.17, 0.19),
+    (0.07, 0.12, 0.24),
+    (0.20, 0.28, 0.42), (0.36, 0.06, 0.06), (0.10, 0.20, 0.13), (0.42, 0.30, 0.14), (0.30, 0.18, 0.28),
+    (0.55, 0.42, 0.38),
     (0.24, 0.32, 0.30), (0.50, 0.20, 0.12),
 ]  # fmt: skip
 
@@ -54,7 +56,8 @@ class Wardrobe:
         gain = 0.8 + 0.5 * own.random(3)
         r, g, b = np.clip(np.array(first) * gain, 0.01, 0.8).tolist()
         return Wardrobe(
-            kind, pattern, (r, g, b), second, (between(own, 0.10, 0.62), between(own, 0.10, 0.62)), between(own, 0.7, 1.6),
+            kind, pattern, (r, g, b), second, (between(own, 0.10, 0.62), between(own, 0.10, 0.62)),
+            between(own, 0.7, 1.6),
             int(own.integers(1 << 31)),
         )  # fmt: skip
 
@@ -187,7 +190,8 @@ def _collar(rim: Floats, material: Material, height: float) -> Surface:
     up = np.array([0.0, 0.0, 1.0]) * height
     rows = [
         rolled - 0.2 * up, rolled + lift * up * 0.6 + 0.001 * out, rolled + lift * up + 0.004 * out,
-        rolled + lift * up * 0.95 + 0.009 * out, rolled + lift * up * 0.3 + 0.017 * out, rolled - 0.35 * up + 0.024 * out,
+        rolled + lift * up * 0.95 + 0.009 * out, rolled + lift * up * 0.3 + 0.017 * out,
+        rolled - 0.35 * up + 0.024 * out,
     ]  # fmt: skip
     return Surface(*grid(np.stack(rows)), material=material, label="clothes", name="collar")
 

@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from contract.conditions import Condition
 from sources.cabin import denoise
-from sources.cabin.anatomy import load
 from sources.cabin.assembly import build_scene, trace
 from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
 from sources.cabin.labels import LANDMARKS, Layers, hidden_fields, landmarks, layers
 from sources.cabin.layout import Layout
 from sources.cabin.moment import Moment, compose
+from sources.cabin.packing import load
 from sources.cabin.schema import SCHEMA, complete
 from sources.cabin.sensor import expose
 from sources.cabin.sitter import Sitter
@@ -160,7 +160,9 @@ def origin(settings: Settings) -> dict[str, Any]:
     """What made the frames of a run, as JSON values."""
     denoised = denoise.available()
     return {
-        "renderer": "cabin", "version": VERSION, "domain": settings.domain, "pixels": settings.size, "seed": settings.seed,
-        "samples": settings.samples or (SAMPLES if denoised else PLAIN_SAMPLES), "denoiser": "oidn" if denoised else None,
+        "renderer": "cabin", "version": VERSION, "domain": settings.domain, "pixels": settings.size,
+        "seed": settings.seed,
+        "samples": settings.samples or (SAMPLES if denoised else PLAIN_SAMPLES),
+        "denoiser": "oidn" if denoised else None,
         "grain": GRAIN if denoised else 0.0, "moments": MOMENTS, "depth_and_masks": settings.layers,
     }  # fmt: skip

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sources.cabin.hair import COLOURS, NIR, Wig
 from sources.cabin.identity import Person
 from sources.cabin.layout import brow_coordinates
 from sources.cabin.scalp import Roots, Scalp
 from sources.cabin.streams import HAIR, between, choose, stream
 from sources.cabin.surfaces import Material, Strands
+from sources.cabin.wig import COLOURS, NIR, Wig
 
 Floats = npt.NDArray[np.float64]
 

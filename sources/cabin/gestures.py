@@ -8,30 +8,26 @@ Goals are given in head coordinates around the features of the person's own face
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from sources.cabin.assembly import Transform
 from sources.cabin.camera import Camera
-from sources.cabin.skeleton import Skeleton, about, curl, reach
-from sources.cabin.streams import PROPS, choose, stream
-from sources.cabin.surfaces import Material, Surface, capped, join, place, rounded_box
+from sources.cabin.gesture import MOMENTS, Features, Gesture
+from sources.cabin.held_things import held_thing
+from sources.cabin.skeleton import Skeleton, curl, reach
+from sources.cabin.surfaces import Surface
 
 Floats = npt.NDArray[np.float64]
 
 TOUCH = 0.0015
 """Where a touching hand comes to rest, metres above the skin."""
 
-MOMENTS = {
-    "phone": {"call": 3, "text": 1.2},
-    "eating": {"burger": 2, "bar": 1, "cup": 2, "bottle": 1.5},
-    "adjusting": {"mirror": 2, "visor": 1, "screen": 1.5},
-    "other": {"eye": 1, "cheek": 1.5, "forehead": 1, "yawn": 1.2, "scratch": 0.8},
+RETREAT = {kind: (0.30, 0.0, -1.0) for kind in MOMENTS["eating"]} | {
+    "forehead": (0.2, 0.0, 1.0),
+    "text": (0.5, 0.0, -1.0),
 }
-RETREAT = {kind: (0.30, 0.0, -1.0) for kind in MOMENTS["eating"]} | {"forehead": (0.2, 0.0, 1.0), "text": (0.5, 0.0, -1.0)}
 """Where a hand gives way to that hides too much: outwards, forwards, up."""
 RETREATS, GIVE_WAY = (0, 1, 2, -1, -2, 3, 4, -3), 0.020
 """Steps that are tried in this order until a hand hides little and is seen, and their length in metres."""
@@ -40,59 +36,6 @@ IN_SIGHT = 0.25
 EYE_REACH, MOUTH_REACH = 0.017, 0.014
 """What is seen this close to an eye or the middle of the mouth covers it, metres in the plane of the face."""
 TOUCHING = ("call", "eye", "cheek", "forehead", "yawn", "scratch")
-
-
-@dataclass(frozen=True)
-class Gesture:
-    """What a hand does at one moment."""
-
-    kind: str
-    side: str
-    """"L" or "R": the subject's"""
-    jitter: Floats
-    colour: tuple[float, float, float]
-    nir: float
-    style: float
-
-    @staticmethod
-    def draw(distraction: str, seed: int, index: int, mirror_side: float) -> Gesture | None:
-        """The gesture of a distraction; `mirror_side` +1 means the car's middle is to the subject's right."""
-        own = stream(PROPS, seed, index + (2 << 40))
-        uniform, jitter, paint, nir, style = (
-            own.random(2),
-            own.standard_normal(6),
-            own.random(3),
-            own.random(),
-            own.random(),
-        )
-        if distraction not in MOMENTS:
-            return None
-        kind = choose(own, {name: float(weight) for name, weight in MOMENTS[distraction].items()})
-        side = "L" if uniform[0] < 0.5 else "R"
-        if kind in ("mirror", "screen"):
-            side = "R" if mirror_side > 0 else "L"
-        r, g, b = [
-            (0.7, 0.08, 0.06),
-            (0.1, 0.35, 0.12),
-            (0.65, 0.62, 0.58),
-            (0.06, 0.15, 0.4),
-            (0.5, 0.32, 0.18),
-            (0.8, 0.65, 0.1),
-        ][int(paint[0] * 6)]
-        return Gesture(kind, side, jitter, (r, g, b), 0.2 + 0.5 * float(nir), float(style))
-
-
-@dataclass(frozen=True)
-class Features:
-    """Points of the moved face in head coordinates."""
-
-    mouth: Floats
-    eyes: dict[str, Floats]
-    chin: Floats
-    ear_x: float
-    skin: Floats
-    """[N, 3] of the face's skin"""
-    normals: Floats
 
 
 def perform(
@@ -124,7 +67,7 @@ def _raised(
 ) -> tuple[dict[str, Floats], list[Surface], Floats]:  # fmt: skip
     """(turns, held thing, points of hand, forearm and thing), the goal moved by `shift`."""
     wrist, fingers, palm, bend, spread = _goal(gesture, s, features)
-    thing = _thing(gesture, s, features)
+    thing = held_thing(gesture, s, features)
     held = gesture.kind in ("call", "text")
     if held:
         thing = [part.moved(np.eye(3), shift) for part in thing]
@@ -196,20 +139,37 @@ def _goal(
     point = {2: (10, 18, 12), 3: (28, 40, 22), 4: (44, 55, 30), 5: (50, 58, 30), 1: (20, 18, 12)}
     kind = gesture.kind
     table = {
-        "call": ((s * (f.ear_x + 0.052), -0.078, f.chin[2] + 0.002), (-0.12 * s, 0.12, 1.0), (-1.0 * s, 0.25, 0.0), {2: (20, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 4.0),
-        "text": ((s * 0.117, f.mouth[1] - 0.08, f.chin[2] - 0.105), (-0.35 * s, -0.05, 1.0), (-0.45 * s, 0.75, 0.15), {2: (22, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 3.0),
-        "burger": (f.mouth + np.array([s * 0.082, -0.066, -0.090]), (-0.55 * s, 0.05, 0.80), (-0.65 * s, 0.45, -0.25), {2: (30, 34, 22), 3: (32, 36, 22), 4: (36, 40, 24), 5: (42, 42, 24), 1: (4, 10, 14)}, 4.0),
-        "bar": (f.mouth + np.array([s * 0.125, -0.085, -0.130]), (-0.40 * s, 0.22, 0.90), (-0.70 * s, 0.55, -0.1), {2: (28, 40, 24), 3: (40, 46, 26), 4: (52, 52, 30), 5: (56, 54, 30), 1: (14, 16, 16)}, 2.0),
-        "cup": (f.mouth + np.array([s * 0.078, -0.092, -0.072]), (-0.30 * s, -0.42, 0.75), (-0.92 * s, -0.05, -0.25), grip, 3.0),
-        "bottle": (f.mouth + np.array([s * 0.075, -0.135, -0.040]), (-0.30 * s, -0.42, 0.75), (-0.92 * s, -0.05, -0.25), grip, 3.0),
-        "mirror": ((-0.02 + s * 0.135, eye[1] - 0.060, eye[2] + 0.010), (0.05 * s, -0.45, 0.95), (0.0, -1.0, -0.2), relaxed, 5.0),
-        "visor": ((s * 0.115, eye[1] - 0.015, eye[2] + 0.030), (-0.25 * s, -0.25, 1.0), (-0.2 * s, -0.9, 0.2), relaxed, 5.0),
-        "screen": ((s * 0.125, eye[1] - 0.070, f.chin[2] - 0.01), (0.15 * s, -0.75, 0.60), (0.05 * s, -0.6, -0.75), point, 4.0),
-        "eye": (eye + np.array([s * 0.048, -0.082, -0.118]), (-0.20 * s, 0.32, 0.92), (-0.15 * s, 0.92, -0.30), {2: (22, 26, 14), 3: (34, 40, 22), 4: (46, 50, 26), 5: (52, 52, 28), 1: (16, 14, 12)}, 2.0),
-        "cheek": ((s * 0.082, f.mouth[1] + 0.020, f.chin[2] - 0.050), (0.02 * s, 0.30, 0.95), (-0.80 * s, 0.60, 0.10), {2: (14, 24, 16), 3: (16, 26, 16), 4: (20, 30, 18), 5: (24, 34, 20), 1: (4, 8, 8)}, 4.0),
-        "forehead": ((s * 0.100, eye[1] - 0.050, eye[2] - 0.010), (-0.85 * s, 0.10, 0.55), (0.05 * s, 1.0, -0.05), flat, 5.0),
-        "yawn": (f.mouth + np.array([s * 0.092, -0.050, -0.055]), (-0.85 * s, 0.05, 0.50), (-0.10 * s, 1.0, 0.0), flat, 4.0),
-        "scratch": ((s * 0.120, -0.075, eye[2] - 0.010), (-0.25 * s, 0.35, 0.90), (-0.85 * s, 0.35, -0.25), {2: (18, 36, 24), 3: (20, 38, 24), 4: (24, 40, 24), 5: (28, 40, 24), 1: (8, 12, 10)}, 7.0),
+        "call": ((s * (f.ear_x + 0.052), -0.078, f.chin[2] + 0.002), (-0.12 * s, 0.12, 1.0), (-1.0 * s, 0.25, 0.0),
+            {2: (20, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 4.0),
+        "text": ((s * 0.117, f.mouth[1] - 0.08, f.chin[2] - 0.105), (-0.35 * s, -0.05, 1.0),
+            (-0.45 * s, 0.75, 0.15),
+        {2: (22, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 3.0),
+        "burger": (f.mouth + np.array([s * 0.082, -0.066, -0.090]), (-0.55 * s, 0.05, 0.80),
+            (-0.65 * s, 0.45, -0.25),
+        {2: (30, 34, 22), 3: (32, 36, 22), 4: (36, 40, 24), 5: (42, 42, 24), 1: (4, 10, 14)}, 4.0),
+        "bar": (f.mouth + np.array([s * 0.125, -0.085, -0.130]), (-0.40 * s, 0.22, 0.90), (-0.70 * s, 0.55, -0.1),
+            {2: (28, 40, 24), 3: (40, 46, 26), 4: (52, 52, 30), 5: (56, 54, 30), 1: (14, 16, 16)}, 2.0),
+        "cup": (f.mouth + np.array([s * 0.078, -0.092, -0.072]), (-0.30 * s, -0.42, 0.75),
+            (-0.92 * s, -0.05, -0.25), grip, 3.0),
+        "bottle": (f.mouth + np.array([s * 0.075, -0.135, -0.040]), (-0.30 * s, -0.42, 0.75),
+            (-0.92 * s, -0.05, -0.25), grip, 3.0),
+        "mirror": ((-0.02 + s * 0.135, eye[1] - 0.060, eye[2] + 0.010), (0.05 * s, -0.45, 0.95), (0.0, -1.0, -0.2),
+            relaxed, 5.0),
+        "visor": ((s * 0.115, eye[1] - 0.015, eye[2] + 0.030), (-0.25 * s, -0.25, 1.0), (-0.2 * s, -0.9, 0.2),
+            relaxed, 5.0),
+        "screen": ((s * 0.125, eye[1] - 0.070, f.chin[2] - 0.01), (0.15 * s, -0.75, 0.60), (0.05 * s, -0.6, -0.75),
+            point, 4.0),
+        "eye": (eye + np.array([s * 0.048, -0.082, -0.118]), (-0.20 * s, 0.32, 0.92), (-0.15 * s, 0.92, -0.30),
+            {2: (22, 26, 14), 3: (34, 40, 22), 4: (46, 50, 26), 5: (52, 52, 28), 1: (16, 14, 12)}, 2.0),
+        "cheek": ((s * 0.082, f.mouth[1] + 0.020, f.chin[2] - 0.050), (0.02 * s, 0.30, 0.95),
+            (-0.80 * s, 0.60, 0.10),
+        {2: (14, 24, 16), 3: (16, 26, 16), 4: (20, 30, 18), 5: (24, 34, 20), 1: (4, 8, 8)}, 4.0),
+        "forehead": ((s * 0.100, eye[1] - 0.050, eye[2] - 0.010), (-0.85 * s, 0.10, 0.55), (0.05 * s, 1.0, -0.05),
+            flat, 5.0),
+        "yawn": (f.mouth + np.array([s * 0.092, -0.050, -0.055]), (-0.85 * s, 0.05, 0.50), (-0.10 * s, 1.0, 0.0),
+            flat, 4.0),
+        "scratch": ((s * 0.120, -0.075, eye[2] - 0.010), (-0.25 * s, 0.35, 0.90), (-0.85 * s, 0.35, -0.25),
+            {2: (18, 36, 24), 3: (20, 38, 24), 4: (24, 40, 24), 5: (28, 40, 24), 1: (8, 12, 10)}, 7.0),
     }  # fmt: skip
     wrist, fingers, palm, bend, spread = table[kind]
     bent = {
@@ -223,94 +183,3 @@ def _goal(
         bent,
         spread,
     )  # type: ignore[return-value]
-
-
-def _thing(gesture: Gesture, s: float, f: Features) -> list[Surface]:
-    """The held thing in head coordinates."""
-    kind = gesture.kind
-    if kind in ("call", "text"):
-        return _phone(gesture, s, f)
-    if kind == "burger":
-        return _burger(f.mouth + np.array([s * 0.006, -0.030, -0.006]))
-    if kind == "bar":
-        path = f.mouth + np.linspace(0, 1, 6)[:, None] * np.array([s * 0.072, -0.062, -0.038])
-        food = Material((0.16, 0.075, 0.03), 0.4, roughness=0.6)
-        wrap = Material(gesture.colour, gesture.nir, roughness=0.3, specular=0.6)
-        bite, rest = path[:3], path[2:]
-        return [
-            Surface(*capped(bite, 0.013, 10, flatten=1.5), material=food, label="object", name="bar"),
-            Surface(*capped(rest, 0.0145, 10, flatten=1.5), material=wrap, label="object", name="wrapper"),
-        ]
-    if kind in ("cup", "bottle"):
-        return _drink(gesture, s, f)
-    return []
-
-
-def _phone(gesture: Gesture, s: float, f: Features) -> list[Surface]:
-    body = rounded_box((0.0085, 0.072, 0.150), 0.18, 20)
-    glass = Material((0.012, 0.012, 0.014), 0.06, roughness=0.12, specular=0.5, clearcoat=0.6)
-    case = Material(gesture.colour if gesture.style > 0.5 else (0.03, 0.03, 0.035), gesture.nir, roughness=0.4)
-    if gesture.kind == "call":
-        turn = about((0, 1, 0), s * np.radians(5)) @ about((1, 0, 0), np.radians(-14))
-        at = np.array([s * (f.ear_x + 0.011), -0.072, f.eyes["L"][2] - 0.028])
-        screen_side = -s
-    else:
-        turn = about((0, 0, 1), s * np.radians(62)) @ about((0, 1, 0), s * np.radians(18))
-        at = np.array([s * 0.078, f.mouth[1] - 0.100, f.chin[2] - 0.015])
-        screen_side = -s
-    solid = place(body, turn, at)
-    screen = place(
-        rounded_box((0.001, 0.066, 0.142), 0.15, 12), turn, at + turn @ np.array([screen_side * 0.0043, 0, 0])
-    )
-    lens = place(
-        rounded_box((0.002, 0.020, 0.026), 0.3, 8), turn, at + turn @ np.array([-screen_side * 0.0048, -0.020, 0.052])
-    )
-    return [
-        Surface(*solid, material=case, label="object", name="phone"),
-        Surface(*join(screen, lens), material=glass, label="object", name="phone_glass"),
-    ]
-
-
-def _burger(at: Floats) -> list[Surface]:
-    layers = (
-        ("bun_low", (0.086, 0.070, 0.020), -0.018, (0.52, 0.30, 0.12), 0.55, 0.55), ("patty", (0.084, 0.069, 0.013), -0.003, (0.10, 0.045, 0.02), 0.3, 0.5),
-        ("salad", (0.094, 0.077, 0.005), 0.006, (0.20, 0.42, 0.07), 0.6, 0.5), ("tomato", (0.082, 0.068, 0.006), 0.011, (0.55, 0.05, 0.03), 0.6, 0.5),
-        ("bun_top", (0.088, 0.072, 0.036), 0.027, (0.50, 0.27, 0.09), 0.55, 0.8),
-    )  # fmt: skip
-    return [
-        Surface(
-            *place(rounded_box(size, roundness, 14), np.eye(3), at + np.array([0, -0.012, z])),
-            material=Material(colour, nir, roughness=0.5),
-            label="object",
-            name=name,
-        )
-        for name, size, z, colour, nir, roundness in layers
-    ]
-
-
-def _drink(gesture: Gesture, s: float, f: Features) -> list[Surface]:
-    """A cup or bottle whose rim is at the lips, tilted."""
-    tilt = np.radians(38 if gesture.kind == "cup" else 62)
-    axis = about((0, 0, 1), s * np.radians(12)) @ np.array([0.0, -np.sin(tilt), -np.cos(tilt)])
-    lip = f.mouth + np.array([0.0, -0.004, -0.002])
-    main = Material(gesture.colour, gesture.nir, roughness=0.35, specular=0.5)
-    if gesture.kind == "cup":
-        across = np.cross(axis, [1.0, 0.0, 0.0])
-        start = lip + 0.036 * across / np.linalg.norm(across) * np.sign(-across[1] + 1e-9)
-        path = start + np.linspace(0, 0.105, 8)[:, None] * axis
-        body = capped(path, np.linspace(0.040, 0.029, 8), 22)
-        lid = capped(path[:2] + np.array([-0.004 * axis, -0.010 * axis]), 0.0415, 22)
-        sleeve = capped(path[2:6], np.linspace(0.0385, 0.0345, 4), 22)
-        white = Material((0.75, 0.74, 0.72), 0.65, roughness=0.4)
-        return [
-            Surface(*body, material=white, label="object", name="cup"), Surface(*sleeve, material=main, label="object", name="sleeve"),
-            Surface(*lid, material=Material((0.05, 0.05, 0.05), 0.3, roughness=0.3), label="object", name="lid"),
-        ]  # fmt: skip
-    path = lip + np.linspace(0, 0.215, 12)[:, None] * axis
-    radius = np.interp(np.linspace(0, 1, 12), [0, 0.14, 0.32, 0.42, 1.0], [0.013, 0.013, 0.026, 0.031, 0.031])
-    label = capped(path[6:10], 0.0318, 20)
-    clear = Material(tuple(0.35 + 0.5 * c for c in gesture.colour), 0.5, roughness=0.1, specular=0.7, clearcoat=0.8)  # type: ignore[arg-type]
-    return [
-        Surface(*capped(path, radius, 20), material=clear, label="object", name="bottle"),
-        Surface(*label, material=main, label="object", name="bottle_label"),
-    ]

@@ -42,7 +42,17 @@ STILL = (
 )
 """Local changes that aren't varied: they move a whole feature off its place, or make a caricature."""
 
-GENTLE = {"head-": 0.45, "eye-scale": 0.5, "eye-height": 0.35, "mouth-": 0.7, "neck": 0.5, "cleft": 0.5, "eyefold": 0.5, "epicanthus": 0.6, "septum": 0.6}
+GENTLE = {
+    "head-": 0.45,
+    "eye-scale": 0.5,
+    "eye-height": 0.35,
+    "mouth-": 0.7,
+    "neck": 0.5,
+    "cleft": 0.5,
+    "eyefold": 0.5,
+    "epicanthus": 0.6,
+    "septum": 0.6,
+}
 """Factors on DEVIATION, by a part of the name."""
 
 FEMALE = {

@@ -18,7 +18,8 @@ from sources.cabin.surfaces import Material, Solid, Surface, capped, grid, join,
 Floats = npt.NDArray[np.float64]
 
 FABRICS = {
-    "black": (0.022, 0.022, 0.024), "charcoal": (0.06, 0.06, 0.065), "grey": (0.17, 0.17, 0.175), "beige": (0.40, 0.33, 0.25),
+    "black": (0.022, 0.022, 0.024), "charcoal": (0.06, 0.06, 0.065), "grey": (0.17, 0.17, 0.175),
+    "beige": (0.40, 0.33, 0.25),
     "cream": (0.52, 0.48, 0.41), "tan": (0.28, 0.14, 0.065), "maroon": (0.15, 0.025, 0.025), "navy": (0.03, 0.04, 0.09),
 }  # fmt: skip
 
@@ -57,7 +58,8 @@ class Interior:
         return Interior(
             1.0 if left else -1.0, _fabric(seat, own, leather), _fabric(trim, own, True), _fabric(roof, own, False),
             (between(own, 0.23, 0.30), between(own, 0.09, 0.13), between(own, 0.15, 0.22)), between(own, 0.185, 0.25),
-            between(own, -0.055, 0.02), between(own, 14.0, 24.0), between(own, 0.22, 0.6), between(own, 0.19, 0.27) + extra,
+            between(own, -0.055, 0.02), between(own, 14.0, 24.0), between(own, 0.22, 0.6),
+            between(own, 0.19, 0.27) + extra,
             between(own, 0.46, 0.54) + extra, bool(own.random() < 0.75), between(own, 0.0, 1.0),
         )  # fmt: skip
 

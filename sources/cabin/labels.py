@@ -61,7 +61,8 @@ def landmark_points(moment: Moment) -> Floats:
     """LANDMARKS in head coordinates: [L, 3]."""
     face, moved = moment.sitter.face, moment.moved
     found: dict[str, Floats] = {
-        "nose_tip": moved[NOSE_TIP], "nose_bridge": moved[NOSE_BRIDGE], "chin": moved[CHIN], "mouth_top": moved[UPPER_LIP],
+        "nose_tip": moved[NOSE_TIP], "nose_bridge": moved[NOSE_BRIDGE], "chin": moved[CHIN],
+        "mouth_top": moved[UPPER_LIP],
         "mouth_bottom": moved[LOWER_LIP],
     }  # fmt: skip
     for word, side in SIDES.items():
@@ -94,7 +95,7 @@ def hidden_fields(scene: Any, moment: Moment, condition: Condition) -> tuple[str
 
 
 def is_visible(scene: Any, moment: Moment, point: Floats) -> bool:
-    """Whether the camera sees a point in head coordinates; lenses, lashes, brows and beards in front of it don't count."""
+    """Whether the camera sees a point in head coordinates, through lenses, lashes, brows and beards."""
     mi = renderer()
     origin = moment.to_head(moment.camera.origin)
     towards = point - origin

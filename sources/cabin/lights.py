@@ -108,7 +108,8 @@ class Lights:
         for number, (name, (at, facing, size, weight)) in enumerate(places.items()):
             view = _outside(self.lighting, levels[name], int(self.random[8 + number] * (1 << 30)), name == "windshield")
             found[f"window_{name}"] = {
-                "type": "rectangle", "at": eyes + np.array(at) * [1, 1, min(1.0, up / 0.22)], "facing": np.array(facing), "size": size,
+                "type": "rectangle", "at": eyes + np.array(at) * [1, 1, min(1.0, up / 0.22)],
+                "facing": np.array(facing), "size": size,
                 "emitter": {"type": "area", "radiance": view, "sampling_weight": weight},
             }  # fmt: skip
         return found

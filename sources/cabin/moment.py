@@ -21,7 +21,8 @@ from sources.cabin.clothes import Wardrobe, belt, dress
 from sources.cabin.domains import Domain
 from sources.cabin.eyes import EyeLook
 from sources.cabin.face import LOWER_LIP, UPPER_LIP, Expression, Measured
-from sources.cabin.gestures import Features, Gesture, perform
+from sources.cabin.gesture import Features, Gesture
+from sources.cabin.gestures import perform
 from sources.cabin.headwear import Hat
 from sources.cabin.interior import Interior, belt_anchor, furnish
 from sources.cabin.lights import Lights
@@ -162,9 +163,12 @@ def _camera(
     )  # the white balance of a tunnel is half way
     red, green, blue = (np.exp(cast) * tunnel).tolist()
     optics = Optics(
-        nir=sensor == "nir", key=KEYS[lighting] * float(np.exp(0.13 * moment.standard_normal())), blur=between(own, *domain.blur),
-        shot=between(own, *domain.shot) * gain, read=between(own, *domain.read) * gain, vignette=between(own, *domain.vignette),
-        distortion=distortion, bloom=between(own, *domain.bloom) * (2.0 if lighting == "backlight" else 1.0), balance=(red, green, blue),
+        nir=sensor == "nir", key=KEYS[lighting] * float(np.exp(0.13 * moment.standard_normal())),
+        blur=between(own, *domain.blur),
+        shot=between(own, *domain.shot) * gain, read=between(own, *domain.read) * gain,
+        vignette=between(own, *domain.vignette),
+        distortion=distortion, bloom=between(own, *domain.bloom) * (2.0 if lighting == "backlight" else 1.0),
+        balance=(red, green, blue),
         contrast=between(own, *domain.contrast) * (1.12 if sensor == "nir" else 1.0),
     )  # fmt: skip
     return camera, optics, between(own, *domain.lamp_gap)
@@ -180,10 +184,12 @@ def _expression(condition: Condition, fatigue: float, own: np.random.Generator) 
     for side in ("Left", "Right"):
         actions |= {
             f"mouthSmile{side}": 0.75 * smile, f"cheekSquint{side}": 0.5 * smile, f"browOuterUp{side}": raised,
-            f"browDown{side}": drawn * (1 - fatigue) + 0.06 * fatigue, f"mouthFrown{side}": 0.22 * fatigue, f"noseSneer{side}": 0.25 * drawn,
+            f"browDown{side}": drawn * (1 - fatigue) + 0.06 * fatigue, f"mouthFrown{side}": 0.22 * fatigue,
+            f"noseSneer{side}": 0.25 * drawn,
         }  # fmt: skip
     return Expression(
-        eyes=float(condition["eye_openness"]), mouth=float(condition["mouth_openness"]), gaze_yaw=float(condition["gaze_yaw"]),
+        eyes=float(condition["eye_openness"]), mouth=float(condition["mouth_openness"]),
+        gaze_yaw=float(condition["gaze_yaw"]),
         gaze_pitch=float(condition["gaze_pitch"]), actions=tuple(actions.items()),
     )  # fmt: skip
 
@@ -195,7 +201,8 @@ def _features(sitter: Sitter, moved: Floats) -> Features:
     rows = rows[surface.vertices[rows, 2] > sitter.scalp.shift[2] + 0.775]
     return Features(
         mouth=0.5 * (moved[UPPER_LIP] + moved[LOWER_LIP]), eyes=sitter.face.centres, chin=moved[5162],
-        ear_x=float(np.abs(moved[part.source][:, 0]).max()), skin=surface.vertices[rows], normals=surface.normals()[rows],
+        ear_x=float(np.abs(moved[part.source][:, 0]).max()), skin=surface.vertices[rows],
+        normals=surface.normals()[rows],
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from sources.cabin.assembly import build_shape
 from sources.cabin.eyes import EyeLook, eyeballs, lashes_of, wet_parts
 from sources.cabin.face import Expression, Face
 from sources.cabin.facial_hair import Grooming, beard, brows, paint
-from sources.cabin.hair import Wig, hair
+from sources.cabin.hair import hair
 from sources.cabin.headwear import Hat, put_on
 from sources.cabin.identity import Person, shape
 from sources.cabin.layout import Layout
@@ -25,6 +25,7 @@ from sources.cabin.scalp import Scalp
 from sources.cabin.skeleton import Skeleton
 from sources.cabin.skin import SkinMaps, flat_albedo
 from sources.cabin.surfaces import Item, Material, Strands, Surface
+from sources.cabin.wig import Wig
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,7 +95,8 @@ class Sitter:
         inner = Material((0.42, 0.20, 0.17), 0.42, roughness=0.4)
         teeth = Material((0.62, 0.57, 0.48), 0.55, roughness=0.2, specular=0.5)
         for name, material in (
-            ("mouth", wet), ("left_socket", inner), ("right_socket", inner), ("upper_teeth", teeth), ("lower_teeth", teeth), ("tongue", wet)
+            ("mouth", wet), ("left_socket", inner), ("right_socket", inner), ("upper_teeth", teeth),
+            ("lower_teeth", teeth), ("tongue", wet)
         ):  # fmt: skip
             part = anatomy.part(name)
             label = "eyes" if "socket" in name else "skin"

@@ -92,7 +92,9 @@ class SkinMaps:
         shade = dark * (0.45 if nir else 1.0)
         tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
-        log = log - (0.6 if nir else 0.85) * self._lines(fatigue)[..., None]  # blood darkens a fold, less so in infrared
+        log = (
+            log - (0.6 if nir else 0.85) * self._lines(fatigue)[..., None]
+        )  # blood darkens a fold, less so in infrared
         albedo = np.exp(log)
         albedo = self._lips(albedo, nir)
         return np.clip(self._lids(albedo, nir), 0.004, 0.85).astype(np.float32)
@@ -168,7 +170,8 @@ def _fields(layout: Layout) -> dict[str, Field]:
     fields = {
         "crease": np.exp(-(((upper - 0.0052) / 0.0010) ** 2)) * near_eye * above,
         "bag": np.exp(-(((lower - 0.0062) / 0.0030) ** 2)) * near_eye * below,
-        "bag_line": np.exp(-(((lower - bag_edge) / 0.0016) ** 2)) * near_eye * below * np.clip((0.047 - x) / 0.012, 0, 1),
+        "bag_line": np.exp(-(((lower - bag_edge) / 0.0016) ** 2)) * near_eye * below * np.clip((0.047 - x) / 0.012,
+            0, 1),
         "circles": (np.exp(-((lower / 0.011) ** 2)) * below + 0.35 * np.exp(-((upper / 0.008) ** 2)) * above) * front,
         "lid_red": np.exp(-((np.minimum(upper, lower) / 0.0022) ** 2)) * front,
         "folds": np.where(y < -0.10, fold, 0.0),

@@ -14,7 +14,7 @@ pytest.importorskip("mitsuba", reason="the renderer needs mitsuba; pip install '
 from contract.errors import Unavailable
 from sources import render, sheet
 from sources.base import LabelledFrames
-from sources.cabin import anatomy, workers
+from sources.cabin import packing, workers
 from sources.cabin.camera import Camera
 from sources.cabin.domains import DOMAINS
 from sources.cabin.driver import Cabin
@@ -25,7 +25,7 @@ from sources.cabin.surfaces import LABELS
 from sources.shards import read_shards
 
 try:
-    anatomy.load()
+    packing.load()
 except Unavailable as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
@@ -238,4 +238,4 @@ def test_a_sheet_needs_a_picture_name() -> None:
 def test_a_missing_mesh_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r"pip install '\.\[render\]'"):
-        anatomy._data_folder()
+        packing._data_folder()
