@@ -16,8 +16,8 @@ from typing import Any
 
 from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info
 
+from contract.gpu import driver_problem
 from runtime.backends.cpu_pool import cores
-from runtime.backends.cuda import driver_problem
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "openvino", "diffusers")
 EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")

@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from msgspec import Meta, Struct
 
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.files import parse_json, write_whole
 from contract.frames import ImageShape
-from contract.limits import MAX_MANIFEST_BYTES, MAX_STEPS, Channels, Guidance, Side, Timestep
+from contract.limits import MAX_MANIFEST_BYTES, MAX_STEPS, AlphaBar, Channels, Guidance, Side, Timestep
 from contract.record import Record, convert, one_of, short, text
-from contract.schedule import Prediction
+from contract.schedule import Float64, Prediction, check_rising, step_coefficients
 
 VERSION = "0.1.0"
 """Version of the software, written into bundles and datasets."""
@@ -41,7 +42,6 @@ RESERVED = frozenset({"file_name", "index", "seed", "synthetic", "measured", "ag
 """Keys of a dataset record that no condition field may be named after."""
 
 Sha256 = Annotated[str, text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
-AlphaBar = Annotated[float, Meta(ge=0.0, le=1.0)]
 FileName = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", "a plain file name without folders")]
 
 
@@ -50,7 +50,7 @@ class Sampler(Record):
     """The few-step sampler that is baked into the step graph: deterministic DDIM."""
 
     WHAT = "sampler"
-    OPTIONAL = frozenset({"clip", "clip_range", "rederive", "final_alpha_bar"})
+    OPTIONAL = frozenset({"clip", "clip_range", "rederive", "final_alpha_bar", "next_alpha_bar"})
 
     timesteps: Annotated[tuple[Timestep, ...], Meta(min_length=1, max_length=MAX_STEPS)]
     """The K timesteps in the order in which they are run."""
@@ -78,13 +78,24 @@ class Sampler(Record):
     final_alpha_bar: AlphaBar = 1.0
     """alpha-bar after the last step: 1 ends in the predicted image; a foreign scheduler may end just below."""
 
+    next_alpha_bar: tuple[AlphaBar, ...] = ()
+    """alpha-bar that each step leads to, where a foreign scheduler's next step starts from another; else empty."""
+
     def __post_init__(self) -> None:
-        if len(self.timesteps) != len(self.alpha_bar):
+        if len(self.timesteps) != len(self.alpha_bar) or len(self.next_alpha_bar) not in (0, len(self.timesteps)):
             raise ValueError(f"{len(self.timesteps)} timesteps and {len(self.alpha_bar)} alpha_bar, expected as many")
 
     @property
     def steps(self) -> int:
         return len(self.timesteps)
+
+    def coefficients(self) -> Float64:
+        """`contract.schedule.step_coefficients` of the steps, float64 [K, 5]; UsageError where they can't be run."""
+        now = np.asarray(self.alpha_bar, dtype=np.float64)
+        if not self.next_alpha_bar and self.final_alpha_bar == 1.0:
+            check_rising(now)
+        following = np.asarray(self.next_alpha_bar or (*self.alpha_bar[1:], self.final_alpha_bar), dtype=np.float64)
+        return step_coefficients(now, following, self.prediction, self.rederive)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from contract.errors import UsageError
-from contract.limits import LARGEST as LARGEST
 from contract.limits import MAX_WIDTH, ConditionWidth, Number, Share
 from contract.record import Record, one_of
 
@@ -211,13 +210,14 @@ class Schema(Record):
 
     name: str
     width: ConditionWidth
-    fields: Annotated[tuple[Field, ...], Meta(min_length=1)]
+    fields: tuple[Field, ...]
+    """None for a network that reads no condition; its vectors are zeros."""
 
     def __post_init__(self) -> None:
         if len(self.by_name) != len(self.fields):
             raise ValueError("expected fields with distinct names")
         taken = [slot for field in self.fields for slot in range(field.offset, field.offset + field.width)]
-        if len(set(taken)) != len(taken) or max(taken) >= self.width:
+        if len(set(taken)) != len(taken) or max(taken, default=0) >= self.width:
             raise ValueError(f"fields overlap or leave the {self.width} slots")
         for field in self.fields:
             parent = self.field(field.given) if field.given else None
@@ -329,6 +329,10 @@ class Schema(Record):
         if isinstance(data, Mapping) and isinstance(data.get("fields"), (list, tuple)):
             data = {**data, "fields": [_without_nulls(field) for field in data["fields"]]}
         return super().from_dict(data)
+
+
+UNCONDITIONAL = Schema("unconditional", 1, ())
+"""Of networks that read no condition."""
 
 
 def _without_nulls(field: object) -> object:

@@ -1,8 +1,8 @@
-"""Which of a bundle's TensorRT engines runs on this machine, and how a batch is cut to fit its profile.
+"""TensorRT engines as the manifest describes them, and which of them runs on this machine.
 
-    engine = choose_engine(read_engines(manifest, names), Machine("sm87", {"tensorrt": "10.3.0"}), batch=8, mend=...)
+    engine = choose_engine(read_engines(manifest, names), Machine("sm87", {"tensorrt": "10.3.0"}), 8, "bundle")
 
-Plain data in, plain data out: no TensorRT and no GPU is asked here.
+The exporter writes these entries, the runtime reads them. TensorRT itself isn't imported here.
 """
 
 from __future__ import annotations
@@ -10,32 +10,52 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from contract.bundle import FileEntry, Manifest
 from contract.errors import Refused, Unavailable
 
 FLAVORS = ("tensorrt", "tensorrt_rtx")
-"""Python packages that run engines; an engine of one can't be run by the other."""
+"""Python packages that build and run engines; an engine of one can't be run by the other."""
 
 AMPERE_PLUS = "ampere+"
 """Target of an engine that runs on every GPU from compute capability 8.0 on."""
 
-MAX_BATCH = 65536
+MAX_BATCH = 4096
+"""Frames a call: beyond it no GPU gets faster."""
+
+TARGET = r"^sm\d{2,3}$"
+"""A compute capability: 8.7 is `sm87`."""
+
 _RELEASE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(\.\d{1,9})*")
-_TARGET = re.compile(r"sm(\d{1,3})\d")
+
+Size = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
+Target = Annotated[str, Meta(pattern=rf"{TARGET}|^{re.escape(AMPERE_PLUS)}$")]
 
 
-@dataclass(frozen=True)
-class Profile:
-    """The batch sizes that an engine takes, and the one it is fastest at."""
+class BatchProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The batch sizes that an engine takes, and the one that it is tuned for; where all are equal, its shapes are
+    static."""
 
-    min: int
-    opt: int
-    max: int
+    min: Size
+    opt: Size
+    max: Size
 
-    def __str__(self) -> str:
-        return str(self.opt) if self.min == self.max else f"{self.min},{self.opt},{self.max}"
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max <= MAX_BATCH:
+            raise ValueError(f"batch {self}, expected min <= opt <= max from 1 to {MAX_BATCH}")
+
+    @property
+    def static(self) -> bool:
+        return self.min == self.max
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """min, opt and max, each once, in rising order."""
+        return tuple(sorted({self.min, self.opt, self.max}))
 
     def pieces(self, rows: int) -> list[slice]:
         """A batch of `rows` in as few pieces as the largest size allows, in order."""
@@ -45,26 +65,42 @@ class Profile:
         """Rows that a piece is run with: the smallest size, where it has fewer."""
         return max(rows, self.min)
 
+    def __str__(self) -> str:
+        return str(self.opt) if self.static else f"{self.min},{self.opt},{self.max}"
 
-@dataclass(frozen=True)
-class Engine:
-    """What the manifest says of an engine."""
+
+class Engine(msgspec.Struct, frozen=True):
+    """One engine of a bundle; all but the first two fields stand in the manifest's entry under these names."""
 
     file: str
     precision: str
-    flavor: str
-    version: str
-    """Of the TensorRT that built it."""
+    flavor: Literal["tensorrt", "tensorrt_rtx"]
 
-    targets: tuple[str, ...]
+    tensorrt: Annotated[str, Meta(pattern=rf"^{_RELEASE.pattern}", max_length=64)]
+    """Version of the TensorRT that built it."""
+
+    target: Annotated[tuple[Target, ...], Meta(min_length=1)]
     """GPUs that it was built for: `sm87` ..., or `ampere+`."""
 
-    batch: Profile
-    version_compatible: bool = False
-    """Whether a newer TensorRT of the same major version runs it too."""
+    batch: BatchProfile
 
-    weights: str | None = None
-    """The step graph that its weights are taken from, where the plan was stripped of them."""
+    graph: str | None = None
+    """Step graph of the bundle that it was built from."""
+
+    graph_sha256: str | None = None
+
+    stripped: bool = False
+    """Whether its weights were left out, to be taken from `graph` when it is opened."""
+
+    def __post_init__(self) -> None:
+        if self.stripped and self.graph is None:
+            raise ValueError("stripped of its weights, but names no graph to take them from")
+
+    def extra(self) -> dict[str, Any]:
+        """The manifest's entry, beside sha256 and precision."""
+        entry: dict[str, Any] = msgspec.to_builtins(self)
+        del entry["file"], entry["precision"]
+        return entry | {"target": list(self.target)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +121,7 @@ def engine_files(manifest: Manifest, precision: str) -> list[str]:
 
 
 def read_engines(manifest: Manifest, names: Sequence[str]) -> list[Engine]:
-    """The entries of those files, checked; Refused where one is odd."""
+    """The entries of those files, checked; Refused where one isn't an engine's."""
     return [_read(name, manifest.files[name]) for name in names]
 
 
@@ -94,10 +130,10 @@ def misfit(engine: Engine, machine: Machine) -> str | None:
     version = machine.versions.get(engine.flavor)
     if version is None:
         return f"made for {engine.flavor}, which isn't installed here"
-    if not _same_release(engine, version):
-        return f"built with {engine.flavor} {engine.version}, found {version} here"
-    if not any(_runs_on(target, machine.sm) for target in engine.targets):
-        return f"built for {'+'.join(engine.targets)}, found {machine.sm} here"
+    if not _same_release(engine.tensorrt, version):
+        return f"built with {engine.flavor} {engine.tensorrt}, found {version} here"
+    if not any(_runs_on(target, machine.sm) for target in engine.target):
+        return f"built for {'+'.join(engine.target)}, found {machine.sm} here"
     return None
 
 
@@ -111,30 +147,44 @@ def choose_engine(engines: Sequence[Engine], machine: Machine, batch: int | None
     fitting = [engine for engine, reason in reasons.items() if reason is None]
     if not fitting:
         engine, reason = next(iter(reasons.items()))
-        raise Unavailable(f"{engine.file}: {reason}; build it for this machine: {rebuild(engine, machine, bundle)}")
+        command = rebuild_command(engine, machine, bundle)
+        raise Unavailable(f"{engine.file}: {reason}; build it for this machine: {command}")
     fitting = [engine for engine in fitting if engine.precision == fitting[0].precision]
     return fitting[0] if batch is None else min(fitting, key=lambda engine: _distance(engine.batch, batch))
 
 
-def rebuild(engine: Engine, machine: Machine, bundle: object) -> str:
+def rebuild_command(engine: Engine, machine: Machine, bundle: object) -> str:
     """The command that builds this engine again, for this machine."""
     flavor = engine.flavor if engine.flavor in machine.versions else next(iter(machine.versions), engine.flavor)
     command = f"python -m export.trt {bundle} --flavor {flavor} --precision {engine.precision}"
     return f"{command} --target {machine.sm} --batch {engine.batch}"
 
 
-def _distance(profile: Profile, batch: int) -> tuple[bool, int, int]:
+def kept_log(trt: Any) -> Any:
+    """A logger for a TensorRT module that prints nothing; `last` is its last error, in one line."""
+
+    class KeptLog(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.last = " ".join(message.split())[:600]
+
+    return KeptLog()
+
+
+def _distance(profile: BatchProfile, batch: int) -> tuple[bool, int, int]:
     outside = not profile.min <= batch <= profile.max
     return outside, abs(profile.opt - batch), profile.max - profile.min
 
 
-def _same_release(engine: Engine, version: str) -> bool:
+def _same_release(built: str, found: str) -> bool:
     """Plans match major.minor.patch (and the build number where both name one); see the TensorRT developer guide."""
-    built, found = _numbers(engine.version), _numbers(version)
-    if engine.version_compatible and len(found) > 0:
-        return built[0] == found[0] and built <= found
-    common = min(len(built), len(found))
-    return common >= 3 and built[:common] == found[:common]
+    first, second = _numbers(built), _numbers(found)
+    common = min(len(first), len(second))
+    return common >= 3 and first[:common] == second[:common]
 
 
 def _runs_on(target: str, sm: str) -> bool:
@@ -142,37 +192,14 @@ def _runs_on(target: str, sm: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    found = _RELEASE.match(version)
-    return tuple(int(number) for number in found[0].split(".")) if found else ()
+    release = _RELEASE.match(version)
+    return tuple(int(number) for number in release[0].split(".")) if release else ()
 
 
 def _read(name: str, entry: FileEntry) -> Engine:
-    extra = entry.extra
-    flavor, version, targets = extra.get("flavor"), extra.get("tensorrt"), _targets(extra.get("target"))
-    profile = _profile(extra.get("batch"))
-    good = flavor in FLAVORS and isinstance(version, str) and bool(_RELEASE.match(version)) and entry.precision
-    if not good or targets is None or profile is None:
-        found = {key: extra.get(key) for key in ("flavor", "tensorrt", "target", "batch")}
-        expected = f"flavor {' or '.join(FLAVORS)}, a version, targets like sm87, batch min <= opt <= max"
-        raise Refused(f"{name}: {str(found)[:300]} in the manifest, expected {expected}; build the engine again")
-    compatible, weights = extra.get("version_compatible") is True, extra.get("graph")
-    if extra.get("stripped") is True and not isinstance(weights, str):
-        raise Refused(f"{name}: stripped of its weights, and the manifest names no graph to take them from")
-    weights = weights if extra.get("stripped") is True else None
-    return Engine(name, str(entry.precision), str(flavor), str(version), targets, profile, compatible, weights)
-
-
-def _targets(found: Any) -> tuple[str, ...] | None:
-    if not isinstance(found, list) or not found:
-        return None
-    good = all(isinstance(target, str) and (target == AMPERE_PLUS or _TARGET.fullmatch(target)) for target in found)
-    return tuple(found) if good else None
-
-
-def _profile(found: Any) -> Profile | None:
-    if not isinstance(found, dict) or set(found) != {"min", "opt", "max"}:
-        return None
-    if not all(type(size) is int for size in found.values()):
-        return None
-    profile = Profile(**found)
-    return profile if 1 <= profile.min <= profile.opt <= profile.max <= MAX_BATCH else None
+    try:
+        return msgspec.convert({**entry.extra, "file": name, "precision": entry.precision}, Engine)
+    except msgspec.ValidationError as error:
+        raise Refused(
+            f"{name}: {str(error)[:300]} in the manifest; build the engine again: python -m export.trt"
+        ) from error

@@ -14,13 +14,16 @@ from typing import Any
 from contract.bundle import Manifest
 from contract.cli import Parser
 from contract.errors import Unavailable, run_command
+from export.options import add_checkpoint_options, given_flags
+from export.parity import describe
 from export.precisions import PRECISIONS
 
 PROGRAM = "export"
 
 EXAMPLES = """examples:
   python -m export checkpoints/cabin64.pt -o bundle
-  python -m export doc.pt --arch document --schema document --image-size 64 --steps 10 -o bundle
+  python -m export doc.pt --schema document --image-size 64 --steps 10 -o bundle
+  python -m export last.ckpt --inspect
 """
 
 
@@ -28,23 +31,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; UsageError where it is wrong."""
     parser = Parser(prog=f"python -m {PROGRAM}", description=(__doc__ or "").partition("\n")[0], epilog=EXAMPLES)
     add = parser.add_argument
-    add("checkpoint", metavar="CKPT.pt", help="a trained checkpoint, or a bare state dict")
+    add("checkpoint", metavar="CKPT", help="a trained checkpoint, or a file or folder of other software")
     add("-o", "--output", default="bundle", metavar="FOLDER", help="the bundle to write or replace (bundle)")
     add("--precision", nargs="+", choices=PRECISIONS, default=["fp32"], help="step graphs to write (fp32)")
+    add("--inspect", action="store_true", help="say what the checkpoint holds, and export nothing")
     add_checkpoint_options(parser)
     return parser.parse_args(argv)
-
-
-def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    """What can be said about a checkpoint and its export; `python -m export.trt` takes the same."""
-    add = parser.add_argument
-    add("--steps", type=int, metavar="N", help="sampling steps (the checkpoint's default)")
-    add("--guidance", type=float, metavar="G", help="guidance scale, 1 is none (the checkpoint's default)")
-    add("--verify", choices=["quick", "full"], default="quick", help="32 or 256 conditions against torch (quick)")
-    add("--arch", choices=["document", "edge"], help="network of a bare state dict")
-    add("--schema", metavar="NAME", help="condition schema of a bare state dict: document")
-    add("--image-size", type=int, metavar="N", help="height and width in pixels, for a bare state dict")
-    add("--json", action="store_true", help="report for machines")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,13 +45,21 @@ def run(args: argparse.Namespace) -> int:
         from export.bundle_writer import write_bundle  # torch takes seconds to import, --help shouldn't
         from export.sampler import choose_sampler
         from models.checkpoint import read_checkpoint
+        from models.contents import describe_checkpoint
+        from models.importers.given import Given
     except ModuleNotFoundError as error:
         raise Unavailable(f"{error.name} isn't installed; run: pip install '.[cpu,export]'") from error
 
-    checkpoint = read_checkpoint(args.checkpoint, args.arch, args.schema, args.image_size)
+    given = Given(**given_flags(args))
+    if args.inspect:
+        found = describe_checkpoint(args.checkpoint, given)
+        print(json.dumps(found) if args.json else _lines(found))
+        return 0
+    checkpoint = read_checkpoint(args.checkpoint, given)
     sampler = choose_sampler(checkpoint, args.steps, args.guidance)
     manifest = write_bundle(checkpoint, args.output, sampler, list(dict.fromkeys(args.precision)), args.verify)
     report = {"bundle": args.output, "steps": sampler.steps, "guidance": sampler.guidance, "parity": manifest.parity}
+    report["assumed"] = dict(checkpoint.assumed)
     print(json.dumps(report) if args.json else _text(args.output, manifest))
     return 0
 
@@ -74,17 +74,21 @@ def _text(folder: str, manifest: Manifest) -> str:
         f"{folder}: {image.width} x {image.height} pixels, schema {manifest.schema.name}, {sampler.steps} steps,"
         f" guidance {sampler.guidance:g}"
     ]
+    lines += [f"  assumed {name.replace('_', ' ')}: {what}" for name, what in manifest.source["assumed"].items()]
     for name, parity in manifest.parity.items():
-        lines.append(f"  {name}: {told(parity)}")
+        lines.append(f"  {name}: {describe(parity)}")
     return "\n".join([*lines, f"next: python -m runtime.generate {folder} -n 16"])
 
 
-def told(parity: Mapping[str, Any]) -> str:
-    """A parity entry of the manifest in words."""
-    if "measured" not in parity:
-        return f"not verified: {parity['reason']}"
-    gate = f"{parity['metric']} {parity['measured']:.4g} (gate {parity['tolerance']:g})"
-    return f"{gate} against torch, {parity['conditions']} conditions{', emulated' * bool(parity.get('emulated'))}"
+def _lines(values: Mapping[str, Any], indent: str = "") -> str:
+    """Nested values, one a line."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{name}:", _lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {'nothing' if value in (None, {}) else value}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

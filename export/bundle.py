@@ -5,14 +5,17 @@
         draft.add_graphs(["int8"], draft.base())
         draft.write()
 
-No torch here: graphs of other precisions are made of the one in fp32.
+The folder takes the bundle's place when the block ends well; a failure changes nothing. No torch here: graphs of other
+precisions are made from the one in fp32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,22 +28,27 @@ from export.parity import FULL, QUICK, ParityPlan, measure
 from export.precisions import BASE, NAMES, derive
 from export.progress import progress
 
+OF_A_BUNDLE = re.compile(
+    r"manifest\.json(\.tmp)?|reference\.npz|verified\.json|(step|annotator)\.([\w.+-]+\.)?(onnx|engine)"
+)
+"""Names that a bundle is made of. The manifest isn't asked, since exporting again is what fixes a damaged one."""
+
 
 class Draft:
-    """What is in the folder so far, and what its files are held against."""
+    """What is in the folder so far, and what its files are compared with."""
 
     def __init__(self, folder: Path, manifest: Manifest, reference: Reference, plan: ParityPlan) -> None:
         self.folder, self.manifest = folder, manifest
         self.reference, self.plan = reference, plan.within(len(reference.frames))
 
     def add(self, name: str, entry: FileEntry, parity: dict[str, Any] | None = None) -> None:
-        """Count a file that lies in the folder among the bundle's."""
+        """Add a file in the folder to the manifest."""
         files = {**self.manifest.files, name: entry}
         measured = {**self.manifest.parity, **({name: parity} if parity else {})}
         self.manifest = replace(self.manifest, files=files, parity=measured)
 
     def measure(self, name: str) -> None:
-        """Hold a file against the reference; ParityError where it fails, and the draft is worth nothing."""
+        """Compare a file with the reference; ParityError where it fails, and the draft is to be discarded."""
         batch = self.manifest.files[name].extra.get("batch")
         profile = (batch["min"], batch["opt"], batch["max"]) if batch else None
         with progress(f"verify {name}", self.plan.drawn(profile)) as advance:
@@ -57,7 +65,7 @@ class Draft:
         return open_checked(self.folder, self.manifest, BASE)
 
     def lacking(self, precisions: Sequence[str]) -> list[str]:
-        """Those of which a graph is missing."""
+        """The precisions that lack a graph."""
         return [p for p in precisions if any(name not in self.manifest.files for name in NAMES[p])]
 
     def add_graphs(self, precisions: Sequence[str], base: bytes) -> None:
@@ -88,3 +96,49 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+@contextlib.contextmanager
+def replacing(folder: str | Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `folder` when the block ends well, and vanishes when it doesn't."""
+    target = Path(folder).resolve()
+    check_replaceable(target)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    made = [parent for parent in target.parents if not parent.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        yield part
+        check_replaceable(target)
+        _put_in_place(part, target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refused unless `folder` is absent, empty or holds nothing but a bundle's files."""
+    if folder.is_dir():
+        others = sorted(p.name for p in folder.iterdir() if p.is_dir() or not OF_A_BUNDLE.fullmatch(p.name))
+        if others:
+            raise Refused(f"{folder}: holds {others[0]!r}, which no bundle has; give another folder with -o")
+    elif folder.exists():
+        raise Refused(f"{folder}: a file; expected a folder for the bundle, give another with -o")
+
+
+def _put_in_place(part: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(part, target)
+        return
+    old = part.with_suffix(".old.part")
+    os.rename(target, old)
+    try:
+        os.rename(part, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -12,8 +12,7 @@ from contract.bundle import FileEntry, Manifest, Sampler
 from contract.files import sha256_of, write_whole
 from contract.parity import REFERENCE
 from export.annotator import add_annotators
-from export.bundle import Draft
-from export.folder import replacing
+from export.bundle import Draft, replacing
 from export.progress import progress
 from export.reference import choose_plan, draw_reference, npz
 from export.step_graph import step_graph
@@ -37,7 +36,7 @@ def write_bundle(
 def from_checkpoint(
     part: Path, checkpoint: Checkpoint, sampler: Sampler, precisions: Sequence[str], level: str
 ) -> Draft:
-    """A draft with the step graphs of these precisions, each held against torch, with torch's frames, and with the
+    """A draft with the step graphs of these precisions, each compared with torch, with torch's frames, and with the
     annotator in every precision where the checkpoint has one."""
     network = checkpoint.network()
     base = step_graph(network, sampler)
@@ -54,5 +53,5 @@ def from_checkpoint(
 
 
 def _manifest(checkpoint: Checkpoint, sampler: Sampler) -> Manifest:
-    source = {"checkpoint": checkpoint.sha256, "lineage": dict(checkpoint.lineage)}
+    source = {"checkpoint": checkpoint.sha256, "lineage": dict(checkpoint.lineage), "assumed": dict(checkpoint.assumed)}
     return Manifest(checkpoint.config.image, checkpoint.schema, sampler, {}, {}, source)

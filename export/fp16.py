@@ -2,8 +2,8 @@
 
     model = to_fp16(load(fp32_bytes))
 
-Half are the convolutions from the first to the last and what lies between them. Statistics of normalisations,
-embedding path, guidance and DDIM update stay fp32, as does everything that is seen from outside. The precision
+The convolutions from the first to the last, and what is between them, are in half precision. Statistics of
+normalisations, embedding path, guidance and DDIM update stay fp32, as do the graph's inputs and outputs. The precision
 is in the graph, so that a strongly typed engine has no choice.
 """
 
@@ -21,7 +21,7 @@ EXACT = frozenset({"InstanceNormalization", "GroupNormalization", "LayerNormaliz
 """A sum of squares leaves the range of fp16 (65504) soon, which ends in black frames."""
 
 DATA_ONLY = frozenset({"Resize"})
-"""Operators of which only the first input is of the image's type: a Resize keeps its scales in fp32."""
+"""Operators whose first input alone has the image's type: a Resize keeps its scales in fp32."""
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,9 +1,9 @@
-"""Small moves on an ONNX graph, from which the graphs of other precisions are made without torch.
+"""Edits of an ONNX graph, by which the graphs of other precisions are made without torch.
 
     graph = copy_of(model).graph
     for convolution in convolutions(graph): ...
 
-A graph has its nodes in topological order before and after every move.
+Every edit keeps the nodes in topological order.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ def convolutions(graph: onnx.GraphProto) -> list[NodeProto]:
 def image_path(graph: onnx.GraphProto) -> list[NodeProto]:
     """The nodes between the first and the last convolution, both included, in their order."""
     every = convolutions(graph)
-    behind, reached = [], {every[0].output[0]}
+    downstream, reached = [], {every[0].output[0]}
     for node in graph.node:
         if node is every[0] or reached.intersection(node.input):
             reached.update(node.output)
-            behind.append(node)
-    return needed(behind, {every[-1].output[0]})
+            downstream.append(node)
+    return needed(downstream, {every[-1].output[0]})
 
 
-def activated(graph: onnx.GraphProto, convolution: NodeProto) -> str:
-    """The tensor that a convolution ends in: behind its ReLU where that alone reads it, else its own output."""
+def conv_output(graph: onnx.GraphProto, convolution: NodeProto) -> str:
+    """The tensor that a convolution produces: the output of its ReLU where that is its only reader, else its own."""
     readers = [node for node in graph.node if convolution.output[0] in node.input]
     alone = len(readers) == 1 and readers[0].op_type == "Relu"
     return str(readers[0].output[0] if alone else convolution.output[0])
@@ -96,7 +96,7 @@ def needed(nodes: Sequence[NodeProto], outputs: Collection[str]) -> list[NodePro
 
 
 def prune(graph: onnx.GraphProto) -> None:
-    """Leave out the initializers that nobody reads and the descriptions of tensors that are gone."""
+    """Remove the initializers that no node reads and the descriptions of tensors that are gone."""
     used = {name for node in graph.node for name in node.input}
     made = {name for node in graph.node for name in node.output}
     for field, names in ((graph.initializer, used), (graph.value_info, made)):
@@ -106,7 +106,7 @@ def prune(graph: onnx.GraphProto) -> None:
 
 
 def drop_noops(graph: onnx.GraphProto) -> None:
-    """Leave out multiplications by one and additions of zero, which the exporter puts behind each normalisation."""
+    """Remove multiplications by one and additions of zero, which the exporter adds after each normalisation."""
     values = constants(graph)
     sides = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in graph.value_info}
     outputs = {value.name for value in graph.output}

@@ -1,13 +1,13 @@
-"""Do a bundle's files draw what torch draws? Full trajectories, from the same noise, through the runtime itself.
+"""Does a file of a bundle draw what torch draws? Full trajectories, from the same noise, through the runtime itself.
 
-    entry = measure(folder, manifest, "step.fp16.onnx", reference, QUICK, bar.update)   # ParityError where it is off
+    entry = measure(folder, manifest, "step.fp16.onnx", reference, QUICK, bar.update)   # ParityError where it fails
 
 The one file of this room that looks into the runtime; it needs no torch, as the reference may come from the bundle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from runtime.backends.ort_cpu import open_cpu
 from runtime.backends.registry import Backend, Request, open_backend
 
 Advance = Callable[[int], object]
-"""Told how many more frames are done."""
+"""Takes the number of frames that were finished since the last call."""
 
 TENSORRT = "trt"
 """The runtime's backend for engines."""
@@ -115,7 +115,7 @@ def measure(
     finally:
         backend.close()
     if comparison.faults:
-        worst = _describe(manifest, reference, comparison.worst)
+        worst = _name_condition(manifest, reference, comparison.worst)
         faults = "; ".join(comparison.faults)
         raise ParityError(f"{name} differs from torch: {faults}; the worst is {worst}; nothing was written")
     entry = comparison.to_dict()
@@ -123,6 +123,14 @@ def measure(
         return entry | {"verified": True, "device": backend.device}
     emulated = precision == "fp16" or "for" in manifest.files[name].extra
     return entry | ({"emulated": True} if emulated else {})
+
+
+def describe(parity: Mapping[str, Any]) -> str:
+    """A parity entry of the manifest in words."""
+    if "measured" not in parity:
+        return f"not verified: {parity['reason']}"
+    gate = f"{parity['metric']} {parity['measured']:.4g} (gate {parity['tolerance']:g})"
+    return f"{gate} against torch, {parity['conditions']} conditions{', emulated' * bool(parity.get('emulated'))}"
 
 
 def annotated(folder: Path, manifest: Manifest, precision: str, frames: Frames) -> Annotation:
@@ -140,7 +148,7 @@ def _open(folder: Path, manifest: Manifest, name: str) -> Backend:
     return open_cpu(folder, manifest, name)
 
 
-def _describe(manifest: Manifest, reference: Reference, index: int) -> str:
+def _name_condition(manifest: Manifest, reference: Reference, index: int) -> str:
     """`condition 17 (lighting=night, accessory=mask)`, its classes by name."""
     schema = manifest.schema
     condition = schema.decode(reference.conditions[index : index + 1])[0]

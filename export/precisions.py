@@ -54,10 +54,10 @@ def derive(precision: str, base: bytes, manifest: Manifest) -> list[StepGraph]:
         from export import onnx_edit
         from export.fp16 import to_fp16
     except ImportError as error:
-        mend = (
+        fix = (
             f"pip install onnx onnxruntime, or export where torch is: python -m export CKPT.pt --precision {precision}"
         )
-        raise Unavailable(f"{BASE} can't be turned into {precision} here: {error}; run: {mend}") from error
+        raise Unavailable(f"{BASE} can't be turned into {precision} here: {error}; run: {fix}") from error
 
     model = onnx_edit.load(base)
     if precision == "fp16":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from tqdm import tqdm
 
 Advance = Callable[[int], object]
-"""Told how many more frames are done."""
+"""Takes the number of frames that were finished since the last call."""
 
 
 @contextlib.contextmanager

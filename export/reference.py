@@ -1,4 +1,4 @@
-"""What torch in float32 draws: the truth that every file of a bundle is held against.
+"""What torch in float32 draws: the truth that every file of a bundle is compared with.
 
 plan = choose_plan("quick", network, sampler)
 reference = draw_reference(checkpoint, network, sampler, plan.conditions, bar.update)
@@ -18,7 +18,7 @@ from contract.parity import Reference
 from export.parity import FULL, HEAVY, QUICK, SEED, Advance, ParityPlan, conditions_of, noise_of
 from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
-from models.diffusion import ddim, predict
+from models.diffusion import predict, sample
 
 QUICK_SECONDS = 60.0
 TRIALS = 3
@@ -28,7 +28,7 @@ STORED = 32
 
 
 def choose_plan(level: str, network: Denoiser, sampler: Sampler) -> ParityPlan:
-    """FULL as asked; QUICK where it fits into a minute, measured on one step, and else HEAVY."""
+    """FULL for `full`, else QUICK where that takes up to a minute by one measured step, else HEAVY."""
     if level == "full":
         return FULL
     frames = QUICK.conditions + QUICK.drawn()  # torch's own, too
@@ -55,8 +55,7 @@ def draw_reference(
         rows = range(first, min(first + BATCH, frames))
         noise = torch.from_numpy(noise_of(tuple(config.image), rows))
         condition = torch.from_numpy(conditions[rows.start : rows.stop])
-        steps, guidance, clip = sampler.timesteps, sampler.guidance, sampler.clip
-        _, final = ddim(network, checkpoint.diffusion, noise, condition, steps, guidance, clip)
+        _, final = sample(network, sampler, noise, condition)
         drawn.append(final.numpy())
         advance(len(rows))
     return Reference(conditions, SEED, np.concatenate(drawn))

@@ -1,4 +1,4 @@
-"""The few-step sampler of a bundle: what the checkpoint wants, or what was asked for where it leaves a choice.
+"""The few-step sampler of a bundle: what the checkpoint asks for, or the arguments where it leaves a choice.
 
     sampler = choose_sampler(checkpoint, steps=10, guidance=None)
 
@@ -7,25 +7,31 @@ Nothing that the checkpoint wasn't trained for gets through.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from contract.bundle import Sampler
 from contract.errors import UsageError
 from contract.guidance import check_guidance
-from contract.schedule import ddim_coefficients, trailing
+from contract.schedule import trailing
 from models.checkpoint import Checkpoint
 
 
 def choose_sampler(checkpoint: Checkpoint, steps: int | None = None, guidance: float | None = None) -> Sampler:
-    """DDIM with trailing timesteps, or with a student's own; None takes the checkpoint's default.
+    """DDIM with trailing timesteps, with a student's own, or as other software samples; None takes the default.
 
     Raises UsageError for steps or guidance that a student wasn't trained for, for guidance without a null
     condition, and for epsilon prediction that would have to start at alpha_bar 0.
     """
-    timesteps = _timesteps(checkpoint, steps)
-    alpha_bar = checkpoint.diffusion.alpha_bar()[list(timesteps)]
-    ddim_coefficients(alpha_bar, checkpoint.diffusion.prediction)
-    return Sampler(
-        timesteps, tuple(alpha_bar.tolist()), checkpoint.diffusion.prediction, _guidance(checkpoint, guidance)
-    )
+    scale = _guidance(checkpoint, guidance)
+    if checkpoint.imported:
+        own = checkpoint.imported.few_steps(checkpoint.sampler.steps if steps is None else steps)
+        sampler = replace(own, guidance=scale)
+    else:
+        timesteps = _timesteps(checkpoint, steps)
+        alpha_bar = tuple(checkpoint.diffusion.alpha_bar()[list(timesteps)].tolist())
+        sampler = Sampler(timesteps, alpha_bar, checkpoint.diffusion.prediction, scale)
+    sampler.coefficients()
+    return sampler
 
 
 def _timesteps(checkpoint: Checkpoint, steps: int | None) -> tuple[int, ...]:

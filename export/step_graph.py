@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from contract.bundle import Sampler
 from contract.frames import unscale_pixels
 from contract.guidance import guided
-from contract.schedule import ddim_coefficients
 from export.onnx_edit import prune
 from models.denoiser import Denoiser
 
@@ -47,11 +46,13 @@ class Step(nn.Module):
 
     def __init__(self, network: Denoiser, sampler: Sampler) -> None:
         super().__init__()
-        table = ddim_coefficients(sampler.alpha_bar, sampler.prediction)
+        table = sampler.coefficients()
         timesteps = torch.tensor(sampler.timesteps, dtype=torch.int64)
         self.network = network
         self.guidance = sampler.guidance
-        self.clip = sampler.clip
+        self.clip = sampler.clip_range if sampler.clip else None
+        self.keeps_noise = bool(np.any(table[:, 4]))
+        self.ends_in_x0 = table[-1, 2:].tolist() == [0.0, 1.0, 0.0]
         self.register_buffer("coefficients", torch.from_numpy(table).float())
         self.register_buffer("embeddings", network.embed_time(timesteps).float())
 
@@ -62,12 +63,17 @@ class Step(nn.Module):
         step: Tensor,  # [] int64, 0 to K - 1
     ) -> tuple[Tensor, Tensor]:
         """x_next like x, and frame uint8 [B, H, W, C]."""
-        a, b, c, d = self.coefficients[step].unbind()
-        x0 = a * x + b * self._guided(x, self.embeddings[step], condition)
+        a, b, c, d, e = self.coefficients[step].unbind()
+        prediction = self._guided(x, self.embeddings[step], condition)
+        x0 = a * x + b * prediction
         clamped = x0.clamp(-1.0, 1.0)
-        x0 = clamped if self.clip else x0
-        frame = unscale_pixels(clamped).round().permute(0, 2, 3, 1)
-        return c * x + d * x0, frame.to(torch.uint8)
+        if self.clip is not None:
+            x0 = clamped if self.clip == 1.0 else x0.clamp(-self.clip, self.clip)
+        x_next = c * x + d * x0
+        if self.keeps_noise:
+            x_next = x_next + e * prediction
+        frame = unscale_pixels(clamped if self.ends_in_x0 else x_next.clamp(-1.0, 1.0)).round().permute(0, 2, 3, 1)
+        return x_next, frame.to(torch.uint8)
 
     def _guided(self, x: Tensor, embedding: Tensor, condition: Tensor) -> Tensor:
         """null + guidance (conditional - null), both halves in one doubled batch (arXiv 2207.12598)."""
@@ -84,7 +90,7 @@ class Step(nn.Module):
 def step_graph(network: Denoiser, sampler: Sampler) -> bytes:
     """The step graph as a checked ONNX file: float32, weights inside, only the batch dynamic.
 
-    Its metadata says `steps`, so that the runtime can hold it against the manifest.
+    Its metadata says `steps`, so that the runtime can compare it with the manifest.
     """
     config = network.config
     inputs = {

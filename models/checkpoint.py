@@ -2,7 +2,7 @@
 
 Nothing is retyped as a flag that the file already knows.
 
-    checkpoint = read_checkpoint("ckpt.pt")
+    checkpoint = read_checkpoint("ckpt.pt")           # or a file or folder of other software
     network = checkpoint.network()                    # float32, ready to sample
     write_checkpoint("copy.pt", checkpoint)
 
@@ -30,7 +30,10 @@ from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
 from models.checks import check_weights, validate_plain
 from models.denoiser import Denoiser, NetworkConfig
-from models.importers.state_dict import describe
+from models.importers.folder import read_folder
+from models.importers.given import NOTHING, Given, Imported
+from models.importers.reader import load, read_foreign
+from models.importers.weights import COUNTERS
 from models.networks import build, configure, shapes_of
 from models.safe_load import load_archive
 
@@ -95,15 +98,24 @@ class Checkpoint:
     sha256: str = ""
     """Of the file it was read from."""
 
+    imported: Imported | None = None
+    """Of a checkpoint of other software: how its network is built and sampled, and what was assumed."""
+
     @property
     def guided(self) -> bool:
         """Whether the network has a null condition, so that guidance other than 1 is possible."""
         return NULL_CONDITION in self.weights
 
+    @property
+    def assumed(self) -> Mapping[str, str]:
+        """What a checkpoint of other software doesn't say, and was given or taken by default."""
+        return self.imported.assumed if self.imported else {}
+
     def network(self) -> Denoiser:
         """The network with the stored weights as float32, in eval mode, without gradients."""
-        network = build(self.config)
-        network.load_state_dict({name: weight.float() for name, weight in self.weights.items()})
+        network = self.imported.build() if self.imported else build(self.config)
+        counters = {name: count for name, count in network.state_dict().items() if name.endswith(COUNTERS)}
+        network.load_state_dict(counters | {name: weight.float() for name, weight in self.weights.items()})
         return network.eval().requires_grad_(False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,27 +156,30 @@ class Checkpoint:
         return Checkpoint(config, schema, diffusion, dict(data["weights"]), sampler, annotator, lineage, sha256)
 
 
-def read_checkpoint(
-    path: str | Path,
-    arch: str | None = None,
-    schema: str | None = None,
-    image_size: int | None = None,
-) -> Checkpoint:
-    """Read a checkpoint of this project, or a bare state dict together with what it doesn't say about itself.
+def read_checkpoint(path: str | Path, given: Given = NOTHING) -> Checkpoint:
+    """Read a checkpoint of this project, or one of other software together with what it doesn't say about itself.
 
     Refused for a file that is missing, damaged, holds code, or whose weights don't fit its network;
-    UsageError where a bare state dict lacks a flag, or a flag contradicts the project's own checkpoint.
+    UsageError where other software's lacks a flag, or a flag contradicts what the file says.
     """
-    content, sha256 = load_archive(path)
     try:
-        if isinstance(content, Mapping) and "format" in content:
-            checkpoint = Checkpoint.from_dict(content, sha256)
-            _agree(checkpoint, {"--arch": arch, "--schema": schema, "--image-size": image_size})
-            return checkpoint
-        described = describe(content, str(path), arch, schema, image_size)
-        return Checkpoint.from_dict({"format": FORMAT} | described, sha256)
+        if Path(path).is_dir():
+            return _of_other_software(*read_folder(Path(path), given))
+        content, sha256 = load(path)
+        if not is_own(content):
+            return _of_other_software(read_foreign(content, given), sha256)
+        checkpoint = Checkpoint.from_dict(content, sha256)
+        _agree(checkpoint, given)
+        return checkpoint
     except (Refused, UsageError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def is_own(content: object) -> bool:
+    """Whether a file says that this project wrote it, rightly or not."""
+    if not isinstance(content, Mapping) or "format" not in content:
+        return False
+    return "weights" in content or str(content["format"]).startswith(FORMAT.partition("/")[0] + "/")
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
@@ -209,12 +224,26 @@ def _check_format(data: Mapping[str, Any]) -> None:
         raise Refused(f"checkpoint with missing or unexpected entries ({names}); expected {', '.join(sorted(KEYS))}")
 
 
-def _agree(checkpoint: Checkpoint, flags: Mapping[str, str | int | None]) -> None:
+def _of_other_software(imported: Imported, sha256: str) -> Checkpoint:
+    """Its weights are compared with the shapes of the network before any of it is allocated."""
+    check_weights(imported.kind, imported.shapes(), imported.weights)
+    about = (imported.config, imported.schema, imported.diffusion, imported.weights)
+    return Checkpoint(*about, sha256=sha256, imported=imported)
+
+
+def _agree(checkpoint: Checkpoint, given: Given) -> None:
+    """UsageError for flags that contradict the project's own checkpoint, or that it leaves no choice of."""
     known = {
         "--arch": checkpoint.config.arch,
         "--schema": checkpoint.schema.name,
-        "--image-size": checkpoint.config.image.height,
+        "--image-size": checkpoint.config.size,
+        "--beta-schedule": checkpoint.diffusion.schedule,
+        "--timesteps": checkpoint.diffusion.timesteps,
+        "--prediction": checkpoint.diffusion.prediction,
     }
-    for flag, given in flags.items():
-        if given is not None and given != known[flag]:
-            raise UsageError(f"{flag} {given} contradicts the checkpoint, which has {known[flag]}; leave {flag} out")
+    for flag, value in given.flags().items():
+        found = given.size() if flag == "--image-size" else value
+        if flag not in known:
+            raise UsageError(f"{flag} {value}: for checkpoints of other software; leave {flag} out")
+        if found != known[flag]:
+            raise UsageError(f"{flag} {value} contradicts the checkpoint, which has {known[flag]}; leave {flag} out")

@@ -40,6 +40,8 @@ def check_weights(arch: str, expected: Mapping[str, tuple[int, ...]], weights: o
     if said:
         raise Refused(f"weights don't fit the network {arch!r}: {'; '.join(said)}; expected its own state dict")
     for name, weight in weights.items():
+        if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+            raise Refused(f"weight {name} declares more numbers than the file holds; save the state dict again")
         if not bool(torch.isfinite(weight).all()):
             raise Refused(f"weight {name} holds NaN or infinity; take an earlier checkpoint of the training run")
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from contract.bundle import Sampler
 from contract.errors import UsageError
 from contract.frames import unscale_pixels
 from contract.guidance import guided
@@ -22,7 +23,6 @@ from contract.schedule import Diffusion, ddim_coefficients
 from models.denoiser import Denoiser
 
 
-@torch.no_grad()
 def ddim(
     model: Denoiser,
     diffusion: Diffusion,
@@ -40,12 +40,23 @@ def ddim(
     steps = np.asarray(timesteps, dtype=np.int64)
     if steps.size and not 0 <= steps.min() <= steps.max() < diffusion.timesteps:
         raise UsageError(f"timesteps {steps.tolist()}; expected numbers from 0 to {diffusion.timesteps - 1}")
-    table = ddim_coefficients(diffusion.alpha_bar()[steps], diffusion.prediction)
+    alpha_bar = tuple(diffusion.alpha_bar()[steps].tolist())
+    sampler = Sampler(tuple(steps.tolist()), alpha_bar, diffusion.prediction, guidance_scale, clip)
+    return sample(model, sampler, noise, condition)
+
+
+@torch.no_grad()
+def sample(model: Denoiser, sampler: Sampler, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """What a bundle with this sampler draws, from noise [B, C, H, W] under condition [B, D].
+
+    The final x like `noise`, and frames uint8 [B, H, W, C]; UsageError where the sampler can't be run.
+    """
     x = noise
-    for t, (a, b, c, d) in zip(steps.tolist(), table.tolist(), strict=True):
-        x0 = a * x + b * predict(model, x, t, condition, guidance_scale)
-        x0 = x0.clamp(-1.0, 1.0) if clip else x0
-        x = c * x + d * x0
+    for t, (a, b, c, d, e) in zip(sampler.timesteps, sampler.coefficients().tolist(), strict=True):
+        prediction = predict(model, x, t, condition, sampler.guidance)
+        x0 = a * x + b * prediction
+        x0 = x0.clamp(-sampler.clip_range, sampler.clip_range) if sampler.clip else x0
+        x = c * x + d * x0 + (e * prediction if e else 0.0)
     return x, to_frames(x)
 
 

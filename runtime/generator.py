@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
-from contract.conditions import LARGEST, Array, Condition, Schema
+from contract.conditions import Array, Condition, Schema
 from contract.errors import Unavailable, UsageError
+from contract.limits import LARGEST
 from contract.noise import check_seed, initial_noises, open_fields
 from contract.parity import Reference, read_reference
 from runtime.annotator import OFF, TRAIN, Annotator, choose

@@ -1,82 +1,106 @@
-"""Where training frames come from: a folder of shards, or an imagefolder with `metadata.jsonl`.
+"""Where training frames come from: a folder of shards, or images with their labels in metadata files.
 
 source = read_source(Path("build/cabin64"), schema="cabin")
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
-from contract.conditions import Schema
+from contract.conditions import Condition, Schema
 from contract.errors import Refused, UsageError
-from contract.files import parse_json, read_json
+from contract.files import read_json
 from contract.schemas import SCHEMAS
 from sources.base import LabelledFrames, fingerprint
+from sources.images import read_picture, to_frames
+from sources.metadata import FILES, Row, metadata_files, read_rows
 from sources.shards import DESCRIPTION, RENDER, read_shards
 
+UNKNOWN = "unknown"
+"""A class of this name is what a missing label becomes, where a field has one: so a schema says how to train on it."""
 
-def read_source(folder: Path, schema: str) -> LabelledFrames:
+
+def read_source(folder: Path, schema: str, partial: bool = False) -> LabelledFrames:
     """Every frame of a source in memory; `schema` is used where a folder doesn't name its own.
 
-    Raises Refused for a folder that is neither kind, UsageError for an unknown schema.
+    With `partial`, labels may be missing: those fields count as hidden. Raises Refused for a folder that is neither
+    kind or lacks labels, UsageError for an unknown schema.
     """
     if (folder / DESCRIPTION).is_file():
         return read_shards(folder)
-    if (folder / "metadata.jsonl").is_file():
-        return read_imagefolder(folder, schema)
-    raise Refused(f"{folder}: neither {DESCRIPTION} nor metadata.jsonl; render one with `{RENDER} {folder}`")
+    if metadata_files(folder):
+        return read_imagefolder(folder, schema, partial)
+    raise Refused(f"{folder}: neither {DESCRIPTION} nor {' nor '.join(FILES)}; render one with `{RENDER} {folder}`")
 
 
-def read_imagefolder(folder: Path, schema: str) -> LabelledFrames:
-    """An imagefolder whose records carry every field of the schema by name; all images of one size."""
-    described = folder / "dataset.json"
-    if described.is_file():
-        chosen = Schema.from_dict(read_json(described).get("schema"))
-    elif schema in SCHEMAS:
-        chosen = SCHEMAS[schema]
-    else:
-        raise UsageError(f"--schema {schema}: expected one of {', '.join(SCHEMAS)}")
-    conditions, frames = [], []
-    for number, line in enumerate((folder / "metadata.jsonl").read_bytes().splitlines(), start=1):
-        where = f"{folder / 'metadata.jsonl'}:{number}"
-        record = _record(line, where)
-        missing = [name for name in (*chosen.names, "file_name") if name not in record]
-        if missing:
-            raise Refused(f"{where}: no {', '.join(missing[:3])}; expected every field of the schema {chosen.name!r}")
-        try:
-            conditions.append(chosen.check({name: record[name] for name in chosen.names}))
-        except UsageError as error:
-            raise Refused(f"{where}: {error}") from error
-        frames.append(_image(folder / str(record["file_name"]), where))
-    if not frames:
-        raise Refused(f"{folder / 'metadata.jsonl'}: no record; expected one JSON object a line")
-    shapes = {frame.shape for frame in frames}
-    if len(shapes) != 1:
-        found = " and ".join(" x ".join(map(str, shape)) for shape in sorted(shapes)[:2])
-        raise Refused(f"{folder}: images of {len(shapes)} shapes, as {found}; expected one size and kind of image")
-    pixels, encoded = np.stack(frames), chosen.encode(conditions)
+def read_imagefolder(folder: Path, schema: str, partial: bool = False) -> LabelledFrames:
+    """Images of one size whose records carry the fields of the schema by name, in all splits of a folder."""
+    chosen, rows = schema_of(folder, schema), list(read_rows(folder))
+    if not rows:
+        raise Refused(f"{folder}: no record in {' or '.join(FILES)}; expected one for each image")
+    conditions = [labels_of(row, chosen) for row in rows]
+    unlabelled = np.array([[name not in condition for name in chosen.names] for condition in conditions])
+    if unlabelled.any() and not partial:
+        row = int(unlabelled.any(axis=1).argmax())
+        absent = [name for name in chosen.names if name not in conditions[row]]
+        raise Refused(
+            f"{rows[row].where}: no {', '.join(absent[:3])}; expected every field of the schema {chosen.name!r}: label"
+            f" it, or give its field a class {UNKNOWN!r} (`python -m sources.inspect {folder}` counts them)"
+        )
+    frames = to_frames([read_picture(row.image) for row in rows], str(folder))
+    encoded = encode_partial(chosen, conditions)
     hidden = np.array([[name in chosen.hidden(condition) for name in chosen.names] for condition in conditions])
-    return LabelledFrames(chosen, pixels, encoded, None, hidden, None, fingerprint(pixels, encoded))
+    known = fingerprint(frames, encoded)
+    return LabelledFrames(chosen, frames, encoded, None, hidden | unlabelled, subjects_of(rows), known)
 
 
-def _record(line: bytes, where: str) -> dict[str, Any]:
+def schema_of(folder: Path, schema: str) -> Schema:
+    """The schema that a folder names in `dataset.json`, or the one of that name."""
+    if (folder / "dataset.json").is_file():
+        return Schema.from_dict(read_json(folder / "dataset.json").get("schema"))
+    if schema in SCHEMAS:
+        return SCHEMAS[schema]
+    raise UsageError(f"--schema {schema}: expected one of {', '.join(SCHEMAS)}")
+
+
+def labels_of(row: Row, schema: Schema) -> Condition:
+    """The fields that a row labels, checked; a missing one becomes UNKNOWN where its field has such a class."""
     try:
-        record = parse_json(line)
-    except ValueError as error:
-        raise Refused(f"{where}: {error}; expected one object a line") from error
-    if not isinstance(record, dict):
-        raise Refused(f"{where}: a {type(record).__name__}; expected one object a line")
-    return record
+        found = schema.check({name: row.values[name] for name in schema.names if name in row.values})
+    except UsageError as error:
+        raise Refused(f"{row.where}: {error}") from error
+    missing = {f.name: UNKNOWN for f in schema.fields if f.name not in found and UNKNOWN in f.values}
+    return {name: (found | missing)[name] for name in schema.names if name in found or name in missing}
 
 
-def _image(path: Path, where: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"), dtype=np.uint8)
-            return pixels.reshape(image.height, image.width, -1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Refused(f"{where}: {path.name} is missing or no whole image") from error
+def encode_partial(schema: Schema, conditions: Sequence[Condition]) -> npt.NDArray[np.float32]:
+    """Conditions as vectors [N, D] in which the slots of a missing field are 0."""
+    vectors = np.zeros((len(conditions), schema.width), np.float32)
+    for vector, condition in zip(vectors, conditions, strict=True):
+        for name, value in condition.items():
+            field = schema.field(name)
+            vector[field.slots] = field.encode(value)
+    return vectors
+
+
+def subjects_of(rows: Sequence[Row]) -> npt.NDArray[np.int64] | None:
+    """A number for each driver, [N]; None where not every row says who is seen.
+
+    Refused where one driver is in two splits: what a network knows by heart would pass for what it has learned.
+    """
+    drivers = [row.driver for row in rows]
+    splits: dict[str, str] = {}
+    for row, driver in zip(rows, drivers, strict=True):
+        if driver is not None and splits.setdefault(driver, row.split) != row.split:
+            raise Refused(
+                f"{row.where}: driver {driver!r} is in the splits {splits[driver]!r} and {row.split!r}; keep a driver's"
+                " images in one split"
+            )
+    if None in drivers:
+        return None
+    numbers = {driver: number for number, driver in enumerate(sorted(set(map(str, drivers))))}
+    return np.array([numbers[str(driver)] for driver in drivers], np.int64)

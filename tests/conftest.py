@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def calm_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the step graphs of every precision, exported from `calm_checkpoint`; not to be written to."""
+    from export.__main__ import main  # torch takes seconds to import, and tests of the runtime don't need it
+    from models.checkpoint import write_checkpoint
+    from tests.export.calm_checkpoint import calm_checkpoint
+
+    folder = tmp_path_factory.mktemp("calm")
+    write_checkpoint(folder / "calm.pt", calm_checkpoint())
+    assert main([str(folder / "calm.pt"), "-o", str(folder / "b"), "--precision", "fp32", "fp16", "int8"]) == 0
+    return folder / "b"

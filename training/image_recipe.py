@@ -13,7 +13,7 @@ from typing import Any
 from contract.conditions import Schema
 from contract.errors import UsageError
 from models.annotator import TrainedAnnotator
-from models.annotator_file import read_annotator
+from models.checkpoint import read_annotator
 from training.options import number
 from training.run import Recipe
 

@@ -20,8 +20,7 @@ from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, run_command
 from models.annotator import TrainedAnnotator
-from models.annotator_file import write_annotator
-from models.checkpoint import read_checkpoint, write_checkpoint
+from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
 from sources.imagefolder import read_source
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.options import add_run_flags, check_device, run_settings

@@ -1,19 +1,20 @@
 """Engines for a bundle under construction: kept where nothing about them changed, built and measured where it did.
 
-order = BuildOptions(flavor, ("sm86", "sm89"), Profile(1, 8, 32), Options(), timing_cache=None)
-added = add_engine(draft, "fp16", order, Path("bundle"), manifest_before)
+options = BuildOptions(flavor, ("sm86", "sm89"), BatchProfile(1, 8, 32))
+added = add_engine(draft, "fp16", options, Path("bundle"), manifest_before)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.bundle import FileEntry, Manifest
+from contract.engine import BatchProfile
 from contract.files import sha256_of
 from export.bundle import Draft, link
 from export.engines.flavors import Flavor
-from export.engines.spec import EngineSpec, Options, Profile, expected_seconds
+from export.engines.spec import BuilderSettings, EngineSpec, expected_seconds
 from export.engines.worker import build_engine
 from export.precisions import NAMES
 
@@ -24,16 +25,17 @@ class BuildOptions:
 
     flavor: Flavor
     targets: tuple[str, ...]
-    batch: Profile
-    options: Options
+    batch: BatchProfile
+    strip_weights: bool = False
+    settings: BuilderSettings = field(default_factory=BuilderSettings)
 
-    timing_cache: Path | None
+    timing_cache: Path | None = None
     """What TensorRT measured in earlier builds; read and written."""
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """One engine of the bundle, as it came about in this run."""
+    """One engine of the bundle, as this run left it."""
 
     name: str
 
@@ -41,21 +43,24 @@ class BuiltEngine:
     """Whether it was there already."""
 
 
-def add_engine(draft: Draft, precision: str, order: BuildOptions, place: Path, before: Manifest | None) -> BuiltEngine:
-    """Keep the engine that lies in `place` if it is the very same, else build one; measured and counted."""
+def add_engine(
+    draft: Draft, precision: str, options: BuildOptions, place: Path, before: Manifest | None
+) -> BuiltEngine:
+    """Keep the engine in the folder `place` if it is the very same, else build one; measured and added."""
     graph = NAMES[precision][-1]
-    sha256, flavor = draft.manifest.files[graph].sha256, order.flavor
-    spec = EngineSpec(precision, graph, sha256, flavor.name, flavor.version, order.targets, order.batch, order.options)
+    sha256, flavor = draft.manifest.files[graph].sha256, options.flavor
+    made_for = (flavor.name, flavor.version, options.targets, options.batch)
+    spec = EngineSpec(precision, graph, sha256, *made_for, options.strip_weights, options.settings)
     kept = before is not None and _keep(draft, spec, place, before)
     if not kept:
-        _build(draft, spec, order, before or draft.manifest)
+        _build(draft, spec, options.timing_cache, before or draft.manifest)
     return BuiltEngine(spec.name, kept)
 
 
 def _keep(draft: Draft, spec: EngineSpec, place: Path, before: Manifest) -> bool:
     """Take an engine over that was made in the same way from the same graph, and is undamaged."""
     entry, path, target = before.files.get(spec.name), place / spec.name, draft.folder / spec.name
-    if entry is None or not spec.made(entry) or not path.is_file() or sha256_of(path) != entry.sha256:
+    if entry is None or not spec.describes(entry) or not path.is_file() or sha256_of(path) != entry.sha256:
         return False
     if not target.exists():
         link(path, target)
@@ -63,11 +68,11 @@ def _keep(draft: Draft, spec: EngineSpec, place: Path, before: Manifest) -> bool
     return True
 
 
-def _build(draft: Draft, spec: EngineSpec, order: BuildOptions, before: Manifest) -> None:
+def _build(draft: Draft, spec: EngineSpec, timing_cache: Path | None, before: Manifest) -> None:
     graph, image, width = draft.folder / spec.graph, draft.manifest.image, draft.manifest.schema.width
     path = draft.folder / spec.name
     higher = draft.manifest.files[spec.graph].extra.get("float_convolutions", [])
     expected = expected_seconds(spec, before.files)
-    notes = build_engine(spec, graph, path, image, width, higher, order.timing_cache, expected)
+    notes = build_engine(spec, graph, path, image, width, higher, timing_cache, expected)
     draft.add(spec.name, FileEntry(sha256_of(path), spec.precision, {**spec.extra(), **notes}))
     draft.measure(spec.name)

@@ -12,14 +12,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.errors import Refused, Unavailable
+from contract.engine import AMPERE_PLUS, kept_log
+from contract.errors import Refused
 from contract.frames import ImageShape
-from export.engines.flavors import Flavor, gpu_target
+from contract.gpu import gpu_target
+from export.engines.flavors import Flavor
 from export.engines.inspect import check_network, inspect_engine
-from export.engines.spec import AMPERE_PLUS, EngineSpec
+from export.engines.spec import EngineSpec
 
 Phase = Callable[[str], object]
-"""Told the name of each phase of a build."""
+"""Takes the name of each phase of a build."""
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Built:
 
     plan: bytes
     notes: dict[str, Any] = field(default_factory=dict)
-    """`inspected`, and `dla_fallback` where a DLA was asked for."""
+    """`inspected`, and what the inspector found."""
 
     timing_cache: bytes | None = None
 
@@ -45,18 +47,18 @@ def build(
     """Parse, check, build, inspect.
 
     Refused where the parser or the builder refuses, with the node's name and the reason; ParityError where a
-    convolution isn't in the precision asked for; Unavailable where this machine lacks what was asked.
+    convolution isn't in the requested precision.
     """
     trt = importlib.import_module(spec.flavor)
-    log = _kept_log(trt)
+    log = kept_log(trt)
     builder = trt.Builder(log)
-    # The precision is in the graph: since 11.0 there is no other way, before that it has to be asked for.
+    # The precision is in the graph: since 11.0 there is no other way, before that it has to be requested.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     phase("parse")
     parser = _parse(trt, network, log, graph, spec.graph)  # it owns the weights until the engine is built
     names = check_network(trt, network, spec.precision, kept)
     config = builder.create_builder_config()
-    notes = _configure(trt, builder, network, config, spec)
+    _configure(trt, config, spec)
     _add_profile(builder, network, config, spec, image, width)
     _aim(trt, config, spec)
     cache = _use_timing_cache(config, timing_cache) if Flavor(spec.flavor, spec.version).times_tactics else None
@@ -66,7 +68,7 @@ def build(
     del parser
     if plan is None:
         raise Refused(f"{spec.name}: TensorRT built nothing: {log.last or 'and gives no reason'}")
-    notes |= _inspect(trt, log, plan, names, spec)
+    notes = _inspect(trt, log, plan, names, spec)
     return Built(bytes(plan), notes, bytes(cache.serialize()) if cache is not None else None)
 
 
@@ -75,36 +77,20 @@ def _parse(trt: Any, network: Any, log: Any, graph: bytes, name: str) -> Any:
     if parser.parse(graph):
         return parser
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    told = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors[:1]]
-    raise Refused(f"{name}: TensorRT's parser refuses {(told or [log.last])[0][:600]}; nothing was written")
+    reasons = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors[:1]]
+    raise Refused(f"{name}: TensorRT's parser refuses {(reasons or [log.last])[0][:600]}; nothing was written")
 
 
-def _configure(trt: Any, builder: Any, network: Any, config: Any, spec: EngineSpec) -> dict[str, Any]:
-    options = spec.options
+def _configure(trt: Any, config: Any, spec: EngineSpec) -> None:
+    settings = spec.settings
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if options.level is not None:
-        config.builder_optimization_level = options.level
-    if options.workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace << 20)
-    if options.strip_weights:
+    if settings.level is not None:
+        config.builder_optimization_level = settings.level
+    if settings.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace << 20)
+    if spec.strip_weights:
         config.set_flag(trt.BuilderFlag.STRIP_PLAN)
         config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)  # the same weights come back, so that nothing is lost by it
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-        # Else the plan carries a runtime, that is code, which the runtime would have to be allowed to run.
-        config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
-    return {} if options.dla is None else _use_dla(trt, builder, network, config, options.dla)
-
-
-def _use_dla(trt: Any, builder: Any, network: Any, config: Any, core: int) -> dict[str, Any]:
-    """Place layers on a DLA core; which of them run on the GPU instead is told, since TensorRT says nothing of it."""
-    if core >= builder.num_DLA_cores:
-        raise Unavailable(f"--dla {core}: this machine has {builder.num_DLA_cores} DLA cores; leave --dla out")
-    config.default_device_type = trt.DeviceType.DLA
-    config.DLA_core = core
-    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
-    return {"dla_fallback": [layer.name for layer in layers if not config.can_run_on_DLA(layer)]}
 
 
 def _add_profile(builder: Any, network: Any, config: Any, spec: EngineSpec, image: ImageShape, width: int) -> None:
@@ -158,23 +144,8 @@ def _inspect(trt: Any, log: Any, plan: Any, names: list[str], spec: EngineSpec) 
     return inspect_engine(information, names, spec.precision)
 
 
-def _kept_log(trt: Any) -> Any:
-    """A logger that prints nothing and remembers the last error."""
-
-    class KeptLog(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.last = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.last = message.strip()[:600]
-
-    return KeptLog()
-
-
 def _monitor(trt: Any, phase: Phase) -> Any:
-    """A monitor that tells the outermost phases; TensorRT's own steps are no measure of time."""
+    """A monitor that reports phases; TensorRT's own steps are no measure of time."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The two TensorRTs behind one adapter: `tensorrt`, and TensorRT for RTX, which builds on machines without a GPU.
+"""What differs between `tensorrt` and TensorRT for RTX, which builds on machines without a GPU.
 
 flavor = find_flavor("auto")                       # Unavailable says how to get one on this kind of machine
 targets = flavor.targets(["sm86", "sm89"])
@@ -7,24 +7,19 @@ targets = flavor.targets(["sm86", "sm89"])
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from contract.engine import AMPERE_PLUS, FLAVORS
 from contract.errors import Unavailable, UsageError
-from export.engines.spec import AMPERE_PLUS, check_targets
+from contract.gpu import gpu_target
+from export.engines.spec import check_targets
 
 AUTO = "auto"
-NAMES = ("tensorrt", "tensorrt_rtx")
-
-DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver API."""
 
 L4T = Path("/etc/nv_tegra_release")
 """Present on every Jetson."""
@@ -35,22 +30,6 @@ Jetson Orin (sm87) and H100 (sm90) aren't on its list."""
 
 RTX_TARGETS = ("sm86", "sm89", "sm120")
 """RTX 30, 40 and 50: what is built for where neither `--target` nor a GPU says."""
-
-
-def gpu_target() -> str | None:
-    """`sm87` of the first GPU here, None without a driver or GPU; never crashes, as some TensorRTs would."""
-    try:
-        driver = ctypes.CDLL(DRIVER)
-        device, value, found = ctypes.c_int(), ctypes.c_int(), []
-        if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
-            return None
-        for attribute in (CAPABILITY_MAJOR, CAPABILITY_MINOR):
-            if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
-                return None
-            found.append(value.value)
-    except (OSError, AttributeError):
-        return None
-    return f"sm{found[0]}{found[1]}"
 
 
 @dataclass(frozen=True)
@@ -69,9 +48,9 @@ class Flavor:
         """Whether a timing cache saves time: TensorRT for RTX measures nothing while it builds."""
         return not self.rtx
 
-    def targets(self, asked: Sequence[str], ampere_plus: bool = False) -> tuple[str, ...]:
+    def targets(self, requested: Sequence[str], ampere_plus: bool = False) -> tuple[str, ...]:
         """What to build for; UsageError where this flavor can't build for it here."""
-        here, wanted = gpu_target(), check_targets(list(asked))
+        here, wanted = gpu_target(), check_targets(list(requested))
         if self.rtx:
             if ampere_plus:
                 raise UsageError("--ampere-plus is of --flavor tensorrt; give TensorRT for RTX a list with --target")
@@ -89,14 +68,14 @@ class Flavor:
         return (here,)
 
 
-def find_flavor(asked: str) -> Flavor:
-    """The flavor asked for, or with `auto` the first that can build here; Unavailable with how to get one."""
+def find_flavor(requested: str) -> Flavor:
+    """The named flavor, or with `auto` the first that can build here; Unavailable with how to get one."""
     reasons = []
-    for name in NAMES if asked == AUTO else (asked,):
+    for name in FLAVORS if requested == AUTO else (requested,):
         version = _version(name)
         if version is None:
             reasons.append(f"{name} isn't installed")
-        elif asked == AUTO and name == "tensorrt" and gpu_target() is None:
+        elif requested == AUTO and name == "tensorrt" and gpu_target() is None:
             reasons.append(f"tensorrt {version} is installed, but builds on a GPU, and none is here")
         else:
             return Flavor(name, version)

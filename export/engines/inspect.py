@@ -1,4 +1,4 @@
-"""Is every convolution in the precision that was asked for? In the network before a build, in the engine after it.
+"""Is every convolution in the requested precision? In the network before a build, in the engine after it.
 
     check_network(trt, network, "int8", kept)          # ParityError names the first that isn't
     report = inspect_engine(information, names, "int8")
@@ -16,7 +16,7 @@ from typing import Any
 from contract.errors import ParityError
 
 TENSOR_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "HALF"}
-"""What convolutions of the body read and write in a strongly typed network; in int8 behind a dequantize layer."""
+"""What convolutions of the body read and write in a strongly typed network; in int8 from a dequantize layer."""
 
 WORDS = {"fp32": ("float", "fp32", "tf32"), "fp16": ("half", "fp16"), "int8": ("int8",)}
 """How the engine inspector names the type of a convolution's input."""
@@ -25,9 +25,9 @@ _LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 
 def check_network(trt: Any, network: Any, precision: str, kept: Collection[str]) -> list[str]:
-    """Names of the convolutions in the asked precision; ParityError where one of the body isn't.
+    """Names of the convolutions in this precision; ParityError where one of the body isn't.
 
-    `kept` are those that stay in higher precision; first and last are at the image, and aren't asked.
+    `kept` are those that stay in higher precision; the first and the last, at the image, aren't checked.
     """
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     makers = {layer.get_output(i).name: layer.type for layer in layers for i in range(layer.num_outputs)}

@@ -1,8 +1,8 @@
 """A build in a process of its own: it can be interrupted at once, and a crash of the builder is an error like others.
 
-    built = build_engine(spec, graph_path, target_path, image, width, kept, timing_cache, expected=12.0)
+    notes = build_engine(spec, graph_path, target_path, image, width, kept, timing_cache, expected=12.0)
 
-On a terminal a line tells elapsed time, phase, and how much is left going by the last build.
+On a terminal a line shows elapsed time, phase, and how much is left by the time of the last build.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
-import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from contract.errors import EdgeError, Refused
 from contract.files import write_whole
@@ -26,10 +26,13 @@ from contract.frames import ImageShape
 from export.engines.spec import EngineSpec
 
 PATIENCE = 5.0
-"""Seconds that a process which is done, or was told to end, gets to end."""
+"""Seconds that a process gets to end once it is done or was killed."""
 
 REFRESH = 0.25
 """Seconds between two updates of the line on the terminal."""
+
+Show = Callable[[str], object]
+"""Takes the name of the present phase; an empty one only updates the time."""
 
 
 def build_engine(
@@ -56,7 +59,7 @@ def build_engine(
         with _interrupts_ignored():  # which the process inherits: Ctrl-C is for the parent, who kills it
             process.start()
         sender.close()
-        with _line(spec, expected) as show:
+        with _progress(spec, expected) as show:
             result = _listen(receiver, show)
         process.join(PATIENCE)
     finally:
@@ -68,12 +71,12 @@ def build_engine(
         raise result
     if result is None:
         raise Refused(
-            f"{spec.name}: {spec.flavor} ended without a word (exit status {process.exitcode}); nothing built"
+            f"{spec.name}: {spec.flavor} ended without a word (exit status {process.exitcode}); nothing was built"
         )
     return {**result, "seconds": round(time.monotonic() - started, 2)}
 
 
-def _listen(receiver: Connection, show: Any) -> Any:
+def _listen(receiver: Connection, show: Show) -> Any:
     """The last message: notes, or the exception that ended the build, or None where the process died."""
     while True:
         show("")
@@ -99,7 +102,7 @@ def _child(
     kept: list[str],
     timing_cache: Path | None,
 ) -> None:
-    """In the process: build, write, and tell."""
+    """In the process: build, write, and report."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # TensorRT's compilers print by themselves what also comes as an error
         os.dup2(nowhere, stream)
@@ -132,29 +135,24 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def _progress(spec: EngineSpec, expected: float | None) -> Iterator[Show]:
+    """A line on a terminal that vanishes when the block ends; elsewhere nothing."""
+    started = time.monotonic()
+    with tqdm(bar_format="{desc}", disable=None, leave=False) as line:
+        phase = "start"
+
+        def show(name: str) -> None:
+            nonlocal phase
+            phase = name or phase
+            seconds = time.monotonic() - started
+            line.set_description_str(f"{spec.precision} engine: {seconds:.0f} s{_left(expected, seconds)}, {phase}")
+
+        yield show
+
+
 def _left(expected: float | None, seconds: float) -> str:
-    """What the last build lets expect, where there was one."""
+    """What is left by the time that the last build took, where there was one."""
     if expected is None:
         return ""
     return f", about {expected - seconds:.0f} s left" if seconds < expected else ", longer than the last time"
-
-
-@contextlib.contextmanager
-def _line(spec: EngineSpec, expected: float | None) -> Iterator[Any]:
-    """A line on a terminal that is written over as time passes; elsewhere nothing."""
-    started, phase = time.monotonic(), "start"
-    terminal = sys.stderr.isatty()
-
-    def show(name: str) -> None:
-        nonlocal phase
-        phase = name or phase
-        if terminal:
-            seconds = time.monotonic() - started
-            text = f"{spec.precision} engine: {seconds:.0f} s{_left(expected, seconds)}, {phase}"
-            print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        if terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

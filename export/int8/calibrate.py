@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from export.onnx_edit import activated, convolutions, copy_of
+from export.onnx_edit import conv_output, convolutions, copy_of
 from export.progress import Advance, progress
 
 SEED = 1
@@ -31,11 +31,11 @@ CONDITIONS, PIXELS, FEWEST = 32, 64 * 64, 2
 BATCH = 8
 
 IMAGE = (-1.0, 255.0 / 127.0 - 1.0)
-"""Range of a predicted image of which -1, 0 and 1 are levels of uint8: 255 steps of 1 / 127."""
+"""Range of a predicted image in which -1, 0 and 1 are levels of uint8: 255 steps of 1 / 127."""
 
 
 class Range(NamedTuple):
-    """Smallest and largest value that a convolution read, and that it (behind its ReLU) wrote."""
+    """Smallest and largest value that a convolution read, and that it (after its ReLU) wrote."""
 
     input: tuple[float, float]
     output: tuple[float, float]
@@ -59,7 +59,7 @@ def starts(manifest: Manifest, count: int) -> Trajectories:
 
 
 def scaled(count: int, manifest: Manifest) -> int:
-    """So many conditions for frames of 64 x 64, and fewer for larger ones."""
+    """`count` conditions for frames of 64 x 64, and fewer for larger ones."""
     return max(min(count, FEWEST), min(count, count * PIXELS // (manifest.image.height * manifest.image.width)))
 
 
@@ -67,7 +67,7 @@ def calibrate(model: onnx.ModelProto, manifest: Manifest) -> dict[str, Range]:
     """Range of every convolution's input and output by its name, over full trajectories.
 
     Where the last one writes the predicted image as it is, it may saturate at what the sampler clips anyway, and no
-    level is spent on what lies beyond.
+    level is spent on values beyond.
     """
     trajectories = starts(manifest, scaled(CONDITIONS, manifest))
     with progress("calibrate", len(trajectories.noise)) as advance:
@@ -81,9 +81,9 @@ def calibrate(model: onnx.ModelProto, manifest: Manifest) -> dict[str, Range]:
 def ranges(model: onnx.ModelProto, run: Callable[[onnx.ModelProto], Iterable[Sequence[Any]]]) -> dict[str, Range]:
     """Range of every convolution's input and output by its name.
 
-    `run` takes a copy with more outputs behind its own, and gives their values, batch by batch.
+    `run` takes a copy with additional outputs, and yields their values, batch by batch.
     """
-    names = {c.name: (c.input[0], activated(model.graph, c)) for c in convolutions(model.graph)}
+    names = {c.name: (c.input[0], conv_output(model.graph, c)) for c in convolutions(model.graph)}
     tensors = list(dict.fromkeys(name for pair in names.values() for name in pair))
     low, high = np.zeros(len(tensors)), np.zeros(len(tensors))
     for extremes in run(_watching(model, tensors)):
@@ -102,7 +102,7 @@ def final_images(model: onnx.ModelProto, trajectories: Trajectories, advance: Ad
 def walk(
     model: onnx.ModelProto, trajectories: Trajectories, advance: Advance
 ) -> Iterator[tuple[int, npt.NDArray[np.float32], list[Any]]]:
-    """Each step of each batch: its number, its x_next, and what else the graph puts out behind x_next and frame."""
+    """Each step of each batch: its number, its x_next, and the outputs after x_next and frame."""
     running = session(model)
     outputs = ["x_next", *(output.name for output in model.graph.output[2:])]
     for first in range(0, len(trajectories.noise), BATCH):

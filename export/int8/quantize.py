@@ -9,7 +9,7 @@ Weights are symmetric int8 with one scale for each output channel (arXiv 1806.08
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,13 @@ import onnx
 from onnx import NodeProto, helper
 
 from export.int8.calibrate import Range
-from export.onnx_edit import Array, activated, add_constant, constants, convolutions, copy_of, replace_nodes
+from export.onnx_edit import Array, add_constant, constants, conv_output, convolutions, copy_of, replace_nodes
 
-WEIGHT_LEVELS = 127
+LEVELS = 127
 """Of int8, without -128: symmetric, so that the zero point is 0."""
+
+EXACT_LEVELS = 63
+"""Of weights whose products fit everywhere: CPUs without VNNI add pairs of products in int16, and 2 * 255 * 63 fits."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,15 @@ class Scheme:
     opset: int
     """The oldest in which the graph can be written: scales of a graph in fp16 are fp16, too, from 19 on."""
 
+    weight_levels: int = LEVELS
+    """Largest weight; EXACT_LEVELS where every CPU has to decide alike, at half the precision of the weights."""
+
 
 ONNXRUNTIME = Scheme(np.uint8, whole=True, opset=13)
 """Becomes QLinearConv, its ReLU included, since nothing below the zero point is left."""
+
+ONNXRUNTIME_EXACT = replace(ONNXRUNTIME, weight_levels=EXACT_LEVELS)
+"""The same result with and without VNNI."""
 
 TENSORRT = Scheme(np.int8, whole=False, opset=19)
 """TensorRT takes symmetric int8 only, and its parser refuses an int32 bias."""
@@ -51,7 +60,7 @@ def quantize(
     """A copy in which the named convolutions read, and with ONNXRUNTIME write, quantized tensors."""
     quantized = copy_of(model)
     writer = _Writer(quantized.graph, scheme)
-    results = {activated(quantized.graph, c): c.name for c in convolutions(quantized.graph) if c.name in names}
+    results = {conv_output(quantized.graph, c): c.name for c in convolutions(quantized.graph) if c.name in names}
     for node in quantized.graph.node:
         writer.rename(node)
         if node.op_type == "Conv" and node.name in names:
@@ -88,9 +97,10 @@ class _Writer:
         dtype = weight.dtype  # fp16 in a half graph: then scales and what is dequantized are fp16, too
         source = node.input[0].removesuffix(".dequantized")
         node.input[0], scale = self._activation(source, input_range, dtype)
-        scales = _scale(np.abs(weight).reshape(len(weight), -1).max(axis=1), WEIGHT_LEVELS, dtype)
+        most = self._scheme.weight_levels
+        scales = _scale(np.abs(weight).reshape(len(weight), -1).max(axis=1), most, dtype)
         levels = np.round(weight.astype(np.float32) / scales.astype(np.float32).reshape(-1, *[1] * (weight.ndim - 1)))
-        integers = levels.clip(-WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
+        integers = levels.clip(-most, most).astype(np.int8)
         node.input[1] = self._constant(node.input[1], integers, scales)
         if self._scheme.whole and len(node.input) > 2:  # the exporter leaves a bias of zeros out
             scales = scales * scale
@@ -134,7 +144,7 @@ def _activation_scale(limits: tuple[float, float], kind: type[Any], dtype: np.dt
     """Scale and zero point; 0 is always a level, since it is what convolutions are padded with."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
     if kind is np.int8:
-        return _scale(np.array(max(-low, high)), WEIGHT_LEVELS, dtype), np.array(0, np.int8)
+        return _scale(np.array(max(-low, high)), LEVELS, dtype), np.array(0, np.int8)
     scale = _scale(np.array(high - low), 255, dtype)
     return scale, np.array(np.round(-low / scale).clip(0, 255), np.uint8)
 

@@ -1,73 +1,48 @@
-"""Bare state dicts, such as the source document's own: weights without a word about what they belong to.
+"""Bare state dicts of the source document's network: weights without a word about what they belong to.
 
-What they don't say has to be given; what can be read off their shapes is.
-
-    data = describe(torch.load("doc.pt"), "doc.pt", arch="document", schema="document", image_size=64)
+imported = read_document(torch.load("doc.pt"), Given("document", "document", 64))
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from contract.errors import Refused, UsageError
 from contract.schedule import Diffusion
-from contract.schemas import SCHEMAS
-from models.document import DocumentConfig
+from models.document import Document, DocumentConfig
+from models.importers.given import Given, Imported
+from models.importers.noise_schedule import find_schedule, own_steps
+from models.importers.weights import find_weights, plain_settings
 
-NESTED_UNDER = ("state_dict", "model", "model_state_dict")
-"""Where training scripts put the state dict among other things."""
-
-ARCHITECTURES = ("document",)
-"""The networks whose shape can be read off their weights; the project's own checkpoints carry theirs."""
-
-
-STEPS = 10
-"""Of 1000: few-step DDIM's usual compromise between time and detail."""
+KNOWN = ("unet.down1.conv.0.weight", "unet.out.weight", "unet.mid.conv.0.weight", "unet.middle.conv.0.weight")
+TRAINED = Diffusion(1000, "cosine", "epsilon")
+"""What the source document says of its training."""
 
 
-def describe(
-    content: object, path: str, arch: str | None, schema: str | None, image_size: int | None
-) -> dict[str, Any]:
-    """A state dict (raw or nested, with or without a `module.` prefix) as the dict of a checkpoint.
-
-    UsageError where a flag is missing or unknown, Refused where there are no weights.
-    """
-    weights = _find(content)
-    if arch is None or schema is None or image_size is None:
+def read_document(content: object, given: Given) -> Imported:
+    """The document's network; UsageError where a flag is missing, Refused where there are no weights of it."""
+    found, others = find_weights(content, KNOWN, given.weights)
+    schema, size = given.condition_schema(), given.size()
+    if schema is None or size is None:
         raise UsageError(
-            f"a bare state dict of {len(weights)} tensors doesn't say its network, schema and image size; add them:"
-            f" python -m export {path} --arch document --schema document --image-size 256"
+            f"a state dict of {len(found.weights)} tensors doesn't say its schema and image size; add them:"
+            " --schema document --image-size 256"
         )
-    if arch not in ARCHITECTURES:
-        raise UsageError(f"--arch {arch}: expected one of {', '.join(ARCHITECTURES)} for a bare state dict")
-    if schema not in SCHEMAS:
-        raise UsageError(f"--schema {schema}: expected one of {', '.join(SCHEMAS)}")
-
-    weights = {_own_name(name): weight for name, weight in weights.items()}
-    return {
-        "network": _network(weights, image_size, SCHEMAS[schema].width).to_dict(),
-        "schema": SCHEMAS[schema].to_dict(),
-        "diffusion": Diffusion(1000, "cosine", "epsilon").to_dict(),
-        "weights": weights,
-        "sampler": {"timesteps": None, "steps": STEPS, "guidance": 1.0},
-        "annotator": None,
-        "lineage": {},
-    }
-
-
-def _find(content: object) -> dict[str, Tensor]:
-    candidates = [content]
-    if isinstance(content, Mapping):
-        candidates += [content[key] for key in NESTED_UNDER if key in content]
-    for candidate in candidates:
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            named = {str(name): weight for name, weight in candidate.items()}
-            prefixed = all(name.startswith("module.") for name in named)
-            return {name.removeprefix("module.") if prefixed else name: weight for name, weight in named.items()}
-    raise Refused(f"no weights in it; expected a state dict, raw or under {', '.join(NESTED_UNDER)}")
+    weights = {_own_name(name): weight for name, weight in found.weights.items()}
+    try:
+        DocumentConfig.from_dict(DocumentConfig().to_dict() | {"size": size})
+    except Refused as error:
+        raise UsageError(f"--image-size {given.image_size}: {error}") from error
+    config = DocumentConfig.from_dict(_shape(weights) | {"size": size, "condition_width": schema.width})
+    diffusion, assumed = find_schedule(found.buffers, plain_settings(content), given, TRAINED)
+    if len(others) > 1:
+        assumed["weights"] = f"{found.where} of {', '.join(other.where for other in others)}"
+    steps = partial(own_steps, diffusion, given)
+    return Imported("document", config, schema, diffusion, weights, partial(Document, config), steps, assumed)
 
 
 def _own_name(name: str) -> str:
@@ -75,20 +50,12 @@ def _own_name(name: str) -> str:
     return name.replace("unet.middle.", "unet.mid.", 1) if name.startswith("unet.middle.") else name
 
 
-def _network(weights: Mapping[str, Tensor], size: int, condition_width: int) -> DocumentConfig:
-    """The network's config; UsageError where it isn't the weights but the given size that is out of range."""
-    try:
-        DocumentConfig.from_dict(DocumentConfig().to_dict() | {"size": size, "condition_width": condition_width})
-    except Refused as error:
-        raise UsageError(f"--image-size {size}: {error}") from error
-    return _config(weights, size, condition_width)
-
-
-def _config(weights: Mapping[str, Tensor], size: int, condition_width: int) -> DocumentConfig:
+def _shape(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Channels and base width from the first and last convolution where they agree, else the document's."""
+    shape = DocumentConfig().to_dict()
     first, last = (weights.get(f"unet.{name}.weight") for name in ("down1.conv.0", "out"))
     if first is not None and last is not None and first.ndim == last.ndim == 4:
         base, channels = int(first.shape[0]), int(first.shape[1])
         if tuple(last.shape) == (channels, base, 1, 1):
-            return DocumentConfig(channels, size, condition_width, base)
-    return DocumentConfig(size=size, condition_width=condition_width)
+            return shape | {"channels": channels, "base": base}
+    return shape

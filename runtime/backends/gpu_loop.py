@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from contract.engine import Profile
+from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
 from runtime.backends.cuda import Gpu, HostMemory, Memory
@@ -46,7 +46,7 @@ def schedule(steps: int) -> list[tuple[int, int, int]]:
 class StepEngine(Protocol):
     """The step graph as something that runs on device addresses."""
 
-    profile: Profile
+    profile: BatchProfile
 
     step_on_host: bool
     """Whether `step` is read by the host while a step is queued, so that its address is the host's."""
@@ -168,7 +168,7 @@ class GpuPipeline:
             gpu.free(self._step_values)
             self._engine.close()
             for stream in (self._upload, self._compute, self._download):
-                gpu.destroy(stream)
+                gpu.free_stream(stream)
             del self._upload, self._compute, self._download
         gpu.close()
 
@@ -185,7 +185,7 @@ class GpuPipeline:
         with self._gpu as gpu:
             size = self._size(self._profile.padded(len(x)))
             size.lanes.rotate()
-            lane, copies = size.lanes[0], not gpu.info.integrated
+            lane, copies = size.lanes[0], not gpu.device.integrated
             lane.fill(x=x, condition=condition)
             if copies:
                 for name in ("x", "condition"):
@@ -210,7 +210,7 @@ class GpuPipeline:
         """Wait for a piece, note its time on the device, and take its frames out of the pinned memory."""
         lane = ticket.lane
         with self._gpu as gpu:
-            gpu.finish(lane.done)
+            gpu.reach(lane.done)
             milliseconds = gpu.milliseconds(lane.started, lane.stopped)
         self.seconds += milliseconds / 1000
         ticket.size.choice.record(ticket.way, milliseconds)
@@ -267,13 +267,13 @@ class GpuPipeline:
         for name, (shape, dtype) in self._shapes.items():
             host[name] = gpu.pinned((rows, *shape), dtype)
             owned.callback(gpu.free, host[name])
-        if gpu.info.integrated:
+        if gpu.device.integrated:
             staging = {name: memory.address for name, memory in host.items()}
         else:
             staging = {name: self._memory(owned, rows, name).address for name in host}
         events = [gpu.event() for _ in range(5)]
         for event in events:
-            owned.callback(gpu.destroy, event)
+            owned.callback(gpu.free_event, event)
         return TransferBuffers(host, staging, *events)
 
     def _memory(self, owned: contextlib.ExitStack, rows: int, name: str) -> Memory:

@@ -41,7 +41,7 @@ class GraphChoice:
         return GRAPH if graph < plain else PLAIN
 
     def next(self) -> str:
-        """How to run the next batch. Its time may be recorded after further ones were asked for."""
+        """How to run the next batch. Its time may be recorded after later calls."""
         if self.decided:
             return self.decided
         self._issued += 1
@@ -58,7 +58,7 @@ class GraphChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """What was measured, for `--json`: the way taken and the times in milliseconds."""
-        told: dict[str, Any] = {"way": self.decided or "undecided"}
+        report: dict[str, Any] = {"way": self.decided or "undecided"}
         for way, times in self._times.items():
-            told[f"{way}_ms"] = [round(milliseconds, 3) for milliseconds in times[WARM_UP:]]
-        return told | ({"refused": self._refused} if self._refused else {})
+            report[f"{way}_ms"] = [round(milliseconds, 3) for milliseconds in times[WARM_UP:]]
+        return report | ({"refused": self._refused} if self._refused else {})

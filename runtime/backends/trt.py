@@ -16,11 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from contract.bundle import Manifest, open_checked
-from contract.engine import FLAVORS, Engine, Machine, choose_engine, read_engines, rebuild
+from contract.engine import FLAVORS, Engine, Machine, choose_engine, kept_log, read_engines, rebuild_command
 from contract.errors import Refused, Unavailable
 from contract.files import write_whole
 from contract.frames import ImageShape
-from runtime.backends.cuda import driver_problem, open_gpu
+from contract.gpu import driver_problem
+from runtime.backends.cuda import open_gpu
 from runtime.backends.gpu_loop import GpuPipeline
 
 INSTALL = (
@@ -50,12 +51,12 @@ def open_engine(
     check_ready()
     flavors, gpu = _flavors(), open_gpu()
     try:
-        machine = Machine(gpu.info.sm, {name: str(module.__version__) for name, module in flavors.items()})
+        machine = Machine(gpu.device.sm, {name: str(module.__version__) for name, module in flavors.items()})
         engine = choose_engine(read_engines(manifest, files), machine, batch, folder)
-        mend = f"build it again: {rebuild(engine, machine, folder)}"
-        content, weights = open_checked(folder, manifest, engine.file), _weights(folder, manifest, engine, mend)
+        fix = f"build it again: {rebuild_command(engine, machine, folder)}"
+        content, weights = open_checked(folder, manifest, engine.file), _weights(folder, manifest, engine, fix)
         with gpu, contextlib.ExitStack() as undo:
-            loaded = TrtEngine(flavors[engine.flavor], engine, content, mend)
+            loaded = TrtEngine(flavors[engine.flavor], engine, content, fix)
             undo.callback(loaded.close)  # nothing of TensorRT may outlive the context
             loaded.prepare(manifest, cache_path(folder, engine, state), weights)
             pipeline = GpuPipeline(gpu, loaded, manifest.image, manifest.schema.width, manifest.sampler.steps)
@@ -63,7 +64,7 @@ def open_engine(
     except BaseException:
         gpu.close()
         raise
-    where = f"{gpu.info.name} {gpu.info.sm}, {engine.flavor} {machine.versions[engine.flavor]}, {gpu.info.binding}"
+    where = f"{gpu.device.name} {gpu.device.sm}, {engine.flavor} {machine.versions[engine.flavor]}, {gpu.binding}"
     return TrtBackend(pipeline, engine, where), engine.file
 
 
@@ -84,7 +85,7 @@ class TrtBackend:
     def __init__(self, pipeline: GpuPipeline, engine: Engine, device: str) -> None:
         self.engine, self.device = engine, device
         self.batch: int | None = engine.batch.opt
-        self.sizes = tuple(sorted({engine.batch.min, engine.batch.opt, engine.batch.max}))
+        self.sizes = engine.batch.sizes
         self.sample, self.sample_all = pipeline.sample, pipeline.sample_all
         self._pipeline: GpuPipeline | None = pipeline
 
@@ -108,16 +109,13 @@ class TrtBackend:
 class TrtEngine:
     """One deserialized engine; every TensorRT call of the runtime is here."""
 
-    def __init__(self, trt: Any, engine: Engine, content: bytes, mend: str) -> None:
+    def __init__(self, trt: Any, engine: Engine, content: bytes, fix: str) -> None:
         self.profile, self.step_on_host = engine.batch, False
-        self._trt, self._name, self._mend = trt, engine.file, mend
+        self._trt, self._name, self._fix = trt, engine.file, fix
         self._config = self._cache = None
         self._cache_path: Path | None = None
-        self._log = _kept_log(trt)
+        self._log = kept_log(trt)
         self._runtime = trt.Runtime(self._log)
-        # A version-compatible plan may bring its own lean runtime: code, which is only run where the manifest,
-        # whose digest and file hashes were checked, says that it is one.
-        self._runtime.engine_host_code_allowed = engine.version_compatible
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             self.close()
@@ -171,7 +169,7 @@ class TrtEngine:
 
     def _refusal(self, what: str) -> Refused:
         said = f" ({self._log.last})" if self._log.last else ""
-        return Refused(f"{self._name}: {what}{said}; {self._mend}")
+        return Refused(f"{self._name}: {what}{said}; {self._fix}")
 
     def _check_tensors(self) -> None:
         """Hold names, types, shapes and the profile against the manifest, before anything is allocated."""
@@ -181,7 +179,7 @@ class TrtEngine:
             name: (engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
             for name in names
         }
-        rows = self.profile.max if self.profile.min == self.profile.max else -1
+        rows = self.profile.max if self.profile.static else -1
         shapes = _shapes(self._image, self._width, rows)
         given, made = trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT
         expected = {
@@ -228,13 +226,13 @@ class TrtEngine:
                 write_whole(self._cache_path, content)
 
 
-def _weights(folder: Path, manifest: Manifest, engine: Engine, mend: str) -> bytes | None:
+def _weights(folder: Path, manifest: Manifest, engine: Engine, fix: str) -> bytes | None:
     """The step graph of a stripped plan: the very one that it was built from."""
-    if engine.weights is None:
+    if not engine.stripped or engine.graph is None:
         return None
-    content = open_checked(folder, manifest, engine.weights)
-    if manifest.files[engine.weights].sha256 != manifest.files[engine.file].extra.get("graph_sha256"):
-        raise Refused(f"{engine.file}: built from another {engine.weights} than the bundle has now; {mend}")
+    content = open_checked(folder, manifest, engine.graph)
+    if manifest.files[engine.graph].sha256 != engine.graph_sha256:
+        raise Refused(f"{engine.file}: built from another {engine.graph} than the bundle has now; {fix}")
     return content
 
 
@@ -256,18 +254,3 @@ def _shapes(image: ImageShape, width: int, rows: int) -> dict[str, tuple[int, ..
 def _plain(tensors: Mapping[str, tuple[Any, Any, tuple[int, ...]]]) -> dict[str, str]:
     """Tensors for a message: `{"x": "FLOAT [-1, 3, 64, 64]"}`."""
     return {name: f"{dtype.name} {list(shape)}" for name, (_, dtype, shape) in tensors.items()}
-
-
-def _kept_log(trt: Any) -> Any:
-    """A logger that prints nothing and remembers the last error, for the one line that the user sees."""
-
-    class KeptLog(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.last = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.last = message.strip()[:300]
-
-    return KeptLog()

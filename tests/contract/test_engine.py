@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from contract.bundle import FileEntry, read_manifest
-from contract.engine import Engine, Machine, Profile, choose_engine, engine_files, misfit, read_engines
+from contract.bundle import FileEntry, Manifest, Sampler
+from contract.engine import BatchProfile, Engine, Machine, choose_engine, engine_files, misfit, read_engines
 from contract.errors import Refused, Unavailable
+from contract.frames import ImageShape
+from contract.schemas import CABIN
 from runtime.backends.graph_choice import GRAPH, PLAIN, TRIALS, WARM_UP, GraphChoice
 from runtime.backends.registry import BACKENDS
 from runtime.backends.step_graph import find
 
+MANIFEST = Manifest(
+    ImageShape(3, 16, 16), CABIN, Sampler((999,), (0.0,), "x0"), {"step.fp32.onnx": FileEntry("0" * 64, "fp32")}
+)
 ORIN = Machine("sm87", {"tensorrt": "10.3.0"})
 ENTRY = {
     "flavor": "tensorrt",
@@ -25,28 +30,21 @@ ENTRY = {
 
 
 def engine(name: str = "step.fp16.tensorrt.sm87.b1-4-8.engine", **changes: Any) -> Engine:
-    made = Engine(name, "fp16", "tensorrt", "10.3.0", ("sm87",), Profile(1, 4, 8))
-    return replace(made, **changes)
+    made = Engine(name, "fp16", "tensorrt", "10.3.0", ("sm87",), BatchProfile(1, 4, 8))
+    return msgspec.structs.replace(made, **changes)
 
 
 MISFITS: dict[str, tuple[dict[str, Any], Machine, str | None]] = {
     "fits": ({}, ORIN, None),
-    "one of several targets": ({"targets": ("sm86", "sm87")}, ORIN, None),
-    "build number left out": ({"version": "10.3.0.26"}, ORIN, None),
-    "ampere plus": ({"targets": ("ampere+",)}, Machine("sm120", ORIN.versions), None),
-    "ampere plus before ampere": ({"targets": ("ampere+",)}, Machine("sm75", ORIN.versions), "built for ampere+"),
+    "one of several targets": ({"target": ("sm86", "sm87")}, ORIN, None),
+    "build number left out": ({"tensorrt": "10.3.0.26"}, ORIN, None),
+    "ampere plus": ({"target": ("ampere+",)}, Machine("sm120", ORIN.versions), None),
+    "ampere plus before ampere": ({"target": ("ampere+",)}, Machine("sm75", ORIN.versions), "built for ampere+"),
     "other gpu": ({}, Machine("sm86", ORIN.versions), "built for sm87, found sm86 here"),
-    "sm8 is not sm87": ({"targets": ("sm8",)}, ORIN, "built for sm8, found sm87"),
+    "sm8 is not sm87": ({"target": ("sm8",)}, ORIN, "built for sm8, found sm87"),
     "newer here": ({}, Machine("sm87", {"tensorrt": "10.13.0"}), "tensorrt 10.3.0, found 10.13.0 here"),
     "other patch": ({}, Machine("sm87", {"tensorrt": "10.3.1"}), "found 10.3.1 here"),
-    "other build": ({"version": "10.3.0.26"}, Machine("sm87", {"tensorrt": "10.3.0.30"}), "found 10.3.0.30"),
-    "compatible": ({"version_compatible": True}, Machine("sm87", {"tensorrt": "10.13.0"}), None),
-    "compatible, older here": (
-        {"version": "10.13.0", "version_compatible": True},
-        ORIN,
-        "tensorrt 10.13.0, found 10.3.0 here",
-    ),
-    "compatible, next major": ({"version_compatible": True}, Machine("sm87", {"tensorrt": "11.4.0"}), "found 11.4.0"),
+    "other build": ({"tensorrt": "10.3.0.26"}, Machine("sm87", {"tensorrt": "10.3.0.30"}), "found 10.3.0.30"),
     "other flavor": ({}, Machine("sm87", {"tensorrt_rtx": "1.7.1.116"}), "tensorrt, which isn't installed here"),
     "odd version here": ({}, Machine("sm87", {"tensorrt": "nightly"}), "found nightly here"),
 }
@@ -70,7 +68,7 @@ def test_a_refusal_carries_the_very_command_that_builds_the_engine_here() -> Non
 def test_the_command_names_the_flavor_that_is_installed_and_a_fixed_batch() -> None:
     with pytest.raises(Unavailable, match=r"--flavor tensorrt_rtx --precision fp16 --target sm120 --batch 4$"):
         machine = Machine("sm120", {"tensorrt_rtx": "1.7.1.116"})
-        choose_engine([engine(batch=Profile(4, 4, 4))], machine, None, "b")
+        choose_engine([engine(batch=BatchProfile(4, 4, 4))], machine, None, "b")
 
 
 @pytest.mark.parametrize(
@@ -78,15 +76,15 @@ def test_the_command_names_the_flavor_that_is_installed_and_a_fixed_batch() -> N
 )
 def test_the_engine_made_for_the_batch_is_preferred(batch: int | None, chosen: str) -> None:
     profiles = {"wide": (1, 4, 32), "one": (1, 1, 1), "four": (4, 4, 4), "big": (33, 64, 64)}
-    engines = [engine(name, batch=Profile(*sizes)) for name, sizes in profiles.items()]
+    engines = [engine(name, batch=BatchProfile(*sizes)) for name, sizes in profiles.items()]
     assert choose_engine(engines, ORIN, batch, "b").file == chosen
 
 
 def test_a_precision_that_fits_is_taken_before_one_whose_batch_fits_better() -> None:
     engines = [
-        engine("other gpu", targets=("sm86",)),
-        engine("first", precision="fp32", batch=Profile(1, 8, 8)),
-        engine("second", precision="int8", batch=Profile(1, 1, 1)),
+        engine("other gpu", target=("sm86",)),
+        engine("first", precision="fp32", batch=BatchProfile(1, 8, 8)),
+        engine("second", precision="int8", batch=BatchProfile(1, 1, 1)),
     ]
     assert choose_engine(engines, ORIN, 1, "b").file == "first"
 
@@ -108,25 +106,25 @@ ODD_ENTRIES: dict[str, dict[str, Any]] = {
     "no rows": {"batch": {"min": 0, "opt": 4, "max": 8}},
     "true rows": {"batch": {"min": True, "opt": 4, "max": 8}},
     "endless rows": {"batch": {"min": 1, "opt": 4, "max": 10**30}},
+    "stripped without a graph": {"stripped": True},
 }
 
 
 @pytest.mark.parametrize("changes", ODD_ENTRIES.values(), ids=ODD_ENTRIES)
-def test_an_odd_entry_is_refused(bundle: Path, changes: dict[str, Any]) -> None:
+def test_an_odd_entry_is_refused(changes: dict[str, Any]) -> None:
     entry = FileEntry("0" * 64, "fp16", ENTRY | changes)
-    manifest = replace(read_manifest(bundle), files={"step.fp16.x.engine": entry})
-    with pytest.raises(Refused, match="expected flavor") as refusal:
+    manifest = replace(MANIFEST, files={"step.fp16.x.engine": entry})
+    with pytest.raises(Refused, match=r"step.fp16.x.engine: .*; build the engine again") as refusal:
         read_engines(manifest, ["step.fp16.x.engine"])
-    assert len(str(refusal.value)) < 800
+    assert len(str(refusal.value)) < 500
 
 
-def test_engines_and_step_graphs_are_told_apart(bundle: Path) -> None:
-    manifest = read_manifest(bundle)
-    files = dict(manifest.files)
+def test_engines_and_step_graphs_are_told_apart() -> None:
+    files = dict(MANIFEST.files)
     files["step.int8.onnx"] = FileEntry("0" * 64, "int8")
     files["step.int8-trt.onnx"] = FileEntry("0" * 64, "int8", {"for": "tensorrt"})
     files["step.int8.tensorrt.sm87.b1-4-8.engine"] = FileEntry("0" * 64, "int8", ENTRY)
-    manifest = replace(manifest, files=files)
+    manifest = replace(MANIFEST, files=files)
     assert find(manifest, "int8") == ["step.int8.onnx"]
     assert engine_files(manifest, "int8") == ["step.int8.tensorrt.sm87.b1-4-8.engine"]
     assert engine_files(manifest, "fp32") == []
@@ -140,10 +138,10 @@ def test_engines_and_step_graphs_are_told_apart(bundle: Path) -> None:
 def test_a_batch_is_cut_into_pieces_that_the_engine_takes(
     profile: tuple[int, int, int], rows: int, pieces: list[int]
 ) -> None:
-    cut = Profile(*profile).pieces(rows)
+    cut = BatchProfile(*profile).pieces(rows)
     assert [piece.stop - piece.start for piece in cut] == pieces
     assert [row for piece in cut for row in range(piece.start, piece.stop)] == list(range(rows))
-    assert all(profile[0] <= Profile(*profile).padded(size) <= profile[2] for size in pieces)
+    assert all(profile[0] <= BatchProfile(*profile).padded(size) <= profile[2] for size in pieces)
 
 
 def timed(plain: list[float], graph: list[float]) -> GraphChoice:

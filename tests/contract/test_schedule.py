@@ -107,7 +107,7 @@ def test_settings_round_trip() -> None:
     {"timesteps": 10**12, "schedule": "cosine", "prediction": "v"},
     {"timesteps": True, "schedule": "cosine", "prediction": "v"},
     {"timesteps": 1000, "schedule": ["cosine"], "prediction": "v"},
-    {"timesteps": 1000, "schedule": "linear", "prediction": "v"},
+    {"timesteps": 1000, "schedule": "straight", "prediction": "v"},
     {"timesteps": 1000, "schedule": "cosine", "prediction": 0},
 ])  # fmt: skip
 def test_odd_settings_are_refused(data: Any) -> None:

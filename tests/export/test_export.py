@@ -71,7 +71,12 @@ def test_manifest(document: Path) -> None:
     parity = manifest.parity["step.fp32.onnx"]
     assert parity["measured"] <= parity["tolerance"] == 1
     assert parity["conditions"] == 32 and parity["batches"] == [8, 1, 3]
-    assert manifest.source == {"checkpoint": sha256_of(document / "doc.pt"), "lineage": {}}
+    assumed = {"timesteps": "1000", "beta_schedule": "cosine", "prediction": "epsilon"}
+    assert manifest.source == {
+        "checkpoint": sha256_of(document / "doc.pt"),
+        "lineage": {},
+        "assumed": {name: f"{value}, by default" for name, value in assumed.items()},
+    }
     assert sorted(os.listdir(document)) == ["b", "doc.pt"]
 
 
@@ -111,7 +116,7 @@ def test_frames_beyond_the_tolerance_leave_nothing(
     )  # not even equal frames are close enough
     assert main([path, "-o", str(tmp_path / "new" / "b"), "--steps", "1"]) == 1
     error = capsys.readouterr().err
-    assert "differs from torch: max_abs_difference_of_255 is" in error and error.count("\n") == 1
+    assert "differs from torch: max_abs_difference_of_255 " in error and error.count("\n") == 1
     assert os.listdir(tmp_path) == ["tiny.pt"]
 
 

@@ -37,6 +37,9 @@ ROUNDING = 1e-5
 FP16_STEP = 2.0**-10
 """Distance of two neighbouring fp16 numbers from 1 to 2."""
 
+SATURATING = 2
+"""Convolutions of the calm network that a CPU without VNNI computes too coarsely in int8: there they stay in fp32."""
+
 STEP_GRAPHS = ("step.fp32.onnx", "step.fp16.onnx", "step.int8.onnx", "step.int8-trt.onnx")
 
 
@@ -51,7 +54,10 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _run(model: onnx.ModelProto, **feeds: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    """What the graph says, operator by operator: fused to integers, a CPU without VNNI may saturate."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))
 
 
@@ -170,11 +176,12 @@ def test_a_quantized_convolution_is_what_the_formula_says(scheme: object, biased
 def test_int8_for_onnxruntime_is_fused(calm_bundle: Path, tmp_path: Path) -> None:
     entry = read_manifest(calm_bundle).files["step.int8.onnx"]
     kinds = _kinds(_model(calm_bundle, "step.int8.onnx"), tmp_path / "optimized.onnx")
-    assert len(entry.extra["sensitivity"]) == 16 and not entry.extra["float_convolutions"]
-    assert sum(kind == "QLinearConv" for kind in kinds) == 16
-    assert not any(kind in ("Conv", "FusedConv") for kind in kinds)
+    floats = entry.extra["float_convolutions"]
+    assert len(entry.extra["sensitivity"]) == 16 and len(floats) <= SATURATING
+    assert sum(kind == "QLinearConv" for kind in kinds) == 16 - len(floats)
+    assert sum(kind in ("Conv", "FusedConv") for kind in kinds) == len(floats)
     ends = read_manifest(calm_bundle).files["step.int8-trt.onnx"].extra["float_convolutions"]
-    assert ends == ["stem", "out"], "which TensorRT keeps in fp16"
+    assert {"stem", "out"} <= set(ends) <= {"stem", "out", *floats}, "which TensorRT keeps in fp16"
     plain = [node.op_type for node in _model(calm_bundle, "step.fp32.onnx").graph.node]
     assert kinds.count("Relu") < plain.count("Relu") / 2, "a ReLU in front of int8 is its zero point"
 
@@ -192,8 +199,9 @@ def test_int8_for_tensorrt_has_no_integer_bias(calm_bundle: Path) -> None:
     model = _model(calm_bundle, "step.int8-trt.onnx")
     types = _types(model)
     made, constants = {node.output[0]: node for node in model.graph.node}, onnx_edit.constants(model.graph)
-    body = onnx_edit.convolutions(model.graph)[1:-1]
-    assert len(body) == 14
+    floats = read_manifest(calm_bundle).files["step.int8-trt.onnx"].extra["float_convolutions"]
+    body = [node for node in onnx_edit.convolutions(model.graph) if node.name not in floats]
+    assert len(body) >= 14 - SATURATING
     for node in body:
         assert [made[name].op_type for name in node.input[:2]] == ["DequantizeLinear"] * 2
         quantized = [made[name] for name in node.input[:2]]
@@ -298,7 +306,7 @@ def test_a_missed_gate_names_the_worst_condition(
     write_checkpoint(tmp_path / "calm.pt", calm_checkpoint())
     assert main([str(tmp_path / "calm.pt"), "-o", str(tmp_path / "b"), "--precision", "fp32", "fp16"]) == 1
     error = capsys.readouterr().err
-    assert "step.fp16.onnx differs from torch: worst_psnr_db is" in error and "expected at least 99.5" in error
+    assert "step.fp16.onnx differs from torch: worst_psnr_db " in error and "expected at least 99.5" in error
     assert "the worst is condition" in error and "lighting=" in error and error.count("\n") == 1
     assert os.listdir(tmp_path) == ["calm.pt"]
 
@@ -313,5 +321,5 @@ def test_frames_of_nan_are_seen(calm_bundle: Path, tmp_path: Path) -> None:
     files = {"step.fp16.onnx": FileEntry(hashlib.sha256(content).hexdigest(), "fp16")}
     broken = Manifest(manifest.image, manifest.schema, manifest.sampler, files)
     reference = read_reference(calm_bundle, manifest)
-    with pytest.raises(ParityError, match="48 frames are of one colour, as NaN is drawn"):
+    with pytest.raises(ParityError, match="48 frames of one colour, as NaN is drawn"):
         measure(tmp_path, broken, "step.fp16.onnx", reference, QUICK, lambda count: None)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.engine import BatchProfile
 from contract.files import sha256_of
-from export.engines.flavors import gpu_target
-from export.engines.spec import Profile
+from contract.gpu import gpu_target
 from export.trt import main, parse_args
 
 pytestmark = pytest.mark.usefixtures("trt")
@@ -23,7 +23,7 @@ def _content(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("text, profile", [("8", (8, 8, 8)), ("1,8,32", (1, 8, 32)), ("2,2,2", (2, 2, 2))])
 def test_batches(text: str, profile: tuple[int, int, int]) -> None:
-    assert parse_args(["b", "--batch", text]).batch == Profile(*profile)
+    assert parse_args(["b", "--batch", text]).batch == BatchProfile(*profile)
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -37,9 +37,6 @@ def test_batches(text: str, profile: tuple[int, int, int]) -> None:
     (["--target", "sm87"], "TensorRT for RTX builds for sm80"),
     (["--ampere-plus"], "--ampere-plus is of --flavor tensorrt"),
     (["--ampere-plus", "--target", "sm86"], "exclude each other"),
-    (["--version-compatible"], "--version-compatible is of --flavor tensorrt"),
-    (["--dla", "0", "--batch", "8"], "--dla is of --flavor tensorrt"),
-    (["--dla", "0"], "a DLA takes static shapes"),
     (["--level", "6"], "expected an integer from 0 to 5"),
     (["--steps", "3"], "is a bundle, which says that itself"),
     (["--guidance", "2"], "is a bundle, which says that itself"),
@@ -56,7 +53,7 @@ def test_wrong_options_change_nothing(
 def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "b").mkdir()
     assert main([str(tmp_path / "b"), *RTX]) == 1
-    assert "manifest.json: no such file" in capsys.readouterr().err and os.listdir(tmp_path / "b") == []
+    assert "no manifest.json of a bundle" in capsys.readouterr().err and os.listdir(tmp_path / "b") == []
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from contract.files import sha256_of
 from contract.schedule import Diffusion
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
+from models.importers.given import Given
 from tests.tiny_checkpoint import tiny_checkpoint
 
 BYTE_MUTATIONS = 500
@@ -117,7 +118,7 @@ def test_an_odd_annotator_is_refused(
 def test_bare_state_dicts(tmp_path: Path, nest: Callable[[dict[str, Any]], Any]) -> None:
     original = tiny_checkpoint(base=3)
     torch.save(nest(dict(original.weights)), tmp_path / "doc.pt")
-    read = read_checkpoint(tmp_path / "doc.pt", **BARE)
+    read = read_checkpoint(tmp_path / "doc.pt", Given(**BARE))
     assert read.config == original.config and read.diffusion == Diffusion(1000, "cosine", "epsilon")
     assert all(torch.equal(weight, original.weights[name]) for name, weight in read.weights.items())
 
@@ -125,8 +126,8 @@ def test_bare_state_dicts(tmp_path: Path, nest: Callable[[dict[str, Any]], Any])
 @pytest.mark.parametrize("flags", [{}, {"arch": "document"}, {"arch": "document", "schema": "document"}])
 def test_a_bare_state_dict_asks_for_what_it_does_not_say(tmp_path: Path, flags: dict[str, Any]) -> None:
     torch.save(dict(tiny_checkpoint().weights), tmp_path / "doc.pt")
-    with pytest.raises(UsageError, match=r"python -m export \S+doc\.pt --arch document --schema document --image-size"):
-        read_checkpoint(tmp_path / "doc.pt", **flags)
+    with pytest.raises(UsageError, match=r"doc\.pt: .*add them: --schema document --image-size 256$"):
+        read_checkpoint(tmp_path / "doc.pt", Given(**flags))
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -139,7 +140,7 @@ def test_a_bare_state_dict_asks_for_what_it_does_not_say(tmp_path: Path, flags: 
 def test_wrong_flags_for_a_bare_state_dict(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
     torch.save(dict(tiny_checkpoint().weights), tmp_path / "doc.pt")
     with pytest.raises(EdgeError, match=message) as refusal:
-        read_checkpoint(tmp_path / "doc.pt", **(BARE | flags))
+        read_checkpoint(tmp_path / "doc.pt", Given(**(BARE | flags)))
     assert isinstance(refusal.value, UsageError) == ("condition_encoder" not in message)
 
 
@@ -147,8 +148,8 @@ def test_wrong_flags_for_a_bare_state_dict(tmp_path: Path, flags: dict[str, Any]
 def test_flags_that_contradict_a_checkpoint(tmp_path: Path, flags: dict[str, Any], tiny: Checkpoint) -> None:
     write_checkpoint(tmp_path / "a.pt", tiny)
     with pytest.raises(UsageError, match=r"contradicts the checkpoint, which has \w+; leave --"):
-        read_checkpoint(tmp_path / "a.pt", **flags)
-    read_checkpoint(tmp_path / "a.pt", "document", "document", 8)
+        read_checkpoint(tmp_path / "a.pt", Given(**flags))
+    read_checkpoint(tmp_path / "a.pt", Given("document", "document", 8))
 
 
 def test_faulty_keys_are_named(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_faulty_keys_are_named(tmp_path: Path) -> None:
     weights["unet.up1.conv.0.weight"] = weights["unet.up1.conv.0.weight"][:, :-1]
     torch.save(weights, tmp_path / "doc.pt")
     with pytest.raises(Refused) as caught:
-        read_checkpoint(tmp_path / "doc.pt", **BARE)
+        read_checkpoint(tmp_path / "doc.pt", Given(**BARE))
     message = str(caught.value)
     assert "4 missing (unet.down1.conv.0.bias, unet.down1.conv.2.bias, unet.down2.conv.0.bias)" in message
     assert "2 unexpected (ema.a, ema.b)" in message
@@ -187,7 +188,7 @@ def test_code_does_not_run(tmp_path: Path, zipped: bool, protocol: int) -> None:
     else:
         path.write_bytes(pickle.dumps(content, protocol=protocol))
     with pytest.raises(Refused, match="could run code"):
-        read_checkpoint(path, **BARE)
+        read_checkpoint(path, Given(**BARE))
     assert not marker.exists()
     with open(path, "rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -210,7 +211,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, tiny: Checkpoint) -> None:
     for name, (content, message) in faulty.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(Refused, match=message):
-            read_checkpoint(tmp_path / name, **BARE)
+            read_checkpoint(tmp_path / name, Given(**BARE))
     with pytest.raises(Refused, match="no such file"):
         read_checkpoint(tmp_path / "missing.pt")
     with pytest.raises(Refused, match="a folder"):
@@ -218,7 +219,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, tiny: Checkpoint) -> None:
     for name, value in {"list": [1, 2], "number": 3, "no weights": {"epoch": 3}, "nothing": {}}.items():
         torch.save(value, tmp_path / name)
         with pytest.raises(Refused, match="no weights in it"):
-            read_checkpoint(tmp_path / name, **BARE)
+            read_checkpoint(tmp_path / name, Given(**BARE))
 
 
 def _change(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-/* The part of the CUDA driver that runtime/cuda.py calls, on the memory of the host, so that both bindings can be
+/* The part of the CUDA driver that runtime/backends/cuda.py calls, on the memory of the host, so that both bindings can be
  * driven on a machine without a GPU:  cc -shared -fPIC -o libcuda.so.1 fake_driver.c
  *
  * Work is done at once, in order. Captured copies are kept and done at each launch. Every function that needs a
@@ -63,7 +63,7 @@ status cuDeviceGetCount(int *count) { return *count = getenv("FAKE_NO_GPU") ? 0 
 status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, OK; }
 status cuDeviceGetName(char *name, int length, int device) { return snprintf(name, length, "Fake GPU"), OK; }
 status cuDeviceGetAttribute(int *value, int attribute, int device) {
-    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18 ? getenv("FAKE_INTEGRATED") != NULL : 0;
+    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18 ? getenv("FAKE_INTEGRATED") != NULL : attribute == 16 ? 16 : 0;
     return OK;
 }
 status cuDeviceComputeCapability(int *major, int *minor, int device) { return *major = 8, *minor = 7, OK; }

@@ -1,10 +1,10 @@
 """TensorRT's Python module as far as the runtime calls it, over ONNX Runtime and a HostGpu.
 
-So the whole way from the manifest to the frames can be gone where there is no GPU. That the names it stands for exist
-in every supported release is another test's business; here they behave as documented, errors included.
+So everything from the manifest to the frames can be tested where there is no GPU. That these names exist in every
+supported release is tested against the API listings; here they behave as documented, errors included.
 
     trt = FakeTensorRT(gpu, "10.3.0")
-    content = plan(onnx, Profile(1, 4, 8))
+    content = plan(onnx, BatchProfile(1, 4, 8))
 """
 
 from __future__ import annotations
@@ -16,34 +16,18 @@ from typing import Any
 
 import onnxruntime
 
-from contract.engine import Profile
+from contract.engine import BatchProfile
 from contract.frames import ImageShape
 from tests.runtime.host_gpu import HostGpu, OrtStepEngine
 
 MAGIC = b"fake plan\n"
 
 
-class TensorLocation(enum.Enum):
-    DEVICE = 0
-    HOST = 1
-
-
-class TensorIOMode(enum.Enum):
-    NONE = 0
-    INPUT = 1
-    OUTPUT = 2
-
-
-class DataType(enum.Enum):
-    FLOAT = 0
-    INT64 = 1
-    UINT8 = 2
-
-
-class Severity(enum.Enum):
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
+TensorLocation = enum.Enum("TensorLocation", "DEVICE HOST")
+TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
+DataType = enum.Enum("DataType", "FLOAT INT64 UINT8")
+Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING")
+Strategy = enum.Enum("Strategy", "LAZY EAGER")
 
 
 class ILogger:
@@ -56,7 +40,7 @@ class ILogger:
 KINDS = {"tensor(float)": DataType.FLOAT, "tensor(int64)": DataType.INT64, "tensor(uint8)": DataType.UINT8}
 
 
-def plan(onnx: bytes, profile: Profile, step_on_host: bool = False, stripped: bool = False) -> bytes:
+def plan(onnx: bytes, profile: BatchProfile, step_on_host: bool = False, stripped: bool = False) -> bytes:
     """What the builder would have made of a step graph."""
     about = {"profile": [profile.min, profile.opt, profile.max], "step_on_host": step_on_host, "stripped": stripped}
     return MAGIC + json.dumps(about).encode() + b"\n" + onnx
@@ -66,35 +50,31 @@ class FakeTensorRT:
     """The module `tensorrt`, or with `rtx` the module `tensorrt_rtx`."""
 
     ILogger, TensorLocation, TensorIOMode, DataType = ILogger, TensorLocation, TensorIOMode, DataType
-
-    class DynamicShapesKernelSpecializationStrategy(enum.Enum):
-        LAZY = 0
-        EAGER = 1
+    DynamicShapesKernelSpecializationStrategy = Strategy
 
     def __init__(self, gpu: HostGpu, version: str, rtx: bool = False) -> None:
         self.__version__ = version
         self.gpu, self.rtx = gpu, rtx
-        self.host_code_allowed: list[bool] = []
+        self.deserialized = 0
         self.caches: list[Cache] = []
 
     def Runtime(self, logger: ILogger) -> Runtime:
         return Runtime(self, logger)
 
     def Refitter(self, engine: Engine, logger: ILogger) -> Refitter:
-        return Refitter(engine, logger)
+        return Refitter(engine)
 
-    def OnnxParserRefitter(self, refitter: Refitter, logger: ILogger) -> OnnxParserRefitter:
-        return OnnxParserRefitter(refitter, logger)
+    def OnnxParserRefitter(self, refitter: Refitter, logger: ILogger) -> Refitter:
+        return refitter
 
 
 class Runtime:
     def __init__(self, trt: FakeTensorRT, logger: ILogger) -> None:
-        self.engine_host_code_allowed = False
         self._trt, self._logger = trt, logger
 
     def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
         assert self._trt.gpu.depth, "no context is current"
-        self._trt.host_code_allowed.append(self.engine_host_code_allowed)
+        self._trt.deserialized += 1
         if not content.startswith(MAGIC):
             self._logger.log(Severity.ERROR, "magicTag mismatch:\n not a plan of this version")
             return None
@@ -105,7 +85,7 @@ class Runtime:
 class Engine:
     def __init__(self, trt: FakeTensorRT, logger: ILogger, about: Mapping[str, Any], onnx: bytes) -> None:
         self._trt, self.logger, self.onnx = trt, logger, onnx
-        self.profile = Profile(*about["profile"])
+        self.profile = BatchProfile(*about["profile"])
         self._host, self.stripped = about["step_on_host"], about["stripped"]
         session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
         inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -151,21 +131,17 @@ class Engine:
 
 
 class Refitter:
-    def __init__(self, engine: Engine, logger: ILogger) -> None:
-        self.engine, self.logger, self.complete = engine, logger, False
+    """Refitter and OnnxParserRefitter in one."""
 
-    def refit_cuda_engine(self) -> bool:
-        self.engine.stripped = not self.complete
-        return self.complete
-
-
-class OnnxParserRefitter:
-    def __init__(self, refitter: Refitter, logger: ILogger) -> None:
-        self._refitter = refitter
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def refit_from_bytes(self, onnx: bytes) -> bool:
-        self._refitter.complete = onnx == self._refitter.engine.onnx
-        return self._refitter.complete
+        return onnx == self._engine.onnx
+
+    def refit_cuda_engine(self) -> bool:
+        self._engine.stripped = False
+        return True
 
 
 class Context:
@@ -192,7 +168,7 @@ class Context:
 
 class RuntimeConfig:
     def __init__(self, trt: FakeTensorRT) -> None:
-        self.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
+        self.dynamic_shapes_kernel_specialization_strategy = Strategy.LAZY
         self.cache: Cache | None = None
         self._trt = trt
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from contract.engine import Profile
+from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
-from runtime.backends.cuda import Gpu, HostMemory, Info, Memory
+from contract.gpu import Device
+from runtime.backends.cuda import Gpu, HostMemory, Memory
 
 ALIGNMENT = 256
 STEP_MS = 1.0
@@ -46,7 +47,7 @@ class HostGpu(Gpu):
     """`graph_ms` is the device time of a whole graph, whatever is in it."""
 
     def __init__(self, seed: int = 0, integrated: bool = False, graph_ms: float = 1.0) -> None:
-        self.info = Info("host", (8, 7), integrated, "tests")
+        self.device, self.binding = Device("host", (8, 7), 8, integrated), "tests"
         self.graph_ms, self.clock, self.launches = graph_ms, 0.0, 0
         self.depth, self.live, self.closed = 0, 0, False
         self.streams: list[Stream] = []
@@ -100,9 +101,6 @@ class HostGpu(Gpu):
     def event(self) -> Event:
         return Event()
 
-    def destroy(self, event_or_stream: Any) -> None:
-        pass
-
     def record(self, event: Any, stream: Any) -> None:
         event.asked += 1
         asked = event.asked
@@ -112,12 +110,18 @@ class HostGpu(Gpu):
 
         stream.queue.append((lambda: True, reached))
 
-    def finish(self, event_or_stream: Any) -> None:
-        if isinstance(event_or_stream, Event):
-            asked = event_or_stream.asked
-            self._run(lambda: event_or_stream.done >= asked)
-        else:
-            self._run(lambda: not event_or_stream.queue)
+    def finish(self, stream: Any) -> None:
+        self._run(lambda: not stream.queue)
+
+    def free_stream(self, stream: Any) -> None:
+        assert not stream.queue, "it still has work"
+
+    def reach(self, event: Any) -> None:
+        asked = event.asked
+        self._run(lambda: event.done >= asked)
+
+    def free_event(self, event: Any) -> None:
+        assert event.done == event.asked, "it is still waited for"
 
     def milliseconds(self, start: Any, stop: Any) -> float:
         return float(stop.time - start.time)
@@ -168,7 +172,7 @@ class HostGpu(Gpu):
 class OrtStepEngine:
     """A real step graph in ONNX Runtime, queued on a HostGpu's streams and working on plain addresses."""
 
-    def __init__(self, gpu: HostGpu, onnx: bytes, image: ImageShape, width: int, profile: Profile) -> None:
+    def __init__(self, gpu: HostGpu, onnx: bytes, image: ImageShape, width: int, profile: BatchProfile) -> None:
         self.profile, self.step_on_host = profile, False
         self.contexts: list[int] = []
         self.can_capture, self.closed = True, False

@@ -13,9 +13,9 @@ import pytest
 from contract.bundle import FileEntry, Manifest, read_manifest, write_manifest
 from contract.conditions import Schema
 from contract.errors import Refused, Unavailable, UsageError
+from contract.gpu import driver_problem
 from contract.schemas import CABIN, DOCUMENT
 from runtime import Generator
-from runtime.backends.cuda import driver_problem
 from runtime.backends.registry import BACKENDS, default_batch
 from tests.fake_bundle import IMAGE, STEPS, expected_frames, fake_sampler, step_graph, write_fake_bundle
 from tests.runtime.host_cpu import AUTO_TAKES, why_not_others

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.engine import Profile
+from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.noise import initial_noises
 from contract.schemas import CABIN
@@ -23,7 +23,7 @@ SEED = 3
 ONE_LEVEL = 1
 """A sum in another order may round a pixel to the neighbouring level of 255."""
 
-PROFILE = Profile(1, 4, 8)
+PROFILE = BatchProfile(1, 4, 8)
 TO_DECIDE = 2 * (WARM_UP + TRIALS)
 
 
@@ -39,7 +39,7 @@ def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def pipeline(
-    bundle: Path, gpu: HostGpu, profile: Profile = PROFILE, engine: type[OrtStepEngine] = OrtStepEngine
+    bundle: Path, gpu: HostGpu, profile: BatchProfile = PROFILE, engine: type[OrtStepEngine] = OrtStepEngine
 ) -> tuple[GpuPipeline, OrtStepEngine]:
     made = engine(gpu, (bundle / "step.fp32.onnx").read_bytes(), IMAGE, CABIN.width, profile)
     return GpuPipeline(gpu, made, IMAGE, CABIN.width, STEPS), made
@@ -80,15 +80,15 @@ def test_the_test_would_notice_a_missing_wait(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "size", "contexts"),
     [
-        (Profile(1, 4, 8), 20, [8, 4]),
-        (Profile(4, 4, 4), 10, [4]),
-        (Profile(4, 8, 8), 3, [4]),
-        (Profile(2, 2, 2), 1, [2]),
-        (Profile(3, 5, 5), 11, [5, 3]),
+        (BatchProfile(1, 4, 8), 20, [8, 4]),
+        (BatchProfile(4, 4, 4), 10, [4]),
+        (BatchProfile(4, 8, 8), 3, [4]),
+        (BatchProfile(2, 2, 2), 1, [2]),
+        (BatchProfile(3, 5, 5), 11, [5, 3]),
     ],
 )
 def test_large_batches_are_split_and_small_ones_padded(
-    bundle: Path, profile: Profile, size: int, contexts: list[int]
+    bundle: Path, profile: BatchProfile, size: int, contexts: list[int]
 ) -> None:
     made, engine = pipeline(bundle, HostGpu(), profile)
     check(list(made.sample_all(batches([size]))), [size])

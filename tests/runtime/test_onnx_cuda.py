@@ -14,10 +14,10 @@ import pytest
 
 from contract.bundle import read_manifest
 from contract.errors import Unavailable
+from contract.gpu import driver_problem
 from contract.noise import initial_noises
 from contract.schemas import CABIN
 from runtime import Generator
-from runtime.backends.cuda import driver_present, driver_problem
 from runtime.backends.ort import new_session
 from runtime.backends.ort_cuda import CUDA, MAX_SIZES, CudaOnnxBackend, check_cuda
 from tests.fake_bundle import IMAGE, expected_frames
@@ -65,7 +65,7 @@ def test_sizes_beyond_the_fixed_ones_are_drawn_too(backend: CudaOnnxBackend) -> 
     backend.close()
 
 
-@pytest.mark.skipif(driver_present(), reason="there is a driver here")
+@pytest.mark.skipif(not driver_problem(), reason="there is a driver here")
 def test_without_a_driver_it_is_not_there() -> None:
     with pytest.raises(Unavailable) as refusal:
         check_cuda()
@@ -73,7 +73,7 @@ def test_without_a_driver_it_is_not_there() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not driver_present(), reason=driver_problem() or "")
+@pytest.mark.skipif(bool(driver_problem()), reason=driver_problem() or "")
 def test_the_gpu_draws_the_frames_of_the_graph(bundle: Path) -> None:
     if CUDA not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has no CUDA provider")

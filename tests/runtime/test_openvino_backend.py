@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from contract.bundle import read_manifest
 from contract.errors import ParityError, Unavailable
+from contract.gpu import driver_problem
 from contract.noise import initial_noises
 from runtime import Generator, verified
 from runtime.backends import ov
-from runtime.backends.cuda import driver_problem
 from runtime.backends.ov import OpenVinoBackend, open_openvino
 from runtime.generate import main as generate
 from runtime.verify import main as verify

@@ -1,4 +1,4 @@
-"""TensorRT engines in a bundle: opened, verified, refused with the command that mends it, and what they draw.
+"""TensorRT engines in a bundle: opened, verified, refused with the command that fixes it, and what they draw.
 
 Engines can't run without a GPU: there `FakeTensorRT` runs the same step graph on a `HostGpu`. The real TensorRT for
 RTX builds a real engine, and is taken as far as it goes without a driver. What needs a GPU is marked `gpu`.
@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from contract.bundle import FileEntry, Manifest, read_manifest, write_manifest
-from contract.engine import Engine, Profile, engine_files, read_engines
+from contract.engine import BatchProfile, Engine, engine_files, read_engines
 from contract.errors import ParityError, Refused
+from contract.gpu import driver_problem, gpu_target
 from contract.schemas import CABIN
 from runtime import Generator
 from runtime.backends import trt as trt_backend
-from runtime.backends.cuda import driver_present, driver_problem, open_gpu
 from runtime.backends.trt import TrtEngine, cache_path
 from runtime.generate import main as generate
 from runtime.verify import main as verify
@@ -35,7 +35,7 @@ from tests.runtime.host_gpu import HostGpu
 ONE_LEVEL = 1
 """A sum in another order may round a pixel to the neighbouring level of 255."""
 
-PROFILE = Profile(1, 4, 8)
+PROFILE, FROM_TWO = BatchProfile(1, 4, 8), BatchProfile(2, 4, 8)
 ENTRY = {
     "flavor": "tensorrt",
     "tensorrt": "10.3.0",
@@ -44,7 +44,9 @@ ENTRY = {
 }
 
 
-def add_engine(bundle: Path, content: bytes, profile: Profile = PROFILE, verified: bool = True, **changes: Any) -> str:
+def add_engine(
+    bundle: Path, content: bytes, profile: BatchProfile = PROFILE, verified: bool = True, **changes: Any
+) -> str:
     """Put an engine into the bundle, honestly hashed; its name."""
     batch = {"min": profile.min, "opt": profile.opt, "max": profile.max}
     extra = ENTRY | {"batch": batch} | changes
@@ -103,7 +105,7 @@ def test_an_engine_draws_the_frames_of_its_graph(
         assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
         assert generator.engine_seconds == pytest.approx(3 * STEPS / 1000)  # three batches of STEPS milliseconds each
         assert "sm87, tensorrt 10.3.0" in generator.details()["device"]
-    assert trt.gpu.live == 0 and trt.gpu.closed and trt.host_code_allowed == [False]
+    assert trt.gpu.live == 0 and trt.gpu.closed
 
 
 def test_a_larger_batch_is_split(own_bundle: Path, install: Install) -> None:
@@ -113,13 +115,6 @@ def test_a_larger_batch_is_split(own_bundle: Path, install: Install) -> None:
         rows = generator.encode([{}] * 50, seed=5)
         assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
         assert set(generator.details()["cuda_graphs"]) == {"8", "4", "2"}
-
-
-def test_only_version_compatible_plans_may_bring_code(own_bundle: Path, install: Install) -> None:
-    trt = install("10.13.0")
-    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), version_compatible=True)
-    Generator.open(own_bundle, "trt").close()
-    assert trt.host_code_allowed == [True]
 
 
 def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
@@ -136,10 +131,13 @@ def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
 
 BAD_PLANS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "no plan": (lambda _: b"ftrt", r"can't be loaded \(magicTag mismatch"),
-    "other profile": (lambda b: plan(onnx_of(b), Profile(2, 4, 8)), r"profile of batches \[2, 4, 8\], expected \[1"),
-    "fixed batch": (lambda b: plan(onnx_of(b), Profile(8, 8, 8)), r"tensors .*FLOAT \[8, 3, 16, 16\].*expected"),
+    "other profile": (
+        lambda b: plan(onnx_of(b), FROM_TWO),
+        r"profile of batches \[2, 4, 8\], expected \[1",
+    ),
+    "fixed batch": (lambda b: plan(onnx_of(b), BatchProfile(8, 8, 8)), r"tensors .*FLOAT \[8, 3, 16, 16\].*expected"),
     "other width": (
-        lambda _: plan(step_graph(10, IMAGE, fake_sampler(STEPS)), Profile(1, 4, 8)),
+        lambda _: plan(step_graph(10, IMAGE, fake_sampler(STEPS)), BatchProfile(1, 4, 8)),
         r"'condition': 'FLOAT \[-1, 10\]'.*expected .*'condition': 'FLOAT \[-1, 26\]'",
     ),
 }
@@ -163,7 +161,7 @@ def test_an_altered_engine_never_reaches_tensorrt(own_bundle: Path, install: Ins
     (own_bundle / name).write_bytes(b"something else")
     with pytest.raises(Refused, match="sha256"):
         Generator.open(own_bundle, "trt")
-    assert trt.host_code_allowed == [] and trt.gpu.closed
+    assert trt.deserialized == 0 and trt.gpu.closed
 
 
 def test_a_stripped_plan_takes_its_weights_from_its_step_graph(own_bundle: Path, install: Install) -> None:
@@ -237,7 +235,7 @@ def test_plain_tensorrt_has_no_cache() -> None:
 def test_an_unverified_engine_is_verified_before_its_first_use_and_once(
     own_bundle: Path, install: Install, tmp_path: Path
 ) -> None:
-    name = add_engine(own_bundle, plan(onnx_of(own_bundle), Profile(2, 4, 8)), Profile(2, 4, 8), verified=False)
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), FROM_TWO), FROM_TWO, verified=False)
     install()
     with Generator.open(own_bundle, "trt", state=tmp_path / "s") as generator:
         assert set(generator.details()["cuda_graphs"]) == {"2", "4", "8"}  # min, opt and max
@@ -259,7 +257,7 @@ def test_another_device_verifies_anew(own_bundle: Path, install: Install, monkey
     install()
     Generator.open(own_bundle, "trt").close()
     trt = install()
-    trt.gpu.info = replace(trt.gpu.info, name="another")
+    trt.gpu.device = replace(trt.gpu.device, name="another")
     with Generator.open(own_bundle, "trt") as generator:
         assert generator.details()["cuda_graphs"]
     assert len(json.loads((own_bundle / "verified.json").read_text())["replayed"]) == 2
@@ -322,7 +320,7 @@ def test_a_damaged_verified_json_is_as_good_as_none(own_bundle: Path, install: I
 
 # -------------------------------------------------------------------------------------- the real thing, without a GPU
 
-needs_no_driver = pytest.mark.skipif(driver_present(), reason="there is a driver here")
+needs_no_driver = pytest.mark.skipif(not driver_problem(), reason="there is a driver here")
 
 
 def build(trt: Any, onnx: bytes, target: Any = None) -> bytes:
@@ -401,18 +399,15 @@ def test_the_real_runtime_that_loads_nothing_is_refused_in_one_line(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not driver_present(), reason=driver_problem() or "")
+@pytest.mark.skipif(bool(driver_problem()), reason=driver_problem() or "")
 def test_an_engine_built_here_draws_the_frames_of_its_graph(own_bundle: Path) -> None:
     """With whichever TensorRT there is; 40 batches, so that a CUDA graph is measured and perhaps kept."""
     flavors = trt_backend._flavors()
     if not flavors:
         pytest.skip("neither tensorrt nor tensorrt_rtx is installed")
     flavor, trt = next(iter(flavors.items()))
-    gpu = open_gpu()
-    sm = gpu.info.sm
-    gpu.close()
     content = build(trt, onnx_of(own_bundle))
-    add_engine(own_bundle, content, verified=False, flavor=flavor, tensorrt=trt.__version__, target=[sm])
+    add_engine(own_bundle, content, verified=False, flavor=flavor, tensorrt=trt.__version__, target=[gpu_target()])
     with Generator.open(own_bundle, "trt", "fp32", batch=4) as generator:
         rows = generator.encode([{"lighting": "night"}, {}] * 80, seed=5)
         assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL

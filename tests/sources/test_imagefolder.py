@@ -44,7 +44,7 @@ def test_a_broken_folder_names_its_line(tmp_path: Path) -> None:
 
     assert "metadata.jsonl:1: no fatigue_level" in refused('{"file_name": "a.png"}')
     assert "lighting=dusk: expected one of day" in refused(json.dumps(first | {"lighting": "dusk"}))
-    assert "missing or no whole image" in refused(json.dumps(first | {"file_name": "frames/9.png"}))
+    assert "frames/9.png: no such image" in refused(json.dumps(first | {"file_name": "frames/9.png"}))
     assert "expected one object a line" in refused("[]")
 
 

@@ -14,7 +14,7 @@ def grey_source(count: int = 48, size: int = 16, seed: int = 0) -> LabelledFrame
     """Frames whose grey level is the skin tone of their condition, and in which the lighting is a bright line."""
     stream = np.random.default_rng(seed)
     conditions = [CABIN.complete({}, stream) for _ in range(count)]
-    tones = np.array([200.0 * condition["skin_tone"] for condition in conditions])
+    tones = np.array([200.0 * float(condition["skin_tone"]) for condition in conditions])
     frames = np.broadcast_to(tones[:, None, None, None], (count, size, size, 3)).astype(np.uint8)
     for frame, condition in zip(frames, conditions, strict=True):
         side = CABIN.field("lighting").values.index(str(condition["lighting"]))

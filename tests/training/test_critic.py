@@ -11,8 +11,7 @@ import torch
 
 from contract.errors import Refused
 from models.annotator import TrainedAnnotator
-from models.annotator_file import write_annotator
-from models.checkpoint import read_checkpoint, write_checkpoint
+from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
 from sources.base import LabelledFrames
 from tests.tiny_checkpoint import tiny_edge_checkpoint
 from tests.training.grey_source import grey_source

@@ -11,8 +11,7 @@ import torch
 from contract.annotation import class_fields, number_fields
 from contract.schemas import CABIN
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
-from models.annotator_file import read_annotator
-from models.checkpoint import read_checkpoint, write_checkpoint
+from models.checkpoint import read_annotator, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
 from sources.cartoon.cabin import LANDMARKS
 from tests.tiny_checkpoint import tiny_edge_checkpoint

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from contract.bundle import read_manifest
 from contract.errors import ParityError
 from export.engines.inspect import check_network, inspect_engine
 
@@ -20,14 +21,20 @@ def _network(trt: Any, content: bytes) -> tuple[object, ...]:
     return network, builder, parser  # what goes out of scope first mustn't be what the others need
 
 
+def _kept(bundle: Path) -> list[str]:
+    """Convolutions that the exporter left in higher precision."""
+    return list(read_manifest(bundle).files["step.int8-trt.onnx"].extra["float_convolutions"])
+
+
 @pytest.mark.parametrize("graph", ["fp32", "fp16", "int8-trt"])
 @pytest.mark.parametrize("asked", ["fp32", "fp16", "int8"])
 def test_a_network_is_held_against_the_precision_asked_for(trt: Any, calm_bundle: Path, graph: str, asked: str) -> None:
     network, *_owners = _network(trt, (calm_bundle / f"step.{graph}.onnx").read_bytes())
     # A graph in int8 is one in fp16 whose convolutions read dequantized tensors, so that it passes for fp16 as well.
     if graph.removesuffix("-trt") == asked or (graph, asked) == ("int8-trt", "fp16"):
-        names = check_network(trt, network, asked, [])
-        assert len(names) == 14 and not {"stem", "out"} & set(names)
+        kept = _kept(calm_bundle) if asked == "int8" else []
+        names = check_network(trt, network, asked, kept)
+        assert len(names) == 14 - len(set(kept) - {"stem", "out"}) and not {"stem", "out"} & set(names)
         return
     with pytest.raises(ParityError, match=r"convolution .*expected .*nothing was built"):
         check_network(trt, network, asked, [])
@@ -35,9 +42,10 @@ def test_a_network_is_held_against_the_precision_asked_for(trt: Any, calm_bundle
 
 def test_what_stays_in_higher_precision_is_not_asked_for(trt: Any, calm_bundle: Path) -> None:
     network, *_owners = _network(trt, (calm_bundle / "step.int8-trt.onnx").read_bytes())
-    assert "middle.conv0" not in check_network(trt, network, "int8", ["middle.conv0"])
+    kept = _kept(calm_bundle)
+    assert "middle.conv0" not in check_network(trt, network, "int8", ["middle.conv0", *kept])
     with pytest.raises(ParityError, match="no convolution of the network would run in int8"):
-        check_network(trt, network, "int8", check_network(trt, network, "int8", []))
+        check_network(trt, network, "int8", [*kept, *check_network(trt, network, "int8", kept)])
 
 
 def _layer(name: str, kind: str, **types: str) -> dict[str, object]:

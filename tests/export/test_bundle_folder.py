@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import Refused
-from export.folder import replacing
+from export.bundle import replacing
 
 
 def _write(folder: Path, text: str) -> None:

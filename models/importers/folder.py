@@ -1,0 +1,239 @@
+"""Folders as diffusers saves them: a pipeline with `unet`, `scheduler` and perhaps `vae` in it, or a U-Net alone.
+
+    imported = read_folder(Path("cat-64"), Given())
+
+The scheduler's own settings are kept: how few-step DDIM spaces its timesteps, clips, and ends.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from contract.bundle import Latent, Sampler
+from contract.conditions import UNCONDITIONAL, Field, Schema
+from contract.errors import Refused, Unavailable, UsageError
+from contract.files import read_json
+from contract.limits import MAX_CHANNELS, MAX_TIMESTEPS
+from contract.schedule import Diffusion
+from models.denoiser import Size
+from models.importers.folder_network import FolderConfig, FolderDecoder, FolderUNet
+from models.importers.given import Decoder, Given, Imported
+from models.importers.noise_schedule import NAMES, clipped, find_schedule, own_steps
+from models.importers.weights import COUNTERS
+from models.safe_load import load_archive, load_tensors
+
+UNETS = ("UNet2DModel", "UNet2DConditionModel")
+AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
+NOT_DDIM = ("flow", "edm", "ve", "sigma")
+"""In a scheduler's class name: noise that isn't added as DDIM removes it."""
+
+MAX_CLASSES = 2048
+"""Labels are one number of the condition, and whole numbers up to there are exact in float16."""
+
+
+def read_folder(path: Path, given: Given) -> tuple[Imported, str]:
+    """The network and a hash of its weights; Refused for folders of other models."""
+    inner = path / "unet" if (path / "unet").is_dir() else path
+    settings, kind = _config(inner, UNETS)
+    unet, config, schema, assumed = _unet(settings, kind, given)
+    weights, sha256 = read_weights(inner)
+    weights = {FolderUNet.own_name(name): weight for name, weight in weights.items()}
+    diffusion, few_steps, about = _sampling(path / "scheduler", given)
+    decoder = _decoder(path / "vae", config) if (path / "vae").is_dir() else None
+    imported = Imported(
+        f"diffusers {kind}", config, schema, diffusion, weights, unet, few_steps, assumed | about, decoder
+    )
+    return imported, sha256
+
+
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a saved model and the sha256 of their file; Refused where there is none."""
+    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
+        if (folder / name).is_file():
+            return load_tensors(folder / name)
+    for name in ("diffusion_pytorch_model.bin", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            content, sha256 = load_archive(folder / name)
+            if isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values()):
+                return {str(key): value for key, value in content.items() if not str(key).endswith(COUNTERS)}, sha256
+            raise Refused(f"{folder / name}: expected a dict of tensors by name")
+    raise Refused(f"{folder}: no diffusion_pytorch_model.safetensors in it; save the model again, unsharded")
+
+
+def _config(folder: Path, expected: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise Refused(f"{folder}: no config.json in it, as diffusers writes it, and no manifest.json of a bundle")
+    settings = read_json(path)
+    kind = settings.get("_class_name")
+    if kind not in expected:
+        raise Refused(f"{path}: a {str(kind)[:60]}; expected {' or '.join(expected)}")
+    return settings, str(kind)
+
+
+def _unet(
+    settings: dict[str, Any], kind: str, given: Given
+) -> tuple[partial[FolderUNet], FolderConfig, Schema, dict[str, str]]:
+    """How to build the U-Net, its config and schema, and what of them was assumed."""
+    channels, outputs = settings.get("in_channels"), settings.get("out_channels")
+    if type(channels) is not int or channels != outputs or not 1 <= channels <= MAX_CHANNELS:
+        raise Refused(f"U-Net from {channels} to {outputs} channels; expected as many, without a predicted variance")
+    if settings.get("time_embedding_type", "positional") != "positional":
+        raise Refused(f"U-Net with a {settings['time_embedding_type']} time embedding; expected a positional one")
+    if settings.get("class_embed_type") is not None:
+        raise Refused(f"U-Net with class_embed_type {settings['class_embed_type']!r}; expected class labels")
+    classes = settings.get("num_class_embeds") or 0
+    if type(classes) is not int or not 0 <= classes <= MAX_CLASSES:
+        raise Refused(f"num_class_embeds {classes}; expected up to {MAX_CLASSES}")
+    schema, assumed = _schema(classes, given)
+    config = FolderConfig(channels, _size(settings.get("sample_size"), given), schema.width, classes)
+    build = partial(_build, kind, settings, config)
+    with torch.device("meta"):
+        network = _checked(build)
+    if any(getattr(module, "has_cross_attention", False) for module in network.modules()):
+        raise Refused("U-Net with cross-attention, which reads a text; expected class labels or no condition")
+    return build, config, schema, assumed
+
+
+def _build(kind: str, settings: dict[str, Any], config: FolderConfig) -> FolderUNet:
+    return FolderUNet(getattr(_diffusers(), kind).from_config(copy.deepcopy(settings)), config)
+
+
+def _checked(build: partial[Any]) -> Any:
+    """What is built, without memory for it; Refused where the settings aren't a model's."""
+    try:
+        return build()
+    except Unavailable:
+        raise
+    except Exception as error:  # diffusers raises whatever comes up in odd settings
+        raise Refused(f"config.json: {type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
+
+
+def _schema(classes: int, given: Given) -> tuple[Schema, dict[str, str]]:
+    schema = given.condition_schema()
+    if schema is None:
+        if not classes:
+            return UNCONDITIONAL, {}
+        labels = tuple(str(label) for label in range(classes))
+        field = Field("class", 0, labels, tuple((float(label),) for label in range(classes)))
+        return Schema("classes", 1, (field,)), {"schema": f"one field 'class' with the labels 0 to {classes - 1}"}
+    codes = [code for field in schema.fields for code in field.codes]
+    if schema.width != 1 or not classes or not all(code[0] in range(classes) for code in codes):
+        raise UsageError(
+            f"--schema {given.schema}: expected one field whose codes are class labels, 0 to {classes - 1}"
+            if classes
+            else f"--schema {given.schema}: the network is unconditional; leave --schema out"
+        )
+    return schema, {"schema": f"{given.schema}, as given"}
+
+
+def _size(found: Any, given: Given) -> Size:
+    asked = given.size()
+    size = tuple(found) if isinstance(found, list) and len(found) == 2 else found
+    sides = size if isinstance(size, tuple) else (size,)
+    if not all(type(side) is int for side in sides):
+        if asked is None:
+            raise UsageError("config.json doesn't say the sample_size; add --image-size, such as --image-size 64")
+        return asked
+    if asked is not None and asked != size:
+        raise UsageError(f"--image-size {given.image_size} contradicts the folder, which says {found}")
+    return size
+
+
+def _sampling(folder: Path, given: Given) -> tuple[Diffusion, Any, dict[str, str]]:
+    """Noise schedule and few-step DDIM: the scheduler's own where there is one, else what is given."""
+    path = folder / "scheduler_config.json"
+    if not path.is_file():
+        path = folder.parent / "scheduler_config.json"
+    if not path.is_file():
+        diffusion, assumed = find_schedule({}, {}, given)
+        return diffusion, partial(own_steps, diffusion, given), assumed
+    settings = read_json(path)
+    name = str(settings.get("_class_name"))
+    if any(word in name.lower() for word in NOT_DDIM) or "beta_schedule" not in settings:
+        raise Refused(f"{path}: a {name[:60]}, whose noise DDIM doesn't remove; expected a DDPM or DDIM scheduler")
+    if settings.get("thresholding"):
+        raise Refused(f"{path}: dynamic thresholding, which depends on the image; expected clip_sample or nothing")
+    if not 1 <= int(settings.get("num_train_timesteps", 1000)) <= MAX_TIMESTEPS:
+        raise Refused(f"{path}: num_train_timesteps {settings['num_train_timesteps']}; expected up to {MAX_TIMESTEPS}")
+    scheduler = _checked(partial(_scheduler, settings))
+    prediction = NAMES.get(scheduler.config.prediction_type, scheduler.config.prediction_type)
+    table = tuple(scheduler.alphas_cumprod.double().tolist())
+    diffusion = replace(Diffusion(len(table), "table", "v", table), prediction=prediction)
+    diffusion = Diffusion.from_dict(diffusion.to_dict())
+    for flag, value in given.flags().items():
+        if flag in ("--beta-schedule", "--timesteps", "--prediction"):
+            raise UsageError(f"{flag} {value}: {path} says it; leave {flag} out")
+    assumed = {} if name == "DDIMScheduler" else {"sampler": f"DDIM, where the folder says {name}"}
+    return diffusion, partial(_few_steps, scheduler, prediction, given), assumed
+
+
+def _scheduler(settings: dict[str, Any]) -> Any:
+    return _diffusers().DDIMScheduler.from_config(settings)
+
+
+def _few_steps(scheduler: Any, prediction: str, given: Given, steps: int) -> Sampler:
+    """The scheduler's deterministic DDIM as `DDIMPipeline` runs it: the predicted noise stays, whatever is clipped."""
+    total = len(scheduler.alphas_cumprod)
+    if not 1 <= steps <= total:
+        raise UsageError(f"--steps {steps}: expected 1 to {total}")
+    scheduler.set_timesteps(steps)
+    timesteps = [int(t) for t in scheduler.timesteps.tolist()]
+    if max(timesteps) >= total:
+        raise UsageError(f"--steps {steps}: starts at timestep {max(timesteps)} of {total} by steps_offset; take fewer")
+    table, final = scheduler.alphas_cumprod.double().tolist(), float(scheduler.final_alpha_cumprod)
+    before = [t - total // steps for t in timesteps]
+    following = tuple(table[t] if t >= 0 else final for t in before)
+    now = tuple(table[t] for t in timesteps)
+    return clipped(
+        Sampler(
+            tuple(timesteps),
+            now,
+            prediction,
+            clip=bool(scheduler.config.clip_sample),
+            clip_range=float(scheduler.config.clip_sample_range),
+            rederive=False,
+            final_alpha_bar=following[-1],
+            next_alpha_bar=() if following[:-1] == now[1:] else following,
+        ),
+        given,
+    )
+
+
+def _decoder(folder: Path, config: FolderConfig) -> Decoder:
+    """The autoencoder's decoder with its weights; Refused where it isn't one for these latents."""
+    settings, kind = _config(folder, AUTOENCODERS)
+    if settings.get("latent_channels") != config.channels:
+        raise Refused(f"{folder}: latents of {settings.get('latent_channels')} channels, the U-Net's {config.channels}")
+    weights, _ = read_weights(folder)
+    scale = float(settings.get("scaling_factor") or 1.0)
+    latent = Latent(*config.image, scale)
+    shift = float(settings.get("shift_factor") or 0.0)
+    return Decoder(latent, partial(_build_decoder, kind, settings, weights, scale, shift))
+
+
+def _build_decoder(
+    kind: str, settings: dict[str, Any], weights: Mapping[str, Tensor], scale: float, shift: float
+) -> nn.Module:
+    autoencoder = _checked(partial(getattr(_diffusers(), kind).from_config, copy.deepcopy(settings)))
+    try:
+        autoencoder.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    except RuntimeError as error:
+        raise Refused(f"autoencoder: {' '.join(str(error).split())[:200]}") from error
+    return FolderDecoder(autoencoder, scale, shift).eval().requires_grad_(False)
+
+
+def _diffusers() -> Any:
+    try:
+        import diffusers
+    except ImportError as error:
+        raise Unavailable("diffusers isn't installed; run: pip install '.[import]'") from error
+    return diffusers
