@@ -70,8 +70,8 @@ def denoise(radiance: Image, albedo: Image | None = None, normal: Image | None =
     """Linear radiance without its sampling noise; `clean` says that the guides have none."""
     library, device = _library(), _device()
     height, width = radiance.shape[:2]
-    images = {b"color": radiance, b"albedo": albedo, b"normal": normal, b"output": np.empty_like(radiance)}
-    images = {name: np.ascontiguousarray(image, np.float32) for name, image in images.items() if image is not None}
+    given = {b"color": radiance, b"albedo": albedo, b"normal": normal, b"output": np.empty_like(radiance)}
+    images = {name: np.ascontiguousarray(image, np.float32) for name, image in given.items() if image is not None}
     kernel = library.oidnNewFilter(device, b"RT")
     for name, image in images.items():
         library.oidnSetSharedFilterImage(kernel, name, image.ctypes.data, FLOAT3, width, height, 0, 0, 0)

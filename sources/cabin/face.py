@@ -114,7 +114,7 @@ class Face:
         return self._clear_of_eyes(moved)
 
     def _act(self, vertices: Floats, weights: dict[str, float]) -> Floats:
-        moved = vertices.copy()
+        moved: Floats = vertices.copy()
         for name, weight in weights.items():
             if weight:
                 self.anatomy.add(moved, name, weight)

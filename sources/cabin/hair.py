@@ -72,7 +72,8 @@ def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tu
     random = 0.75 + 0.5 * own.random(n)
     layer = own.random(n) ** 1.3
     s = wig.style
-    weight, curl, lift, swirl = 0.16, 0.0, 0.25, 0.25
+    weight, curl, swirl = 0.16, 0.0, 0.25
+    lift: float | Floats = 0.25
     volume = 0.006 * wig.volume * np.ones(n)
     width = np.full(n, 0.00042)
     if s == "buzz" or s == "ring":

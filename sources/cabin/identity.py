@@ -203,7 +203,7 @@ def shape(anatomy: Anatomy, person: Person) -> Floats:
 def shape_macro(anatomy: Anatomy, traits: Traits) -> Floats:
     """The base mesh with the targets of sex, age, build and ancestry, each weighted by the words of its name."""
     words = _word_weights(traits)
-    vertices = anatomy.vertices.copy()
+    vertices: Floats = anatomy.vertices.copy()
     for name in anatomy.target_names:
         parts = name.split("-")
         if parts[0] == "universal":

@@ -77,7 +77,7 @@ class Layout:
         degrees = azimuth(points)
         line = np.interp(degrees, HAIRLINE[:, 0], HAIRLINE[:, 1])
         temples = 0.030 * np.exp(-(((degrees - 34.0) / 16.0) ** 2)) + 0.016 * np.exp(-((degrees / 26.0) ** 2))
-        return points[..., 2] - line - recede * temples
+        return np.asarray(points[..., 2] - line - recede * temples)
 
     def brows(self, points: Floats, height: float = 0.0, thickness: float = 1.0, arch: float = 0.5) -> Floats:
         """Density of the brows, 0 to 1."""

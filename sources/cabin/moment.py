@@ -214,7 +214,7 @@ def _body(
     torso = anatomy.part("torso")
     template = anatomy.template[torso.source]
     shown = ((template[:, 2] > 0.52) & (np.abs(template[:, 0]) < 0.27)) | (np.abs(template[:, 0]) > 0.38)
-    torso = torso.keep(shown[torso.faces].all(axis=1))
+    torso = torso.keep(np.asarray(shown[torso.faces].all(axis=1)))
     found = [Surface(posed[torso.source], torso.faces, torso.uv, skin, "skin", torso.source, "torso")]
     if gesture is not None:
         hand = anatomy.part("left_hand" if gesture.side == "L" else "right_hand")

@@ -55,7 +55,8 @@ def load(cache: str | None = None) -> Anatomy:
             return Anatomy(dict(arrays))
     packed = _pack(_data_folder())
     content = io.BytesIO()
-    np.savez(content, **packed)
+    arrays_by_name: dict[str, Any] = packed
+    np.savez(content, **arrays_by_name)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.getvalue())
     return Anatomy(packed)
@@ -99,7 +100,8 @@ def _pack(data: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _read_obj(path: Path) -> tuple[Floats, Floats, dict[str, list[list[tuple[int, int]]]]]:
     """Vertices in metres, texture coordinates, and per group its polygons as (vertex, texture) pairs."""
-    vertices, texture, groups, group = [], [], {}, ""
+    vertices, texture, group = [], [], ""
+    groups: dict[str, list[list[tuple[int, int]]]] = {}
     for line in path.read_text().splitlines():
         kind, _, rest = line.partition(" ")
         if kind == "v":
@@ -109,9 +111,9 @@ def _read_obj(path: Path) -> tuple[Floats, Floats, dict[str, list[list[tuple[int
         elif kind == "g":
             group = rest.strip()
         elif kind == "f":
-            corners = [tuple(int(number) - 1 for number in word.split("/")[:2]) for word in rest.split()]
-            groups.setdefault(group, []).append(corners)
-    return _axes(np.array(vertices)), np.array(texture), groups  # type: ignore[return-value]
+            corners = [word.split("/") for word in rest.split()]
+            groups.setdefault(group, []).append([(int(corner[0]) - 1, int(corner[1]) - 1) for corner in corners])
+    return _axes(np.array(vertices)), np.array(texture), groups
 
 
 def _axes(points: Floats) -> Floats:

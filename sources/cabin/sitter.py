@@ -6,6 +6,7 @@ surfaces, measured = sitter.head(expression, "nir", fatigue=0.3, look=EyeLook())
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +30,8 @@ from sources.cabin.wig import Wig
 
 Floats = npt.NDArray[np.float64]
 
-SKIN = {"roughness": 0.46, "specular": 0.42, "flatness": 0.55, "sheen": 0.10}
+SKIN = Material((0.5, 0.4, 0.3), roughness=0.46, specular=0.42, flatness=0.55, sheen=0.10)
+"""How skin shines, whatever its colour."""
 
 
 class Sitter:
@@ -76,12 +78,13 @@ class Sitter:
         grounds = (scalp, self.grooming.colour.colour(sensor), self.grooming.brow.colour(sensor))
         for cover, ground in zip(self._paint, grounds, strict=True):
             albedo = albedo * (1 - cover) + ground.astype(np.float32) * cover
-        return Material(albedo.astype(np.float32), albedo.astype(np.float32), relief=self.maps.relief(fatigue), **SKIN)  # type: ignore[arg-type]
+        colour = albedo.astype(np.float32)
+        return replace(SKIN, rgb=colour, nir=colour, relief=self.maps.relief(fatigue))
 
     def flat_skin(self) -> Material:
         """Skin of hands and body: one colour, a little redder on hands."""
         r, g, b = (flat_albedo(self.person, "rgb") * np.array([0.98, 0.92, 0.90])).tolist()
-        return Material((r, g, b), float(flat_albedo(self.person, "nir")[0]), **SKIN)
+        return replace(SKIN, rgb=(r, g, b), nir=float(flat_albedo(self.person, "nir")[0]))
 
     def features(self, moved: Floats, expression: Expression, sensor: str, fatigue: float, look: EyeLook) -> list[Item]:
         """What moves with the expression, in head coordinates; `moved` are the face's vertices there."""

@@ -60,7 +60,7 @@ def about(axis: Floats | tuple[float, float, float], angle: float) -> Floats:
     """Rotation by `angle` radians about an axis (Rodrigues)."""
     x, y, z = np.asarray(axis, dtype=np.float64) / max(float(np.linalg.norm(axis)), 1e-12)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross))
 
 
 def fraction(rotation: Floats, share: float) -> Floats:

@@ -49,7 +49,7 @@ def _noise() -> list[Field]:
 def tone(skin_tone: float) -> Floats:
     """Linear albedo of a skin tone in red, green, blue."""
     knots = np.linspace(0.0, 1.0, len(TONES))
-    return np.exp(np.array([np.interp(skin_tone, knots, TONES[:, channel]) for channel in range(3)]))
+    return np.asarray(np.exp([np.interp(skin_tone, knots, TONES[:, channel]) for channel in range(3)]))
 
 
 def flat_albedo(person: Person, sensor: str) -> Floats:
@@ -92,9 +92,8 @@ class SkinMaps:
         shade = dark * (0.45 if nir else 1.0)
         tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
-        log = (
-            log - (0.6 if nir else 0.85) * self._lines(fatigue)[..., None]
-        )  # blood darkens a fold, less so in infrared
+        strength = 0.6 if nir else 0.85  # blood darkens a fold, less so in the near infrared
+        log = log - strength * self._lines(fatigue)[..., None]
         albedo = np.exp(log)
         albedo = self._lips(albedo, nir)
         return np.clip(self._lids(albedo, nir), 0.004, 0.85).astype(np.float32)

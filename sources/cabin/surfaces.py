@@ -77,7 +77,7 @@ class Surface:
         rows = len(self.vertices) if self.source is None else int(self.source.max()) + 1
         corner = merged.ravel()
         total = np.stack([np.bincount(corner, np.repeat(face[:, k], 3), minlength=rows) for k in range(3)], axis=1)
-        total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+        total = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         return np.asarray(total if self.source is None else total[self.source])
 
 
