@@ -14,7 +14,7 @@ pytest.importorskip("mitsuba", reason="the renderer needs mitsuba; pip install '
 from contract.errors import Unavailable
 from sources import render, sheet
 from sources.base import LabelledFrames
-from sources.cabin import packing, workers
+from sources.cabin import driver, packing, workers
 from sources.cabin.camera import Camera
 from sources.cabin.domains import DOMAINS
 from sources.cabin.driver import Cabin
@@ -182,14 +182,21 @@ def test_a_frame_depends_on_seed_and_index_alone(cabin: Cabin) -> None:
 
 
 def rendered(folder: Path, *more: str) -> LabelledFrames:
-    assert render.main([str(folder), "-n", "8", "--size", "16", "--samples", "1", *more]) == 0
+    assert render.main([str(folder), "-n", "2", "--size", "16", "--samples", "1", *more]) == 0
     return read_shards(folder)
 
 
+@pytest.fixture
+def tiny_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of two frames, each of them a job of its own."""
+    monkeypatch.setattr(render, "SHARD", 2)
+    monkeypatch.setattr(driver, "MOMENTS", 1)
+
+
+@pytest.mark.usefixtures("tiny_shards")
 def test_workers_resume_and_crash_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(render, "SHARD", 8)
     one = rendered(tmp_path / "one", "--workers", "1")
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -201,20 +208,20 @@ def test_workers_resume_and_crash_change_nothing(
     assert one.fingerprint == two.fingerprint
     assert np.array_equal(one.points, two.points)  # type: ignore[arg-type]
     assert np.array_equal(one.hidden, two.hidden) and np.array_equal(one.subjects, two.subjects)  # type: ignore[arg-type]
-    assert one.frames.shape == (8, 16, 16, 3)
+    assert one.frames.shape == (2, 16, 16, 3)
     assert one.schema == SCHEMA
     before = (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns
     rendered(tmp_path / "one")
     assert (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns == before
-    assert render.main([str(tmp_path / "one"), "-n", "8", "--size", "16", "--samples", "1", "--seed", "1"]) == 1
+    assert render.main([str(tmp_path / "one"), "-n", "2", "--size", "16", "--samples", "1", "--seed", "1"]) == 1
     assert "describes other frames" in capsys.readouterr().err
 
 
-def test_depth_and_masks_lie_beside_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "SHARD", 4)
+@pytest.mark.usefixtures("tiny_shards")
+def test_depth_and_masks_lie_beside_the_shard(tmp_path: Path) -> None:
     rendered(tmp_path / "run", "--workers", "1", "--depth-and-masks")
-    with np.load(tmp_path / "run" / "layers-00001.npz") as layers:
-        assert layers["depth"].shape == layers["classes"].shape == (4, 16, 16)
+    with np.load(tmp_path / "run" / "layers-00000.npz") as layers:
+        assert layers["depth"].shape == layers["classes"].shape == (2, 16, 16)
         assert layers["classes"].max() < len(LABELS)
 
 
