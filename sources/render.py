@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Render what is missing; returns the exit status."""
     from sources.cabin.driver import Batch
-    from sources.cabin.workers import Settings
+    from sources.cabin.settings import Settings
     from sources.cabin.workers import run as work
 
     settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks)

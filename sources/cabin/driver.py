@@ -28,9 +28,9 @@ from sources.cabin.moment import Moment, compose
 from sources.cabin.packing import load
 from sources.cabin.schema import SCHEMA, complete
 from sources.cabin.sensor import expose
+from sources.cabin.settings import Settings
 from sources.cabin.sitter import Sitter
 from sources.cabin.streams import CONDITION, NOISE, SITTING, stream
-from sources.cabin.workers import Settings
 
 VERSION = 1
 """Number of the picture: frames of two versions don't belong into one folder."""

@@ -20,24 +20,13 @@ from typing import Any
 
 from contract.errors import EdgeError, Refused
 from sources.cabin.domains import DOMAINS
+from sources.cabin.settings import Settings
 
 TRIES = 2
 """How often one attempt at a job may bring its worker down."""
 ATTEMPTS = 5
 CRASH = "DMS_RENDER_CRASH"
 """Environment variable for tests: a folder; a worker that finds a file there named like its job dies and removes it."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a worker needs to draw a frame."""
-
-    domain: str
-    size: int
-    seed: int
-    samples: int | None
-    layers: bool
-    cache: str | None = None
 
 
 @dataclass(frozen=True)
