@@ -206,4 +206,18 @@ def trace(scene: Any, samples: int, seed: int, lenses: bool = False) -> Image:
     mi = renderer()
     depth = DEPTH + 1 if lenses else DEPTH
     integrator = mi.load_dict({"type": "volpath" if lenses else "path", "max_depth": depth, "rr_depth": 3})
-    return np.array(mi.render(scene, integrator=integrator, spp=samples, seed=seed), dtype=np.float32)[..., :3]
+    return whole(np.array(mi.render(scene, integrator=integrator, spp=samples, seed=seed), dtype=np.float32)[..., :3])
+
+
+def whole(radiance: Image) -> Image:
+    """Pixels that a degenerate path made infinite or undefined, replaced by the median of their neighbours."""
+    broken = ~np.isfinite(radiance).all(axis=-1)
+    if not broken.any():
+        return radiance
+    patched = np.where(broken[..., None], np.nan, radiance)
+    around = np.pad(patched, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    for row, column in np.argwhere(broken):
+        near = around[row : row + 3, column : column + 3].reshape(-1, radiance.shape[-1])
+        known = near[np.isfinite(near).all(axis=-1)]
+        patched[row, column] = np.median(known, axis=0) if len(known) else 0.0
+    return np.asarray(patched, dtype=np.float32)

@@ -34,11 +34,11 @@ def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) 
     if wig.style in ("tail", "bun"):
         extra, extra_width = _tied(scalp, wig, own)
         points, width = np.concatenate([points, extra]), np.concatenate([width, extra_width])
-    points, kept = _off_the_face(scalp, points)
-    points, width = points[kept], width[kept]
     other = own.random(len(points)) < (wig.grey if 0.1 < wig.grey < 0.8 else 0.22)
     if hat_line is not None:
         points, other, width = _under_hat(scalp, points, other, width, hat_line)
+    points, kept = _off_the_face(scalp, points)
+    points, other, width = points[kept], other[kept], width[kept]
     taper = np.linspace(1.0, 0.40, POINTS)
     radius = width[:, None] * taper
     main, rest = wig.materials()

@@ -15,6 +15,7 @@ from contract.errors import Unavailable
 from sources import render, sheet
 from sources.base import LabelledFrames
 from sources.cabin import driver, packing, workers
+from sources.cabin.assembly import whole
 from sources.cabin.camera import Camera
 from sources.cabin.domains import DOMAINS
 from sources.cabin.driver import Cabin
@@ -223,6 +224,12 @@ def test_depth_and_masks_lie_beside_the_shard(tmp_path: Path) -> None:
     with np.load(tmp_path / "run" / "layers-00000.npz") as layers:
         assert layers["depth"].shape == layers["classes"].shape == (2, 16, 16)
         assert layers["classes"].max() < len(LABELS)
+
+
+def test_an_undefined_pixel_takes_its_neighbours_value() -> None:
+    radiance = np.full((4, 4, 3), 2.0, dtype=np.float32)
+    radiance[1, 2], radiance[3, 3, 0] = np.nan, np.inf
+    assert np.array_equal(whole(radiance), np.full((4, 4, 3), 2.0))
 
 
 def test_no_two_domains_share_a_driver() -> None:
