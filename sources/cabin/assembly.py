@@ -211,7 +211,7 @@ def trace(scene: Any, samples: int, seed: int, lenses: bool = False) -> Image:
 
 def whole(radiance: Image) -> Image:
     """Pixels that a degenerate path made infinite or undefined, replaced by the median of their neighbours."""
-    broken = ~np.isfinite(radiance).all(axis=-1)
+    broken = np.asarray(~np.isfinite(radiance).all(axis=-1))
     if not broken.any():
         return radiance
     patched = np.where(broken[..., None], np.nan, radiance)
