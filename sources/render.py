@@ -1,89 +1,137 @@
-"""Render labelled frames of drivers into a folder of shards that training reads.
+"""Render labelled frames of drivers by path tracing into a folder of shards that training reads.
 
-    python -m sources.render build/cabin64 -n 49152 --size 64
+    python -m sources.render build/cabin128 -n 20480
 
-The same command goes on where it stopped.
+Each shard holds 256 frames and appears whole; the same command goes on where it stopped, and a larger -n extends a
+finished folder. A frame depends on seed and index alone, whatever the number of workers.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+import io
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from contract.cli import Parser, integer
-from contract.errors import UsageError, run_command
-from contract.schemas import CABIN
+from contract.errors import run_command
+from contract.files import write_whole
 from sources.base import Landmarks
-from sources.cartoon.cabin import LANDMARKS, Cabin, frames_per_batch
-from sources.cartoon.driver import DOMAINS
 from sources.shards import ShardDescription, ShardWriter
 
-SHARD = 1024
-
-LANDMARK_KIND = Landmarks(
-    LANDMARKS,
-    mirror=tuple((name, name.replace("left", "right")) for name in LANDMARKS if "left" in name),
-    eyes=tuple(name for name in LANDMARKS if name.startswith("eye")),
-)
-
-
-def render(folder: Path, count: int, size: int, seed: int, domain: str) -> int:
-    """Render `count` frames (rounded up to whole shards) into `folder`; returns how many they are."""
-    origin = {"renderer": "cartoon", "pixels": size, "seed": seed, "domain": asdict(DOMAINS[domain])}
-    writer = ShardWriter(folder, ShardDescription(CABIN, LANDMARK_KIND, SHARD, origin))
-    cabin, missing = Cabin(size, DOMAINS[domain]), list(writer.missing(count))
-    total = -(-count // SHARD) * SHARD
-    with tqdm(total=total, initial=total - len(missing) * SHARD, unit="frame", disable=None) as progress:
-        for number in missing:
-            writer.write(number, _rendered(cabin, seed, writer.indices(number), progress))
-    return total
+PROGRAM = "python -m sources.render"
+EXAMPLE = """example:
+  python -m sources.render build/cabin128 -n 20480 --size 128
+  python -m sources.render build/heldout128 -n 4096 --domain held-out
+"""
+SHARD = 256
 
 
-def _rendered(cabin: Cabin, seed: int, indices: range, progress: Any) -> dict[str, Any]:
-    step, batches = frames_per_batch(cabin.size), []
-    for start in range(0, len(indices), step):
-        batches.append(cabin.render(seed, indices[start : start + step]))
-        progress.update(len(batches[-1].frames))
-    hidden = np.array([[name in names for name in CABIN.names] for batch in batches for names in batch.hidden])
-    return {
-        "frames": np.concatenate([batch.frames for batch in batches]),
-        "conditions": np.concatenate([CABIN.encode(batch.conditions) for batch in batches]),
-        "points": np.concatenate([batch.landmarks for batch in batches]),
-        "hidden": hidden,
-        "subjects": np.concatenate([batch.subjects for batch in batches]),
-    }
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    from sources.cabin.domains import DOMAINS
 
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m sources.render",
-        description="Render driver frames with exact labels into a folder of shards.",
-        epilog="example: python -m sources.render build/cabin64 -n 49152 --size 64",
+    parser = Parser(prog=PROGRAM, description=__doc__ or "", epilog=EXAMPLE)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="new, empty, or the same run's")
+    parser.add_argument("-n", type=integer(1, 10**7), required=True, help=f"frames, rounded up to {SHARD}s")
+    parser.add_argument("--size", type=integer(16, 1024), default=128, help="pixels of an edge (128)")
+    parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin", help="people, cameras and cars (cabin)")
+    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="of the run (0)")
+    parser.add_argument("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes (all cores)")
+    parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel (9 denoised, 36 plain)")
+    parser.add_argument(
+        "--depth-and-masks", action="store_true", help="write layers-NNNNN.npz beside each shard: depth, classes"
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("-n", type=integer(1, 10**8), default=49_152, help="frames, rounded up to 1024s (49152)")
-    parser.add_argument("--size", type=integer(16, 512), default=64, help="pixels of an edge (64)")
-    parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0)
-    parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.size % 16:
-        raise UsageError(f"--size {args.size}: expected a multiple of 16")
-    total = render(args.folder, args.n, args.size, args.seed, args.domain)
+    """Render what is missing; returns the exit status."""
+    from sources.cabin.driver import Batch
+    from sources.cabin.settings import Settings
+    from sources.cabin.workers import run as work
+
+    settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks)
+    writer = ShardWriter(args.folder, describe(settings))
+    missing = list(writer.missing(args.n))
+    total = -(-args.n // SHARD) * SHARD
+    jobs = [job for number in missing for job in _sittings(writer.indices(number))]
+    done: dict[int, dict[int, Batch]] = {}
+    with tqdm(
+        total=total, initial=total - len(missing) * SHARD, unit="frame", disable=None, smoothing=0.05
+    ) as progress:
+        for job, batch in work(jobs, settings, args.workers, _report):
+            number = job.indices[0] // SHARD
+            parts = done.setdefault(number, {})
+            parts[job.number] = batch
+            progress.update(len(job.indices))
+            if sum(len(part.subjects) for part in parts.values()) == SHARD:
+                batches = [parts[key] for key in sorted(parts)]
+                if settings.layers:
+                    _write_layers(args.folder / f"layers-{number:05d}.npz", batches)
+                writer.write(number, arrays(batches, settings.domain))
+                del done[number]
     print(f"{args.folder}: {total} frames of {args.size} px")
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_command("sources.render", lambda: run(parse_args(argv)))
+def describe(settings: Any) -> ShardDescription:
+    """What a folder of frames of these settings is: enough to render it again."""
+    from sources.cabin.driver import origin
+    from sources.cabin.labels import LANDMARKS, MIRROR
+    from sources.cabin.schema import SCHEMA
+
+    eyes = tuple(name for name in LANDMARKS if name.startswith(("eye", "pupil")))
+    return ShardDescription(SCHEMA, Landmarks(LANDMARKS, MIRROR, eyes), SHARD, origin(settings))
+
+
+def arrays(batches: Sequence[Any], domain: str) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a shard, from batches in the order of their frames."""
+    from sources.cabin.domains import DOMAINS
+    from sources.cabin.schema import SCHEMA
+
+    hidden = [[name in names for name in SCHEMA.names] for batch in batches for names in batch.hidden]
+    return {
+        "frames": np.concatenate([batch.frames for batch in batches]),
+        "conditions": np.concatenate([SCHEMA.encode(batch.conditions) for batch in batches]),
+        "points": np.concatenate([batch.landmarks for batch in batches]),
+        "hidden": np.array(hidden, dtype=bool),
+        "subjects": np.concatenate([DOMAINS[domain].key(batch.subjects) for batch in batches]),
+    }
+
+
+def _write_layers(path: Path, batches: Sequence[Any]) -> None:
+    layers = [layer for batch in batches for layer in batch.layers]
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        depth=np.stack([layer.depth for layer in layers]).astype(np.float16),
+        classes=np.stack([layer.classes for layer in layers]),
+    )
+    write_whole(path, content.getvalue())
+
+
+def _sittings(indices: range) -> list[Any]:
+    """The jobs of one shard: one for each sitting."""
+    from sources.cabin.driver import MOMENTS
+    from sources.cabin.workers import Job
+
+    return [Job(first // MOMENTS, tuple(range(first, first + MOMENTS))) for first in indices[::MOMENTS]]
+
+
+def _report(line: str) -> None:
+    tqdm.write(f"{PROGRAM}: {line}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROGRAM, lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -1,108 +1,147 @@
-"""A picture of every condition that the cabin can draw: one tile for each class, and for the ends of each number.
+"""Contact sheets of the rendered cabin: every condition for three people, or random drivers.
 
-python -m sources.sheet -o build/cabin.png --size 128
+python -m sources.sheet -o build/conditions.png
+python -m sources.sheet -o build/drivers.png --random 64
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from contract.cli import Parser, integer
 from contract.conditions import Condition
-from contract.errors import run_command
+from contract.errors import UsageError, run_command
 from contract.files import write_whole
-from contract.schemas import CABIN
-from sources.cartoon.cabin import Cabin
-from sources.cartoon.driver import DOMAINS
 
-NEUTRAL: Condition = {
-    "fatigue_level": "normal",
-    "distraction_type": "none",
-    "lighting": "day",
-    "accessory": "none",
-    "gender": "male",
-    "age_group": "young",
+PROGRAM = "python -m sources.sheet"
+EXAMPLE = """example:
+  python -m sources.sheet -o build/conditions.png
+  python -m sources.sheet -o build/drivers.png --random 64 --domain pseudo-real
+"""
+
+PEOPLE: tuple[dict[str, Any], ...] = (
+    {"gender": "female", "age_group": "young", "skin_tone": 0.15},
+    {"gender": "male", "age_group": "middle", "skin_tone": 0.50},
+    {"gender": "male", "age_group": "senior", "skin_tone": 0.90},
+)
+REST: dict[str, Any] = {
+    "sensor": "rgb", "fatigue_level": "normal", "distraction_type": "none", "lighting": "day", "accessory": "none",
     "headwear": "none",
-    "eye_openness": 0.85,
-    "mouth_openness": 0.05,
-    "gaze_yaw": 0.0,
-    "gaze_pitch": 0.0,
-    "head_yaw": 0.0,
-    "head_pitch": 0.0,
-    "skin_tone": 0.3,
-}
-"""What a tile shows besides the one field that it is about."""
+    "eye_openness": 0.9, "mouth_openness": 0.0, "gaze_yaw": 0.0, "gaze_pitch": 0.0, "head_yaw": 0.0, "head_pitch": 0.0,
+}  # fmt: skip
+CHANGES: tuple[dict[str, Any], ...] = (
+    {}, {"sensor": "nir"}, {"lighting": "night", "sensor": "nir"}, {"lighting": "tunnel"},
+    {"lighting": "tunnel", "sensor": "nir"},
+    {"lighting": "backlight"}, {"lighting": "backlight", "sensor": "nir"}, {"accessory": "glasses"},
+    {"accessory": "sunglasses"},
+    {"accessory": "sunglasses", "sensor": "nir"}, {"accessory": "mask"}, {"headwear": "hat"}, {"fatigue_level": "mild"},
+    {"fatigue_level": "moderate"}, {"fatigue_level": "severe"}, {"distraction_type": "phone"},
+    {"distraction_type": "eating"},
+    {"distraction_type": "adjusting"}, {"distraction_type": "other"}, {"eye_openness": 0.6}, {"eye_openness": 0.3},
+    {"eye_openness": 0.0},
+    {"mouth_openness": 0.5}, {"mouth_openness": 1.0}, {"gaze_yaw": -30.0}, {"gaze_yaw": 30.0},
+    {"gaze_pitch": -20.0}, {"gaze_pitch": 20.0},
+    {"head_yaw": -40.0}, {"head_yaw": 40.0}, {"head_pitch": -20.0}, {"head_pitch": 20.0},
+)  # fmt: skip
+"""What each picture of a person changes against REST."""
 
 COLUMNS = 8
 CAPTION = 14
-"""Pixels of height for the caption of a tile."""
-
-FEWEST_PIXELS = 128
-"""Tiles are enlarged to at least this edge."""
 
 
-def tiles() -> Iterator[tuple[str, Condition]]:
-    """(caption, condition) of every tile: each field through its values, and the levels of fatigue as they come."""
-    for field in CABIN.fields:
-        values = field.values or (field.low, (field.low + field.high) / 2.0, field.high)
-        for value in values:
-            shown = value if isinstance(value, str) else f"{value:g}"
-            yield f"{field.name.split('_type')[0]} {shown}", NEUTRAL | {field.name: value}
-    for level, openness in zip(CABIN.field("fatigue_level").values, (0.85, 0.58, 0.32, 0.07), strict=True):
-        yield f"{level}, eyes {openness:g}", NEUTRAL | {"fatigue_level": level, "eye_openness": openness}
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    from sources.cabin.domains import DOMAINS
 
-
-def draw_sheet(size: int, domain: str, seed: int) -> Image.Image:
-    """The sheet as a picture; each row shows one person."""
-    named = list(tiles())
-    cabin = Cabin(size, DOMAINS[domain], compiled=False)
-    edge = size * -(-FEWEST_PIXELS // size)
-    rows = -(-len(named) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * edge, rows * (edge + CAPTION)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for start in range(0, len(named), COLUMNS):
-        part = named[start : start + COLUMNS]
-        indices = range(start, start + len(part))
-        row = start // COLUMNS
-        frames = cabin.draw([condition for _, condition in part], [seed + row] * len(part), seed, indices).frames
-        for column, (frame, (caption, _)) in enumerate(zip(frames, part, strict=True)):
-            place = (column * edge, row * (edge + CAPTION))
-            sheet.paste(Image.fromarray(np.asarray(frame)).resize((edge, edge), Image.Resampling.NEAREST), place)
-            pen.text((place[0] + 3, place[1] + edge + 1), caption, fill="black", font=font)
-    return sheet
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m sources.sheet",
-        description="Draw every condition of the cabin into one picture.",
-        epilog="example: python -m sources.sheet -o build/cabin.png --size 128",
+    parser = Parser(prog=PROGRAM, description=__doc__ or "", epilog=EXAMPLE)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .png or .jpg")
+    parser.add_argument(
+        "--random", type=integer(1, 4096), metavar="N", help="N random drivers instead of every condition"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/cabin.png"))
-    parser.add_argument("--size", type=integer(16, 512), default=64, help="pixels of an edge (64)")
-    parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin")
-    parser.add_argument("--seed", type=integer(0, 10**9), default=20, help="who is drawn, and the noise (20)")
-    return parser.parse_args(argv)
+    parser.add_argument("--size", type=integer(16, 1024), default=128, help="side of a frame in pixels (default: 128)")
+    parser.add_argument(
+        "--domain", choices=sorted(DOMAINS), default="cabin", help="people, cameras and cars (default: cabin)"
+    )
+    parser.add_argument("--seed", type=integer(0, 2**64 - 1), default=0, help="(default: 0)")
+    parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel")
+    args = parser.parse_args(argv)
+    if args.output.suffix not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"{args.output}: expected a name that ends in .png, .jpg or .jpeg")
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
-    buffer = io.BytesIO()
-    draw_sheet(args.size, args.domain, args.seed).save(buffer, format="PNG")
+    from sources.cabin.domains import DOMAINS
+    from sources.cabin.driver import MOMENTS, Cabin
+
+    cabin = Cabin(args.size, DOMAINS[args.domain], args.samples)
+    if args.random:
+        indices = [MOMENTS * number for number in range(args.random)]
+        conditions, subjects = cabin.conditions(args.seed, indices)
+    else:
+        changed = [{**REST, **person, **change} for person in PEOPLE for change in CHANGES]
+        conditions = [dict(condition) for condition in changed]
+        subjects = [number for number in range(len(PEOPLE)) for _ in CHANGES]
+        indices = [MOMENTS * number for number in range(len(PEOPLE)) for _ in CHANGES]
+    frames = [
+        cabin.draw([condition], [subject], args.seed, [index]).frames[0]
+        for condition, subject, index in tqdm(
+            list(zip(conditions, subjects, indices, strict=True)), unit="frame", disable=None
+        )
+    ]
+    captions = (
+        [brief(condition) for condition in conditions]
+        if args.random
+        else [change_of(change) for _ in PEOPLE for change in CHANGES]
+    )
+    content = io.BytesIO()
+    sheet(frames, captions).save(content, "PNG" if args.output.suffix == ".png" else "JPEG", quality=92)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.output, buffer.getvalue())
-    print(f"{args.output}: every condition at {args.size} px")
+    write_whole(args.output, content.getvalue())
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_command("sources.sheet", lambda: run(parse_args(argv)))
+def sheet(frames: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str]) -> Image.Image:
+    """Captioned frames in rows of COLUMNS."""
+    size = frames[0].shape[0]
+    rows = -(-len(frames) // COLUMNS)
+    page = Image.new("RGB", (COLUMNS * size, rows * (size + CAPTION)), (18, 18, 18))
+    draw = ImageDraw.Draw(page)
+    for number, (frame, caption) in enumerate(zip(frames, captions, strict=True)):
+        x, y = number % COLUMNS * size, number // COLUMNS * (size + CAPTION)
+        page.paste(Image.fromarray(frame), (x, y))
+        draw.text((x + 2, y + size + 1), caption[: max(8, size // 6)], fill=(220, 220, 220))
+    return page
+
+
+def change_of(change: dict[str, Any]) -> str:
+    return (
+        " ".join(
+            str(value) if isinstance(value, str) else f"{name.replace('_openness', '')} {value:g}"
+            for name, value in change.items()
+        )
+        or "rest"
+    )
+
+
+def brief(condition: Condition) -> str:
+    """A caption of what a class says: light, what is worn and done."""
+    words = [str(condition[name]) for name in ("sensor", "lighting", "distraction_type", "accessory")]
+    return " ".join(word for word in words if word != "none")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROGRAM, lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

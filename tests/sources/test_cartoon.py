@@ -12,7 +12,7 @@ from contract.schemas import CABIN
 from sources.cartoon.cabin import LANDMARKS, Batch, Cabin
 from sources.cartoon.driver import CABIN_DOMAIN, PSEUDO_REAL_DOMAIN
 from sources.cartoon.sensor import blur
-from sources.sheet import NEUTRAL
+from sources.cartoon.sheet import NEUTRAL
 
 SIZE = 64
 ROUNDING = 1

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from contract.errors import Refused
-from sources.render import render
+from sources.cartoon.render import render
 from sources.shards import read_shards
 
 
 def test_rendering_goes_on_and_refuses_another_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sources.render.SHARD", 2)
+    monkeypatch.setattr("sources.cartoon.render.SHARD", 2)
     monkeypatch.setattr("shutil.which", lambda name: None)  # compiling pays from hundreds of frames on
     assert render(tmp_path / "frames", 3, 16, 1, "cabin") == 4
     before = read_shards(tmp_path / "frames")

@@ -7,7 +7,7 @@ import numpy as np
 from contract.schemas import CABIN
 from sources.base import LabelledFrames, fingerprint
 from sources.cartoon.cabin import LANDMARKS
-from sources.render import LANDMARK_KIND
+from sources.cartoon.render import LANDMARK_KIND
 
 
 def grey_source(count: int = 48, size: int = 16, seed: int = 0) -> LabelledFrames:

@@ -1,0 +1,270 @@
+"""Hair of the head: styles as a length, a direction field and a volume, grown strand by strand over the skull.
+
+    strands = hair(scalp, wig, under_hat=None)
+
+A strand follows the style's flow, falls by its own weight, lies on the skull with a clearance that differs from
+strand to strand (so that hair has depth, not a rim), and never crosses the face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sources.cabin.identity import Person
+from sources.cabin.layout import EYE, azimuth
+from sources.cabin.scalp import Roots, Scalp
+from sources.cabin.streams import HAIR
+from sources.cabin.surfaces import Strands
+from sources.cabin.wig import Wig
+
+Floats = npt.NDArray[np.float64]
+
+POINTS = 9
+STRANDS = 4400
+
+
+def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) -> list[Strands]:
+    """Strands of a person's hair; `hat_line` is the template height above which a hat lies on it."""
+    own = np.random.Generator(np.random.Philox(key=list(wig.seed), counter=[0, 0, HAIR, 1]))
+    roots = scalp.roots(lambda p: _density(scalp, wig, p), STRANDS, own)
+    points, width = _style(scalp, wig, roots, own)
+    if wig.style in ("tail", "bun"):
+        extra, extra_width = _tied(scalp, wig, own)
+        points, width = np.concatenate([points, extra]), np.concatenate([width, extra_width])
+    other = own.random(len(points)) < (wig.grey if 0.1 < wig.grey < 0.8 else 0.22)
+    if hat_line is not None:
+        points, other, width = _under_hat(scalp, points, other, width, hat_line)
+    points, kept = _off_the_face(scalp, points)
+    points, other, width = points[kept], other[kept], width[kept]
+    taper = np.linspace(1.0, 0.40, POINTS)
+    radius = width[:, None] * taper
+    main, rest = wig.materials()
+    sets = (("hair", ~other, main), ("hair_other", other, rest))
+    return [Strands(points[mask], radius[mask], material, name=name) for name, mask, material in sets if mask.sum() > 4]
+
+
+def _density(scalp: Scalp, wig: Wig, points: Floats) -> Floats:
+    above = scalp.layout.hair(points, wig.recede)
+    density = np.clip(0.5 + above / 0.006, 0.0, 1.0)
+    ears = (np.abs(points[..., 0]) > 0.0755) & (points[..., 2] < 0.912)
+    density = np.where(ears, 0.0, density)
+    if wig.style == "ring":  # a bald crown
+        crown = (points[..., 2] > 0.962) | ((azimuth(points) < 75) & (points[..., 2] > 0.925))
+        density = np.where(crown, 0.02 * (azimuth(points) > 60), density)
+    return density
+
+
+def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tuple[Floats, Floats]:
+    """Points [N, POINTS, 3] and radii [N] of all strands from the scalp."""
+    n = len(roots)
+    t = roots.template
+    degrees = azimuth(t)
+    front = np.exp(-((degrees / 48.0) ** 2)) * np.clip((t[:, 2] - 0.945) / 0.02, 0, 1)
+    top = np.clip((t[:, 2] - 0.955) / 0.035, 0, 1)
+    side = np.sign(t[:, 0] - wig.parting + 0.004 * own.standard_normal(n))
+    outward = np.stack([side, np.zeros(n), np.zeros(n)], axis=1)
+    down, back = np.array([0.0, 0.0, -1.0]), np.array([0.0, 1.0, 0.0])
+    radial = _unit(roots.at - scalp.centre)
+    jitter = own.standard_normal((n, 3))
+    random = 0.75 + 0.5 * own.random(n)
+    layer = own.random(n) ** 1.3
+    s = wig.style
+    weight, curl, swirl = 0.16, 0.0, 0.25
+    lift: float | Floats = 0.25
+    volume = 0.006 * wig.volume * np.ones(n)
+    width = np.full(n, 0.00042)
+    if s == "buzz" or s == "ring":
+        length = (0.007 if s == "buzz" else 0.016) * random
+        flow, lift, width = 0.3 * down + 0.3 * back + 0 * jitter, 1.0, np.full(n, 0.00034)
+    elif s == "afro":
+        length = (0.018 + 0.030 * wig.length) * random
+        flow, lift, swirl, curl, weight, width = 0 * jitter, 1.6, 0.9, 1.0, 0.0, np.full(n, 0.00040)
+    elif s == "curls":
+        length = (0.045 + 0.025 * wig.length) * random * (0.55 + 0.45 * top)
+        flow = 0.7 * outward * top[:, None] - 0.35 * back * front[:, None] + 0.5 * down * (1 - top[:, None])
+        lift, swirl, curl, volume = 0.8, 0.7, 0.8, 0.011 * wig.volume * np.ones(n)
+    elif s == "crop":
+        length = (0.018 + 0.016 * wig.length) * random * (0.5 + 0.5 * top)
+        flow = -0.8 * back * top[:, None] + 0.35 * outward * top[:, None] + 0.6 * down
+        lift = 0.45
+    elif s == "pixie":
+        length = (0.045 + 0.025 * wig.length) * random * (0.65 + 0.35 * top)
+        flow = 0.9 * outward * top[:, None] - 0.65 * back * front[:, None] + 0.7 * down * (1 - 0.6 * top[:, None])
+        volume = 0.010 * wig.volume * np.ones(n)
+    elif s == "side":
+        length = (0.040 + 0.030 * wig.length) * random * (0.40 + 0.60 * top)
+        flow = (
+            1.1 * outward * top[:, None] - 0.15 * back * front[:, None] + 0.7 * down * (1 - top[:, None]) + 0.15 * back
+        )
+        lift, volume = 0.35 + 0.5 * front, (0.007 + 0.006 * front) * wig.volume
+    elif s == "quiff":
+        length = (0.038 + 0.022 * wig.length) * random * (0.30 + 0.70 * top)
+        flow = 0.9 * back * top[:, None] + 0.25 * outward * top[:, None] + 0.6 * down * (1 - top[:, None])
+        lift, volume = 0.4 + 1.3 * front, (0.006 + 0.016 * front) * wig.volume
+    elif s == "slick":
+        length = (0.050 + 0.04 * wig.length) * random * (0.5 + 0.5 * top)
+        flow, lift = 1.0 * back + 0.25 * down * (1 - top[:, None]), 0.25
+    elif s in ("tail", "bun"):
+        return _combed_to_knot(scalp, wig, roots, own), width
+    else:
+        reach = {"medium": 0.11, "bob": 0.17, "fringe": 0.22, "long": 0.30, "wavy": 0.28, "big": 0.20}[s]
+        length = (reach + {"medium": 0.03, "bob": 0.03}.get(s, 0.07) * wig.length) * (0.9 + 0.2 * own.random(n))
+        hang = np.clip((t[:, 2] - 0.90) / 0.08, 0, 1)
+        length = length * (0.62 + 0.38 * hang)
+        flow = (1.25 * outward + 0.30 * back) * top[:, None] + 0.25 * back * front[:, None] + 0.5 * down
+        weight, volume = 0.42, (0.013 + 0.006 * top) * wig.volume * (0.7 + 0.6 * _locks(t, own))
+        curl = {"wavy": 0.35 + 0.25 * wig.curl, "big": 0.9, "medium": 0.15}.get(s, 0.06)
+        width = np.full(n, 0.00052)
+        if s == "big":
+            lift, swirl, volume, weight = 0.9, 0.7, 0.034 * wig.volume * np.ones(n), 0.30
+        if s in ("fringe", "bob") and (s == "fringe" or wig.curl > 0.55):
+            bangs = (degrees < 42) & (t[:, 2] > 0.950) & (t[:, 2] < 0.995)
+            flow = np.where(bangs[:, None], -1.0 * back + 0.45 * down + 0.25 * outward, flow)
+            length = np.where(bangs, 0.052 + 0.35 * np.maximum(t[:, 2] - 0.967, 0), length)
+            volume = np.where(bangs, 0.007, volume)
+    first = _unit(np.asarray(lift).reshape(-1, 1) * radial + flow + 0.12 * swirl * jitter)
+    cling = 0.0 if s in ("afro", "curls", "big") else 0.22 if weight > 0.3 else 0.5
+    growth = _Growth(flow, np.asarray(length), weight, curl, swirl, volume * (0.25 + layer), cling, own)
+    return _grow(scalp, roots, first, growth), width * np.where(layer > 0.9, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class _Growth:
+    flow: Floats
+    length: Floats
+    weight: float
+    curl: float
+    swirl: float
+    volume: Floats
+    cling: float
+    """How strongly strands come back to the skull"""
+    own: np.random.Generator
+
+
+def _grow(scalp: Scalp, roots: Roots, first: Floats, g: _Growth) -> Floats:
+    n = len(roots)
+    point, direction = roots.at - 0.001 * roots.normal, first
+    phase, turns = g.own.random((n, 1)) * 2 * np.pi, 1.2 + 0.8 * g.own.random((n, 1))
+    clump = 0.5 * g.own.standard_normal((n, 3))
+    points = [point]
+    step = (g.length / (POINTS - 1))[:, None]
+    for k in range(1, POINTS):
+        share = k / (POINTS - 1)
+        wave = phase + 2 * np.pi * turns * share * (1.0 + 2.0 * g.curl)
+        ring = np.concatenate([np.cos(wave), np.sin(wave), 0.5 * np.sin(wave + 1.0)], axis=1)
+        below = np.clip((scalp.centre[2] + 0.02 - point[:, 2:]) / 0.05, 0, 1)
+        pull = np.array([0.0, 0.0, -1.0]) * g.weight * (0.6 + 1.6 * below + 0.8 * share)
+        heavy = g.weight > 0.3
+        memory = 0.75 if heavy else 1.0
+        fade = (1 - 0.95 * below) * (1 - 0.6 * share) if heavy else 1.0
+        wanted = memory * direction + 0.55 * g.flow * fade + pull
+        wanted = wanted + g.curl * 1.1 * ring + 0.16 * g.swirl * clump
+        away, skin = scalp.reach(point)
+        outward = _unit(point - scalp.centre)
+        loose = np.clip((away - skin - 0.002 - g.volume) / 0.008, 0, 1)[:, None]
+        direction = _unit(wanted - g.cling * loose * outward)
+        inward = np.minimum((direction * outward).sum(axis=1, keepdims=True), 0.0)
+        near = np.clip(1.0 - (away - skin - g.volume) / 0.012, 0, 1)[:, None]
+        direction = _unit(direction - near * inward * outward)
+        point = point + step * direction
+        high = np.clip((point[:, 2] - scalp.centre[2] + 0.09) / 0.05, 0.0, 1.0)
+        clearance = 0.0012 + g.volume * np.minimum(1.0, 2.2 * share)
+        pushed = scalp.push_out(point, clearance)
+        point = np.where(high[:, None] > 0, point + (pushed - point) * high[:, None], point)
+        points.append(point)
+    return np.stack(points, axis=1)
+
+
+def _off_the_face(scalp: Scalp, points: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(strands led past the face, which to keep): a fringe ends above the eyes, what would cross them is left out."""
+    moved = points - scalp.shift
+    x, y, z = np.abs(moved[..., 0]), moved[..., 1], moved[..., 2]
+    half = np.interp(z, [0.76, 0.80, 0.84, 0.88, 0.91, 0.935, 0.955], [0.054, 0.062, 0.068, 0.071, 0.070, 0.060, 0.0])
+    ahead = np.clip((-0.045 - y) / 0.03, 0, 1)
+    intruding = np.maximum(half - x, 0.0) * ahead
+    fringe = (x < 0.054) & (y < -0.120) & (z > EYE[2] + 0.022)
+    intruding = np.where(fringe, 0.0, intruding)
+    low = (x < 0.056) & (y < -0.110) & (z <= EYE[2] + 0.022)  # the face itself, below the brows
+    before = np.logical_and.accumulate(~low, axis=1)
+    bangs = fringe.any(axis=1)
+    aside = np.where(bangs[:, None], 0.0, np.maximum.accumulate(intruding, axis=1))
+    result = points.copy()
+    result[..., 0] += np.sign(moved[:, :1, 0] + 1e-9) * aside
+    last = np.maximum(before.sum(axis=1) - 1, 0)
+    stop = np.where(bangs & low.any(axis=1), last, POINTS - 1)
+    index = np.minimum(np.arange(POINTS)[None, :], stop[:, None])
+    frozen = np.take_along_axis(result, index[..., None], axis=1)
+    kept = (aside.max(axis=1) < 0.016) & (stop > 1)
+    return frozen + 1e-6 * np.arange(POINTS)[None, :, None], kept  # no two points of a strand coincide
+
+
+def _knot(scalp: Scalp, wig: Wig) -> Floats:
+    """Where hair is tied, on the back of the head or on top."""
+    high = wig.length > 0.5
+    at = np.array([0.0, 0.040, 0.985] if high else [0.0, 0.062, 0.915])
+    return np.asarray(scalp.push_out((at + scalp.shift)[None], 0.004)[0])
+
+
+def _combed_to_knot(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> Floats:
+    """Strands drawn tight over the skull from their roots to the knot."""
+    knot = _knot(scalp, wig)
+    share = np.linspace(0.0, 1.0, POINTS)[None, :, None]
+    ends = knot + 0.010 * own.standard_normal((len(roots), 1, 3))
+    line = roots.at[:, None] * (1 - share) + ends * share
+    line[..., 2] += 0.006 * np.sin(np.pi * share[..., 0])
+    clearance = 0.0012 + 0.0055 * wig.volume * own.random((len(roots), 1)) * np.sin(
+        np.pi * np.minimum(1.2 * share[..., 0], 1.0)
+    )
+    tight = scalp.push_out(line, clearance)
+    tight[:, 0] = roots.at
+    return tight
+
+
+def _tied(scalp: Scalp, wig: Wig, own: np.random.Generator) -> tuple[Floats, Floats]:
+    """The tail (over one shoulder) or the bun at the knot."""
+    knot, high = _knot(scalp, wig), wig.length > 0.5
+    share = np.linspace(0.0, 1.0, POINTS)[None, :, None]
+    if wig.style == "bun":
+        n, size = 420, 0.030 + 0.010 * wig.volume
+        middle = knot + size * 0.75 * _unit((knot - scalp.centre)[None])[0]
+        axis = _unit(own.standard_normal((n, 3)))
+        one = _unit(np.cross(axis, _unit(own.standard_normal((n, 3)))))
+        two = np.cross(axis, one)
+        angle = 2.6 * np.pi * share * 0.5 + own.random((n, 1, 1)) * 6.28
+        ball = np.cos(angle) * one[:, None] + np.sin(angle) * two[:, None]
+        return middle + size * (0.86 + 0.14 * own.random((n, 1, 1))) * ball, np.full(n, 0.0011)
+    n = 520
+    side = 1.0 if wig.parting >= 0 else -1.0
+    fan = own.standard_normal((n, 1, 3))
+    start = knot + 0.006 * fan
+    out = np.array([0.02 * side, 0.055, 0.030 if high else -0.01])
+    end = np.array([side * (0.100 + 0.01 * wig.curl), 0.005, -0.24 if high else -0.17])
+    path = start + out * np.sin(np.pi * np.minimum(share * 1.2, 1.0)) + end * share**1.4
+    wave = 0.010 * wig.curl * np.sin(9 * share + own.random((n, 1, 1)) * 1.5)
+    return path + 0.016 * fan * np.sin(np.pi * share * 0.75) + wave, np.full(n, 0.0008)
+
+
+def _under_hat(
+    scalp: Scalp, points: Floats, other: npt.NDArray[np.bool_], width: Floats, line: float
+) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
+    """Hair under a hat lies flat; what has its root well above the rim is left out."""
+    slope = line - 0.35 * (points[:, 0, 1] - scalp.shift[1] + 0.10)
+    kept = points[:, 0, 2] - scalp.shift[2] < slope + 0.012
+    points, other, width = points[kept], other[kept], width[kept]
+    distance, skin = scalp.reach(points)
+    covered = points[..., 2] - scalp.shift[2] > line - 0.35 * (points[..., 1] - scalp.shift[1] + 0.10) - 0.004
+    factor = np.where(covered, np.minimum(1.0, (skin + 0.004) / distance), 1.0)
+    return scalp.centre + (points - scalp.centre) * factor[..., None], other, width
+
+
+def _locks(points: Floats, own: np.random.Generator) -> Floats:
+    """A number from 0 to 1 that neighbouring roots share: hair falls in locks."""
+    wave = own.standard_normal((3, 6)) * 160.0
+    return np.asarray(0.5 + 0.5 * np.sin(points @ wave + 6.28 * own.random(6)).mean(axis=1) * 1.8).clip(0, 1)
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))

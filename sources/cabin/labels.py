@@ -1,0 +1,138 @@
+"""What is known about a frame: landmarks, what is hidden, and on request depth and classes of all pixels.
+
+points = landmarks(moment)                           # float32 [len(LANDMARKS), 2]
+hidden = hidden_fields(scene, moment, condition)     # names of fields
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.conditions import Condition
+from sources.cabin.assembly import renderer
+from sources.cabin.eyes import cornea
+from sources.cabin.face import LOWER_LIP, UPPER_LIP
+from sources.cabin.moment import Moment
+from sources.cabin.schema import SCHEMA
+from sources.cabin.surfaces import LABELS
+
+Floats = npt.NDArray[np.float64]
+
+LANDMARKS = (
+    "eye_left_outer", "eye_left_inner", "eye_right_inner", "eye_right_outer", "nose_tip", "mouth_left", "mouth_right",
+    "mouth_top", "mouth_bottom", "eye_left_upper", "eye_left_lower", "eye_right_upper", "eye_right_lower", "pupil_left",
+    "pupil_right", "brow_left_outer", "brow_left_inner", "brow_right_inner", "brow_right_outer", "nose_bridge", "chin",
+)  # fmt: skip
+"""Names of the 2-D landmarks; left and right as they lie in the picture of a driver who faces it."""
+
+MIRROR = tuple((name, name.replace("left", "right")) for name in LANDMARKS if "left" in name)
+"""Pairs of landmarks that change places when the picture is flipped."""
+
+SIDES = {"left": "R", "right": "L"}
+"""The subject's eye that lies at the left and right of the picture."""
+NOSE_TIP, NOSE_BRIDGE, CHIN = 5054, 132, 5162
+NEAR = 0.012
+"""A hit this close before a point is the point itself, metres."""
+
+EYE_FIELDS = ("eye_openness", "gaze_yaw", "gaze_pitch", "fatigue_level")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Depth and classes of a frame's pixels."""
+
+    depth: npt.NDArray[np.float32]
+    """[H, W], metres along the optical axis; 0 where nothing was hit"""
+    classes: npt.NDArray[np.uint8]
+    """[H, W], rows of `sources.cabin.surfaces.LABELS`"""
+
+
+def landmarks(moment: Moment) -> npt.NDArray[np.float32]:
+    """Where LANDMARKS lie, as shares of width and height."""
+    points = landmark_points(moment)
+    return moment.camera.project(moment.to_world(points)).astype(np.float32)
+
+
+def landmark_points(moment: Moment) -> Floats:
+    """LANDMARKS in head coordinates: [L, 3]."""
+    face, moved = moment.sitter.face, moment.moved
+    found: dict[str, Floats] = {
+        "nose_tip": moved[NOSE_TIP], "nose_bridge": moved[NOSE_BRIDGE], "chin": moved[CHIN],
+        "mouth_top": moved[UPPER_LIP],
+        "mouth_bottom": moved[LOWER_LIP],
+    }  # fmt: skip
+    for word, side in SIDES.items():
+        inner, outer = face.corners[side]
+        found |= {f"eye_{word}_inner": moved[inner], f"eye_{word}_outer": moved[outer]}
+        found |= {
+            f"eye_{word}_upper": moved[face.upper[side]][1:3].mean(axis=0),
+            f"eye_{word}_lower": moved[face.lower[side]][1:3].mean(axis=0),
+        }
+        found[f"pupil_{word}"] = cornea(face, side, moment.expression.gaze_yaw, moment.expression.gaze_pitch)
+        found[f"mouth_{word}"] = moved[face.mouth_corners[side]]
+        found[f"brow_{word}_inner"], found[f"brow_{word}_outer"] = (
+            moved[face.brow_ends[side][0]],
+            moved[face.brow_ends[side][1]],
+        )
+    return np.stack([found[name] for name in LANDMARKS])
+
+
+def hidden_fields(scene: Any, moment: Moment, condition: Condition) -> tuple[str, ...]:
+    """Fields that the frame doesn't show: by the schema's rules, and what a hand or a thing covers."""
+    names = set(SCHEMA.hidden(condition))
+    points = dict(zip(LANDMARKS, landmark_points(moment), strict=True))
+    eyes = [[f"eye_{word}_upper", f"eye_{word}_lower", f"eye_{word}_inner", f"eye_{word}_outer"] for word in SIDES]
+    if not any(sum(is_visible(scene, moment, points[name]) for name in group) >= 3 for group in eyes):
+        names |= set(EYE_FIELDS)
+    lips = ("mouth_top", "mouth_bottom", "mouth_left", "mouth_right")
+    if sum(is_visible(scene, moment, points[name]) for name in lips) < 2:
+        names.add("mouth_openness")
+    return tuple(name for name in SCHEMA.names if name in names)
+
+
+def is_visible(scene: Any, moment: Moment, point: Floats) -> bool:
+    """Whether the camera sees a point in head coordinates, through lenses, lashes, brows and beards."""
+    mi = renderer()
+    origin = moment.to_head(moment.camera.origin)
+    towards = point - origin
+    distance = float(np.linalg.norm(towards))
+    direction, travelled = towards / distance, 0.0
+    for _ in range(6):
+        start = origin + direction * travelled
+        ray = mi.Ray3f([float(v) for v in start], [float(v) for v in direction])
+        hit = scene.ray_intersect(ray)
+        if not hit.is_valid() or travelled + float(hit.t) > distance - NEAR:
+            return True
+        if hit.shape.id() not in ("lens", "lashes", "brows", "beard"):
+            return False
+        travelled += float(hit.t) + 1e-4
+    return True
+
+
+def layers(scene: Any, moment: Moment, size: int) -> Layers:
+    """Depth and classes by one ray through the middle of each pixel; lenses count as glasses."""
+    mi = renderer()
+    numbers = {name: LABELS.index(label) for name, label in moment.labels().items()}
+    numbers |= {
+        name: LABELS.index("headwear" if name.startswith("hat") else "hair")
+        for name in moment.sitter.worn(moment.hat, moment.sensor)
+    }
+    camera, origin = moment.camera, moment.to_head(moment.camera.origin)
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    depth, classes = np.zeros((size, size), np.float32), np.zeros((size, size), np.uint8)
+    start = [float(v) for v in origin]
+    for row in range(size):
+        for column in range(size):
+            x, y = camera.undistorted(float(axis[column]), -float(axis[row]))
+            seen = camera.axes @ np.array([x * camera.tangent, 1.0, y * camera.tangent])
+            away = float(np.linalg.norm(seen))
+            direction = moment.to_head.rotation @ (seen / away)
+            hit = scene.ray_intersect(mi.Ray3f(start, [float(v) for v in direction]))
+            if hit.is_valid():
+                depth[row, column] = float(hit.t) / away
+                classes[row, column] = numbers.get(hit.shape.id(), 0)
+    return Layers(depth, classes)

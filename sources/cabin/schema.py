@@ -1,0 +1,35 @@
+"""The schema of rendered frames: that of `contract.schemas.CABIN` with the camera's sensor before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from contract.conditions import Condition, Field, Schema
+from contract.schemas import CABIN
+
+SENSORS = ("rgb", "nir")
+NIR_SHARE = 0.4
+"""How many of the frames that aren't taken at night come from a near-infrared camera."""
+
+
+def with_sensor(schema: Schema) -> Schema:
+    """`schema` with `sensor` as its first field; unchanged where it has one."""
+    if "sensor" in schema.names:
+        return schema
+    sensor = Field("sensor", 0, SENSORS, ((1.0, 0.0), (0.0, 1.0)), weights=(1.0 - NIR_SHARE, NIR_SHARE))
+    moved = tuple(replace(field, offset=field.offset + sensor.width) for field in schema.fields)
+    return Schema(schema.name, schema.width + sensor.width, (sensor, *moved))
+
+
+SCHEMA = with_sensor(CABIN)
+
+
+def complete(given: Mapping[str, object], generator: np.random.Generator) -> Condition:
+    """Open fields from the prior; a night frame is always near infrared, unless that was asked otherwise."""
+    condition = SCHEMA.complete(given, generator)
+    if condition["lighting"] == "night":
+        condition["sensor"] = "nir"
+    return condition
