@@ -19,8 +19,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from audit.report.figures import to_json
-from contract.conditions import Field, Schema, Value
+from contract.conditions import Schema
 from contract.dataset import Dataset, Record
+from contract.field import Field, Value
 
 NORMAL_QUANTILE = 1.959964
 """Of 0.975: 95 % of a normal distribution lie within so many standard deviations."""

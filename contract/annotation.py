@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from contract.conditions import Field, Schema, Value
+from contract.conditions import Schema
+from contract.field import Field, Value
 
 Array = npt.NDArray[np.float32]
 

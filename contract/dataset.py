@@ -22,8 +22,9 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from contract.bundle import VERSION
-from contract.conditions import Condition, Schema
+from contract.conditions import Schema
 from contract.errors import Refused
+from contract.field import Condition
 from contract.files import parse_json
 from contract.frame_record import Count, Record, check_record, frame_name, record
 from contract.frames import ImageShape

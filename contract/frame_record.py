@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from contract.conditions import Field, Schema
+from contract.conditions import Schema
+from contract.field import Field
 from contract.record import convert
 
 Record = dict[str, Any]

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from contract.conditions import Condition, Field, Schema, Value
+from contract.conditions import Schema
 from contract.errors import UsageError
+from contract.field import Condition, Field, Value
 from contract.noise import open_fields
 
 MAX_COUNT = 100_000_000

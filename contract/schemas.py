@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contract.conditions import Field, OcclusionRule, Schema
+from contract.conditions import Schema
+from contract.field import Field, OcclusionRule
 
 
 def _one_hot(count: int) -> tuple[tuple[float, ...], ...]:

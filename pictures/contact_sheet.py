@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contract.conditions import Schema, Value
+from contract.conditions import Schema
 from contract.dataset import Dataset, Record, read_dataset
 from contract.errors import Refused
+from contract.field import Value
 from pictures.image_grid import MAX_TILE, Frame, Tile, draw_grid, fits, in_rows, tile_size, wrap, write_image
 
 FRAMES = 64

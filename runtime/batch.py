@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.annotation import Annotation
-from contract.conditions import Condition
+from contract.field import Condition
 
 
 class Batch(NamedTuple):

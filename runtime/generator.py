@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from contract.annotation import Annotation, agrees, measured
 from contract.bundle import Manifest, read_manifest
-from contract.conditions import Array, Condition, Schema
+from contract.conditions import Array, Schema
 from contract.errors import Unavailable, UsageError
+from contract.field import Condition
 from contract.frame_record import landmark_list
 from contract.limits import LARGEST
 from contract.noise import check_seed, initial_noises, open_fields

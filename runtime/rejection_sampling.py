@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.annotation import Annotation, likelihood
-from contract.conditions import Array, Condition, Schema
+from contract.conditions import Array, Schema
+from contract.field import Condition
 
 MAX_ATTEMPTS = 16
 """Attempts after which the likeliest is kept, whatever it shows: some conditions are beyond a network."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from contract.conditions import Condition, Schema
+from contract.conditions import Schema
 from contract.errors import Refused, UsageError
+from contract.field import Condition
 from contract.files import read_json
 from contract.schemas import SCHEMAS
 from sources.base import LabelledFrames, fingerprint

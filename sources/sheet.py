@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from contract.cli import Parser, integer
-from contract.conditions import Condition
 from contract.errors import UsageError, run_command
+from contract.field import Condition
 from contract.files import write_whole
 
 PROGRAM = "python -m sources.sheet"

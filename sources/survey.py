@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from contract.conditions import Condition, Schema
+from contract.conditions import Schema
 from contract.errors import EdgeError, Refused
+from contract.field import Condition
 from sources.imagefolder import labels_of, schema_of
 from sources.images import read_picture
 from sources.metadata import DRIVERS, metadata_files, read_rows

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from contract.conditions import Condition, Field, OcclusionRule, Schema
+from contract.conditions import Schema
+from contract.field import Condition, Field, OcclusionRule
 from contract.frames import Frames
 from contract.noise import open_fields
 from sources.base import LabelledFrames, Landmarks, fingerprint

@@ -24,8 +24,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from contract.cli import Parser, integer
-from contract.conditions import Condition, Schema, Value
+from contract.conditions import Schema
 from contract.errors import Refused, UsageError, run_command
+from contract.field import Condition, Value
 from contract.frames import Frames
 from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, Landmarks

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from contract.conditions import Condition, Schema
+from contract.conditions import Schema
 from contract.errors import UsageError
+from contract.field import Condition
 from contract.frames import Frames, ImageShape
 
 BATCH = 64

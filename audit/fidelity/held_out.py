@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from audit.fidelity.diversity import CONDITIONS, GROUP
-from contract.conditions import Array, Condition, Schema
+from contract.conditions import Array, Schema
 from contract.errors import Refused
+from contract.field import Condition
 from contract.frames import Frames, ImageShape
 from sources.base import LabelledFrames
 from sources.imagefolder import read_source

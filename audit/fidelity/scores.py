@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from audit.stats.bootstrap import Array, interval
 from contract.annotation import Annotation, class_fields, number_fields
-from contract.conditions import Condition, Schema
+from contract.conditions import Schema
+from contract.field import Condition
 
 DIRECTIONS = {"gaze_angle": ("gaze_yaw", "gaze_pitch"), "head_angle": ("head_yaw", "head_pitch")}
 """Roles of the two numbers that make one direction, by the name of the column that scores them together."""

@@ -20,7 +20,8 @@ from audit.stats.bootstrap import Array, group_resamples
 from audit.stats.neighbours import nearest
 from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
-from contract.conditions import Field, Schema, Value
+from contract.conditions import Schema
+from contract.field import Field, Value
 from contract.frames import Frames, to_images
 
 PARTS = 3

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from contract.conditions import Field, Schema
+from contract.conditions import Schema
+from contract.field import Field
 from contract.frames import Frames
 from contract.noise import open_fields
 from contract.schedule import Diffusion

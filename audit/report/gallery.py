@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from contract.conditions import Field, Schema, Value
+from contract.conditions import Schema
 from contract.dataset import Dataset, Record
 from contract.errors import Refused
+from contract.field import Field, Value
 
 LARGEST = 192
 """Pixels of a picture's longer side; larger frames are reduced."""

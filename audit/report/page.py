@@ -17,9 +17,9 @@ from audit.provenance.check import ProvenanceReport, check
 from audit.records import DatasetTally, Figure, Grouping, tally
 from audit.report.gallery import Gallery, collect
 from audit.report.results import NONE, Result, number, percent, with_range
-from contract.conditions import Field
 from contract.dataset import Dataset
 from contract.errors import Refused, Unavailable
+from contract.field import Field
 
 BARS = 10
 """Parts of a number's range that are counted."""

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from contract.conditions import Field, Schema
+from contract.conditions import Schema
 from contract.dataset import DESCRIPTION as DATASET
 from contract.errors import Refused
+from contract.field import Field
 from contract.files import read_json
 from contract.frames import Frames
 from sources.base import LabelledFrames, fingerprint

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from contract.bundle import Latent
-from contract.conditions import UNCONDITIONAL, Field, Schema
+from contract.conditions import UNCONDITIONAL, Schema
 from contract.errors import Refused, UsageError
+from contract.field import Field
 from contract.files import read_json
 from contract.limits import MAX_CHANNELS
 from contract.record import short

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.conditions import Condition
+from contract.field import Condition
 from sources.cabin import denoise
 from sources.cabin.assembly import build_scene, trace
 from sources.cabin.domains import CABIN_DOMAIN, Domain

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.conditions import Condition
+from contract.field import Condition
 from sources.cabin.assembly import renderer
 from sources.cabin.eyes import cornea
 from sources.cabin.face import LOWER_LIP, UPPER_LIP

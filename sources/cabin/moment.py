@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.conditions import Condition
+from contract.field import Condition
 from sources.cabin.accessories import Accessory, wear
 from sources.cabin.assembly import Transform, build_shape
 from sources.cabin.camera import Camera

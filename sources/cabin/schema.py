@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from contract.conditions import Condition, Field, Schema
+from contract.conditions import Schema
+from contract.field import Condition, Field
 from contract.schemas import CABIN
 
 SENSORS = ("rgb", "nir")

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contract.conditions import Condition
+from contract.field import Condition
 from contract.schemas import CABIN
 from sources.cartoon import sensor
-from sources.cartoon.driver import CABIN_DOMAIN, PIVOT, Domain, describe
+from sources.cartoon.domains import CABIN_DOMAIN, Domain
+from sources.cartoon.driver import PIVOT, describe
 from sources.cartoon.materials import shade
 from sources.cartoon.scene import EYE_HALF_WIDTH, EYE_X, EYE_Y, MOUTH_Y, Scene, distance
 

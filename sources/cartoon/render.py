@@ -20,7 +20,7 @@ from contract.errors import UsageError, run_command
 from contract.schemas import CABIN
 from sources.base import Landmarks
 from sources.cartoon.cabin import LANDMARKS, Cabin, frames_per_batch
-from sources.cartoon.driver import DOMAINS
+from sources.cartoon.domains import DOMAINS
 from sources.shards import ShardDescription, ShardWriter
 
 SHARD = 1024

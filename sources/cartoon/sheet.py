@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from contract.cli import Parser, integer
-from contract.conditions import Condition
 from contract.errors import run_command
+from contract.field import Condition
 from contract.files import write_whole
 from contract.schemas import CABIN
 from sources.cartoon.cabin import Cabin
-from sources.cartoon.driver import DOMAINS
+from sources.cartoon.domains import DOMAINS
 
 NEUTRAL: Condition = {
     "fatigue_level": "normal",

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from contract.conditions import Condition, Schema, Value
+from contract.conditions import Schema
 from contract.errors import Refused, UsageError
+from contract.field import Condition, Value
 from contract.record import Record
 
 

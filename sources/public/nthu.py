@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from contract.conditions import Condition
 from contract.errors import Refused
+from contract.field import Condition
 from sources.public.mapping import Column, LabelMapping
 from sources.public.record import IMAGES, VIDEOS, Layout, Sample, files_of, text_of
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from contract.conditions import Condition, Schema
+from contract.conditions import Schema
 from contract.errors import Refused
+from contract.field import Condition
 from sources.public.mapping import LabelMapping, Meaning
 from sources.splits import check_splits
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from audit.records import HIDDEN, NOT_READ, DatasetTally, Grouping, Tally, share, tally
-from contract.conditions import Field, Schema
+from contract.conditions import Schema
 from contract.dataset import Dataset, Description
+from contract.field import Field
 from contract.frames import ImageShape
 
 SCHEMA = Schema(

@@ -12,7 +12,7 @@ from audit.fidelity.runs import RunFilter
 from audit.fidelity.scores import figures, score, units
 from audit.stats.bootstrap import resamples
 from contract.annotation import Annotation, class_fields, number_fields
-from contract.conditions import Condition
+from contract.field import Condition
 from contract.noise import open_fields
 from contract.schemas import CABIN, DOCUMENT
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.annotation import Annotation, agrees, class_fields, likelihood, measured, number_fields
-from contract.conditions import Condition
+from contract.field import Condition
 from contract.schemas import CABIN
 
 ASKED = CABIN.complete({"accessory": "none", "eye_openness": 0.8}, np.random.default_rng(0))

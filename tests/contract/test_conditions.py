@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.conditions import ROLES, Condition, Field, OcclusionRule, Schema
+from contract.conditions import Schema
 from contract.errors import Refused, UsageError
+from contract.field import ROLES, Condition, Field, OcclusionRule
 from contract.schemas import CABIN, DOCUMENT, SCHEMAS
 
 FLOAT32_ROUNDING = 1e-6

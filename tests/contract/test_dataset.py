@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.conditions import Condition
 from contract.dataset import Description, Record, frame_name, read_dataset, record
 from contract.errors import Refused
+from contract.field import Condition
 from contract.frame_record import OPTIONAL
 from contract.frames import ImageShape
 from contract.schemas import CABIN

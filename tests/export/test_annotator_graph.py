@@ -15,8 +15,9 @@ import torch
 
 from contract.annotation import Annotation
 from contract.bundle import Manifest, open_checked, read_manifest
-from contract.conditions import Field, Schema
+from contract.conditions import Schema
 from contract.dataset import read_dataset
+from contract.field import Field
 from contract.schemas import CABIN, DOCUMENT
 from export import annotator as exported
 from export.__main__ import main

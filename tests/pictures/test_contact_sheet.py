@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.conditions import Value
+from contract.field import Value
 from contract.schemas import CABIN, DOCUMENT
 from pictures.__main__ import main
 from pictures.contact_sheet import caption, draw_sheet, write_contact_sheet

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from contract.annotation import Annotation, likelihood
-from contract.conditions import Condition
 from contract.dataset import Dataset, read_dataset
+from contract.field import Condition
 from contract.schemas import CABIN
 from pictures.contact_sheet import write_contact_sheet
 from pictures.image_grid import MARK

@@ -10,7 +10,7 @@ import torch
 
 from contract.schemas import CABIN
 from sources.cartoon.cabin import LANDMARKS, Batch, Cabin
-from sources.cartoon.driver import CABIN_DOMAIN, PSEUDO_REAL_DOMAIN
+from sources.cartoon.domains import CABIN_DOMAIN, PSEUDO_REAL_DOMAIN
 from sources.cartoon.sensor import blur
 from sources.cartoon.sheet import NEUTRAL
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.conditions import Field
 from contract.errors import Refused
+from contract.field import Field
 from sources.imagefolder import read_source
 from tests.seat_source import SEAT, seat_source
 from tests.sources.folders import write_images, write_shards

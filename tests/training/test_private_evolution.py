@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.conditions import Condition, Field, Schema
+from contract.conditions import Schema
 from contract.errors import Refused
+from contract.field import Condition, Field
 from contract.frames import Frames, ImageShape
 from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint

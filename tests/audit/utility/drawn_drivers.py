@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.conditions import Condition
+from contract.field import Condition
 from contract.noise import open_fields, stream
 from contract.schemas import CABIN
 from sources.base import Landmarks

@@ -18,9 +18,9 @@ import pytest
 import webdataset
 from PIL import Image
 
-from contract.conditions import Condition
 from contract.dataset import Description, Record, record
 from contract.errors import Refused
+from contract.field import Condition
 from contract.frame_record import columns
 from contract.frames import ImageShape
 from contract.schemas import CABIN

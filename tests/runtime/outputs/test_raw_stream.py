@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
-from contract.conditions import Condition
+from contract.field import Condition
 from runtime import Generator
 from runtime.batch import Batch
 from runtime.generate import main

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.conditions import Field, Schema
+from contract.conditions import Schema
 from contract.errors import Refused
+from contract.field import Field
 from contract.schemas import CABIN
 from sources.public.layouts import LAYOUTS, layout_of
 from sources.public.record import Layout, Sample, read_layout
