@@ -22,7 +22,7 @@ demo: $(VENV)/.demo
 	@echo "frames in build/frames, the contact sheet in build/frames.contact.png"
 
 test: $(VENV)/.dev
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests -n auto --dist loadfile
 
 bench: $(VENV)/.dev
 	$(PY) -m pytest benchmarks

@@ -19,12 +19,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from audit.report.figures import to_json
+from audit.stats.proportions import NORMAL_975, wilson_interval
 from contract.conditions import Schema
 from contract.dataset import Dataset, Record
 from contract.field import Field, Value
-
-NORMAL_QUANTILE = 1.959964
-"""Of 0.975: 95 % of a normal distribution lie within so many standard deviations."""
 
 BINS = 10
 """Equal parts of a number's range that frames are counted in."""
@@ -54,9 +52,7 @@ def share(count: int, of: int) -> Figure:
     """A share with Wilson's interval."""
     if not of:
         return Figure(None, reason=HIDDEN)
-    p, z = count / of, NORMAL_QUANTILE**2 / of
-    middle, half = (p + z / 2) / (1 + z), math.sqrt(z * (p * (1 - p) + z / 4)) / (1 + z)
-    return Figure(p, max(0.0, middle - half), min(1.0, middle + half), of)
+    return Figure(count / of, *wilson_interval(count, of), of)
 
 
 @dataclass
@@ -77,7 +73,7 @@ class ErrorSum:
             return Figure(None, reason=HIDDEN)
         mean = self.total / self.count
         variance = max(0.0, self.squares / self.count - mean * mean) * self.count / max(1, self.count - 1)
-        half = NORMAL_QUANTILE * math.sqrt(variance / self.count)
+        half = NORMAL_975 * math.sqrt(variance / self.count)
         return Figure(mean, max(0.0, mean - half), mean + half, self.count)
 
 

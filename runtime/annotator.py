@@ -18,8 +18,8 @@ import numpy.typing as npt
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.bundle import ANNOTATORS, FIX, Manifest, open_checked
 from contract.errors import Refused, Unavailable, UsageError
+from runtime.backends.onnx_interface import EngineErrors
 from runtime.backends.ort import CPU, import_onnxruntime, new_session
-from runtime.backends.step_graph import EngineErrors
 
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, *ANNOTATORS, OFF)

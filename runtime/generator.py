@@ -32,7 +32,7 @@ from runtime.annotator import OFF, TRAIN, Annotator, choose
 from runtime.backends.registry import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
 from runtime.batch import Batch
 from runtime.rejection_sampling import BatchRequest, RejectionSampling, Settled
-from runtime.verified import replay, require_verified, save_result, was_verified
+from runtime.verified_cache import replay, require_verified, save_result, was_verified
 
 Conditions = Sequence[Mapping[str, object]] | npt.NDArray[np.floating]
 """Partial or complete conditions by name, or encoded ones float32 [N, D]."""

@@ -27,7 +27,7 @@ from contract.parity import Reference, read_reference
 from runtime.annotator import Annotator
 from runtime.backends.registry import AUTO, BACKENDS, Request
 from runtime.generator import open_generator
-from runtime.verified import VERIFIED, new_report, require_verified, write_report
+from runtime.verified_cache import VERIFIED, new_report, require_verified, write_report
 from runtime.verify_dataset import is_dataset, verify_dataset
 
 

@@ -27,7 +27,7 @@ from export.__main__ import main as export
 from export.trt import main as export_trt
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.diffusion import ddim
-from runtime.backends.gpu_loop import GpuPipeline
+from runtime.backends.cuda_loop import GpuPipeline
 from runtime.backends.ort_cuda import CudaOnnxBackend
 from runtime.backends.registry import Backend, Request, open_backend
 from tests.export.calm_checkpoint import calm_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from contract.drivers import hash_drivers
+from contract.driver_hashes import hash_drivers
 from sources.base import LabelledFrames
 from sources.drivers import driver_keys
 

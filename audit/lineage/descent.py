@@ -15,7 +15,7 @@ from typing import Any
 
 from contract.bundle import MANIFEST, read_manifest
 from contract.dataset import read_dataset
-from contract.drivers import holds_driver
+from contract.driver_hashes import holds_driver
 from contract.errors import EdgeError, Refused
 
 DESCRIBED = "dataset.json"

@@ -18,8 +18,8 @@ from contract.conditions import Array, Schema
 from contract.errors import Refused, Unavailable
 from contract.frames import Images, ImageShape
 from contract.schedule import Float64, ddim_coefficients, trailing
+from runtime.backends.onnx_interface import EngineErrors, check_step_graph
 from runtime.backends.ort import CPU, import_onnxruntime, new_session
-from runtime.backends.step_graph import EngineErrors, check_step_graph
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint

@@ -1,7 +1,8 @@
-"""Exact binomial tails, and what follows from them for a share of successes.
+"""Intervals of a share of successes, and the exact binomial tails that one of them follows from.
 
 binomial_tail(8, 10, 0.5)                   # P[at least 8 of 10] = 0.0547
-proportion_interval(8, 10)                  # (0.444, 0.975), Clopper and Pearson 1934
+proportion_interval(8, 10)                  # (0.444, 0.975), exact: Clopper and Pearson 1934
+wilson_interval(8, 10)                      # (0.490, 0.943), for any number of trials: Wilson 1927
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from audit.stats.bootstrap import SHARE, Array, Interval
+
+NORMAL_975 = 1.959964
+"""Standard deviations from the mean within which 95 % of a normal distribution are: its quantile of 0.975."""
 
 BISECTIONS = 60
 """Halvings of an interval: far below the rounding of a figure."""
@@ -38,6 +42,13 @@ def proportion_interval(successes: int, trials: int, share: float = SHARE) -> In
     low = 0.0 if successes == 0 else bisect(lambda p: binomial_tail(successes, trials, p) - tail, 0.0, 1.0)
     below = lambda p: tail - (1.0 - binomial_tail(successes + 1, trials, p))  # noqa: E731
     return low, 1.0 if successes == trials else bisect(below, 0.0, 1.0)
+
+
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """The 95 % interval of a probability (Wilson 1927, JASA 22), in constant time; at least one trial."""
+    share, z = successes / trials, NORMAL_975**2 / trials
+    middle, half = (share + z / 2) / (1 + z), math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def bisect(rising: Callable[[float], float], low: float, high: float) -> float:

@@ -20,8 +20,8 @@ from contract.conditions import UNCONDITIONAL
 from contract.errors import Refused, UsageError
 from contract.schedule import Diffusion
 from models.attention_unet import AttentionUNet, AttentionUNetConfig
+from models.importers.find_schedule import clipped, find_schedule
 from models.importers.given import Given, Imported
-from models.importers.noise_schedule import clipped, find_schedule
 from models.importers.weights import find_weights, plain_settings
 
 KNOWN = ("init_conv.weight", "final_conv.weight", "mid_attn.to_qkv.weight")

@@ -20,8 +20,8 @@ from contract.files import read_json
 from contract.limits import Timesteps
 from contract.record import convert, one_of
 from contract.schedule import Diffusion
+from models.importers.find_schedule import NAMES, clipped, find_schedule, own_steps
 from models.importers.given import Given
-from models.importers.noise_schedule import NAMES, clipped, find_schedule, own_steps
 
 NOT_DDIM = ("flow", "edm")
 """In a scheduler's class name: noise that isn't added as DDIM removes it."""

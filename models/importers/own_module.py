@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from contract.errors import UsageError
 from contract.files import parse_json
 from models.denoiser import Denoiser, NetworkConfig, Size
+from models.importers.find_schedule import find_schedule, own_steps
 from models.importers.given import Given, Imported
-from models.importers.noise_schedule import find_schedule, own_steps
 from models.importers.weights import COUNTERS, find_weights, plain_settings
 
 CHANNELS = (3, 1, 4)

@@ -14,8 +14,8 @@ from torch import Tensor
 from contract.errors import Refused, UsageError
 from contract.schedule import Diffusion
 from models.document import Document, DocumentConfig
+from models.importers.find_schedule import find_schedule, own_steps
 from models.importers.given import Given, Imported
-from models.importers.noise_schedule import find_schedule, own_steps
 from models.importers.weights import find_weights, plain_settings
 
 KNOWN = ("unet.down1.conv.0.weight", "unet.out.weight", "unet.mid.conv.0.weight", "unet.middle.conv.0.weight")

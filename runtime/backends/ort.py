@@ -21,7 +21,7 @@ from contract.cores import cores
 from contract.errors import Unavailable
 from contract.silence import silence_engines
 from contract.trajectory import FRAME, NOISE
-from runtime.backends.step_graph import Batches, EngineErrors, check_step_graph, graph_of
+from runtime.backends.onnx_interface import Batches, EngineErrors, check_step_graph, graph_of
 
 FATAL = 4
 """ONNX Runtime's log level: its errors come as exceptions, and a second copy on stderr helps nobody."""

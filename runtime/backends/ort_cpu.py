@@ -19,8 +19,8 @@ import numpy.typing as npt
 from contract.bundle import Manifest
 from contract.cores import cores
 from runtime.backends.cpu_pool import CpuPool, Frames, Job
+from runtime.backends.onnx_interface import Batches, graph_of
 from runtime.backends.ort import CPU, OnnxBackend, import_onnxruntime, new_session
-from runtime.backends.step_graph import Batches, graph_of
 
 EVEN = 0.75
 """Share of the cores' time that a batch has to fill to be divided: 8 frames on 7 cores would leave 6 of them idle

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from contract.bundle import Manifest
 from contract.errors import Unavailable
 from contract.gpu import driver_problem
-from runtime.backends.graph_choice import GRAPH, PLAIN, GraphChoice
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice
 from runtime.backends.ort import OnnxBackend, import_onnxruntime, new_session
 
 CUDA = "CUDAExecutionProvider"

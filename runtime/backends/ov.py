@@ -26,7 +26,7 @@ from contract.cores import cores
 from contract.errors import Unavailable
 from contract.trajectory import NOISE, STEP_MARK, trajectory
 from runtime.backends.cpu_pool import CpuPool, Frames, Job
-from runtime.backends.step_graph import Batches, EngineErrors, Port, check_step_graph, graph_of, summary
+from runtime.backends.onnx_interface import Batches, EngineErrors, Port, check_step_graph, graph_of, summary
 
 CHAINED = 8
 """The most steps that are compiled as one: every one of them takes its time and memory to compile."""

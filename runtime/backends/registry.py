@@ -19,7 +19,7 @@ import numpy.typing as npt
 from contract import engine
 from contract.bundle import Manifest
 from contract.errors import Unavailable
-from runtime.backends import ort_cpu, ort_cuda, ov, step_graph, trt
+from runtime.backends import onnx_interface, ort_cpu, ort_cuda, ov, trt
 
 AUTO = "auto"
 
@@ -120,9 +120,9 @@ ON_CPU = ("fp32", "int8", "fp16")
 
 BACKENDS = {
     "trt": BackendSpec(trt.check_ready, engine.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT, proven=True),
-    "cuda": BackendSpec(ort_cuda.check_cuda, step_graph.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
-    "openvino": BackendSpec(ov.check_openvino, step_graph.find, _open_openvino, ON_CPU, 16, EXPORT),
-    "cpu": BackendSpec(ort_cpu.check_cpu, step_graph.find, _open_cpu, ON_CPU, 8, EXPORT, proven=True),
+    "cuda": BackendSpec(ort_cuda.check_cuda, onnx_interface.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
+    "openvino": BackendSpec(ov.check_openvino, onnx_interface.find, _open_openvino, ON_CPU, 16, EXPORT),
+    "cpu": BackendSpec(ort_cpu.check_cpu, onnx_interface.find, _open_cpu, ON_CPU, 8, EXPORT, proven=True),
 }
 """Every backend, in the order in which `auto` tries them."""
 

@@ -22,7 +22,7 @@ from contract.files import write_whole
 from contract.frames import ImageShape
 from contract.gpu import driver_problem
 from runtime.backends.cuda import open_gpu
-from runtime.backends.gpu_loop import GpuPipeline
+from runtime.backends.cuda_loop import GpuPipeline
 
 INSTALL = (
     "neither tensorrt nor tensorrt_rtx can be imported; on a Jetson tensorrt comes with JetPack "

@@ -13,9 +13,9 @@ from contract.engine import BatchProfile, Engine, Machine, choose_engine, engine
 from contract.errors import Refused, Unavailable
 from contract.frames import ImageShape
 from contract.schemas import CABIN
-from runtime.backends.graph_choice import GRAPH, PLAIN, TRIALS, WARM_UP, GraphChoice
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, TRIALS, WARM_UP, GraphChoice
+from runtime.backends.onnx_interface import find
 from runtime.backends.registry import BACKENDS
-from runtime.backends.step_graph import find
 
 MANIFEST = Manifest(
     ImageShape(3, 16, 16), CABIN, Sampler((999,), (0.0,), "x0"), {"step.fp32.onnx": FileEntry("0" * 64, "fp32")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.errors import Refused, run_command
-from runtime.backends.step_graph import LONGEST, EngineErrors, summary
+from runtime.backends.onnx_interface import LONGEST, EngineErrors, summary
 
 
 def fail(error: Exception) -> None:

@@ -14,8 +14,8 @@ from contract.errors import Unavailable
 from contract.noise import initial_noises
 from contract.schemas import CABIN
 from runtime.backends.cuda import Gpu, HostMemory
-from runtime.backends.gpu_loop import MAX_SIZES, GpuPipeline, schedule
-from runtime.backends.graph_choice import TRIALS, WARM_UP
+from runtime.backends.cuda_graph_choice import TRIALS, WARM_UP
+from runtime.backends.cuda_loop import MAX_SIZES, GpuPipeline, schedule
 from tests.fake_bundle import IMAGE, STEPS, expected_frames
 from tests.runtime.host_gpu import STEP_MS, HostGpu, OrtStepEngine, UncapturableEngine
 

@@ -15,7 +15,7 @@ from contract.bundle import read_manifest
 from contract.errors import ParityError, Unavailable
 from contract.gpu import driver_problem
 from contract.noise import initial_noises
-from runtime import Generator, verified
+from runtime import Generator, verified_cache
 from runtime.backends import ov
 from runtime.backends.ov import OpenVinoBackend, open_openvino
 from runtime.generate import main as generate
@@ -115,7 +115,7 @@ def test_a_read_only_bundle_is_looked_at_at_every_start(own_bundle: Path, monkey
     def refuse(path: Path, content: bytes, sync: bool = True) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(verified, "write_whole", refuse)
+    monkeypatch.setattr(verified_cache, "write_whole", refuse)
     Generator.open(own_bundle, "openvino").close()
     assert not (own_bundle / "verified.json").exists()
 

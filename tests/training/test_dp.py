@@ -12,7 +12,7 @@ import torch
 
 from audit.lineage.__main__ import main as find_lineage
 from audit.privacy.miniature import draw_people, untrained
-from contract.drivers import hash_drivers, holds_driver
+from contract.driver_hashes import hash_drivers, holds_driver
 from contract.errors import Refused, UsageError
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames

@@ -27,7 +27,7 @@ from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
 from runtime.backends.cuda import Gpu, HostMemory, Memory
-from runtime.backends.graph_choice import GRAPH, PLAIN, GraphChoice
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice
 
 MAX_SIZES = 4
 """Batch sizes that are kept open; the one used longest ago makes room. More than the two batches in flight."""
