@@ -5,7 +5,8 @@
 
 x and x_next are two buffers that take turns, so that nothing leaves the device from the noise to the last frame.
 Each batch size has its own execution context, buffers and (where it is faster) CUDA graph: a graph holds the
-addresses and the context that it was captured with.
+addresses and the context that it was captured with. The first batch of a graph is also run plainly, and the graph is
+only used where the two agree byte for byte.
 
     host ──upload stream──▶ staging ──▶ x ⇄ x_next, K times ──▶ staging ──download stream──▶ host
 
@@ -27,7 +28,7 @@ from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
 from runtime.backends.cuda import Gpu, HostMemory, Memory
-from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice, warn_refused
 
 MAX_SIZES = 4
 """Batch sizes that are kept open; the one used longest ago makes room. More than the two batches in flight."""
@@ -192,10 +193,10 @@ class GpuPipeline:
                     gpu.upload(lane.staging[name], lane.host[name].array, self._upload)
                 gpu.record(lane.uploaded, self._upload)
                 gpu.wait(self._compute, lane.uploaded)
-            for name, memory in (("x", size.memory["x0"]), ("condition", size.memory["condition"])):
-                gpu.copy(memory.address, lane.staging[name], memory.nbytes, self._compute)
+            way = self._way(size, lane)
+            self._load(size, lane)
             gpu.record(lane.started, self._compute)
-            way = self._run(size)
+            self._queue(size, way)
             gpu.record(lane.stopped, self._compute)
             frame = size.memory["frame"]
             gpu.copy(lane.staging["frame"], frame.address, frame.nbytes, self._compute)
@@ -216,28 +217,46 @@ class GpuPipeline:
         ticket.size.choice.record(ticket.way, milliseconds)
         ticket.frames[:] = lane.host["frame"].array[: len(ticket.frames)]
 
-    def _run(self, size: BatchState) -> str:
-        """Queue the K steps the way that this size prefers, or is to be timed."""
-        way = size.choice.next()
-        if way == GRAPH and size.graph is None:
-            way = self._capture(size)
-        if way == GRAPH:
-            self._gpu.launch(size.graph, self._compute)
-        else:
-            self._queue_steps(size)
-        return way
+    def _load(self, size: BatchState, lane: TransferBuffers) -> None:
+        """Queue the copies of noise and condition to where the first step reads them."""
+        for name, memory in (("x", size.memory["x0"]), ("condition", size.memory["condition"])):
+            self._gpu.copy(memory.address, lane.staging[name], memory.nbytes, self._compute)
 
-    def _capture(self, size: BatchState) -> str:
-        """Capture the K steps; PLAIN, and why, where they can't be."""
+    def _way(self, size: BatchState, lane: TransferBuffers) -> str:
+        """The way that this size prefers, or is to be timed; its graph is captured and checked first."""
+        way = size.choice.next()
+        return self._capture(size, lane) if way == GRAPH and size.graph is None else way
+
+    def _capture(self, size: BatchState, lane: TransferBuffers) -> str:
+        """Capture the K steps and check them; PLAIN, and why, where they can't be had as a graph."""
         try:
             if not self._engine.capturable(size.context, self._gpu.handle(self._compute)):
                 raise Unavailable("the engine says that its work can't be captured")
             size.graph = self._gpu.capture(self._compute, lambda: self._queue_steps(size))
-        except Unavailable as error:
-            size.choice.refuse(str(error))
+            size.owned.callback(self._gpu.free_graph, size.graph)
+            if not np.array_equal(self._frames(size, lane, PLAIN), self._frames(size, lane, GRAPH)):
+                raise Unavailable("its frames differ from those of plain launches")
+        except (Unavailable, MemoryError) as error:
+            reason = str(error) if isinstance(error, Unavailable) else f"no memory for it ({error})"
+            size.choice.refuse(reason)
+            warn_refused(len(lane.host["x"].array), reason)
             return PLAIN
-        size.owned.callback(self._gpu.free_graph, size.graph)
         return GRAPH
+
+    def _frames(self, size: BatchState, lane: TransferBuffers, way: str) -> npt.NDArray[np.uint8]:
+        """The frames of the batch that was uploaded, run this way and waited for."""
+        self._load(size, lane)
+        self._queue(size, way)
+        self._gpu.download(lane.host["frame"].array, size.memory["frame"].address, self._compute)
+        self._gpu.finish(self._compute)
+        return lane.host["frame"].array.copy()
+
+    def _queue(self, size: BatchState, way: str) -> None:
+        """Queue the K steps."""
+        if way == GRAPH:
+            self._gpu.launch(size.graph, self._compute)
+        else:
+            self._queue_steps(size)
 
     def _queue_steps(self, size: BatchState) -> None:
         handle, memory = self._gpu.handle(self._compute), size.memory

@@ -20,12 +20,15 @@ import numpy.typing as npt
 from contract.bundle import Manifest
 from contract.errors import Unavailable
 from contract.gpu import driver_problem
-from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice, warn_refused
 from runtime.backends.ort import OnnxBackend, import_onnxruntime, new_session
 
 CUDA = "CUDAExecutionProvider"
 
 GRAPH_ID, NO_GRAPH = "gpu_graph_id", "-1"
+
+MAX_REASON = 300
+"""Characters that are kept of ONNX Runtime's own error."""
 
 MAX_SIZES = 4
 """Batch sizes that get fixed buffers; ONNX Runtime keeps captured graphs until the session ends."""
@@ -58,6 +61,8 @@ class BatchState:
     """Run options of each step, for plain launches and for graphs."""
 
     choice: GraphChoice = field(default_factory=GraphChoice)
+    captured: bool = False
+    """Whether its graphs exist and drew one batch as plain launches do."""
 
 
 class CudaOnnxBackend(OnnxBackend):
@@ -93,13 +98,36 @@ class CudaOnnxBackend(OnnxBackend):
         if len(x) not in self._sizes:
             self._sizes[len(x)] = self._new_size(len(x))
         size = self._sizes[len(x)]
-        size.x.update_inplace(x)
         size.condition.update_inplace(condition)
-        way, started = size.choice.next(), time.perf_counter()
+        way = size.choice.next()
+        if way == GRAPH and not size.captured:
+            return self._capture(size, x)
+        started = time.perf_counter()
+        frames = self._run(size, x, way)
+        size.choice.record(way, (time.perf_counter() - started) * 1000)
+        return frames
+
+    def _run(self, size: BatchState, x: npt.NDArray[np.float32], way: str) -> Any:
+        size.x.update_inplace(x)
         for binding, options in zip(size.bindings, size.options[way], strict=True):
             self._session.run_with_iobinding(binding, options)
-        frames = size.frame.numpy()
-        size.choice.record(way, (time.perf_counter() - started) * 1000)
+        return size.frame.numpy()
+
+    def _capture(self, size: BatchState, x: npt.NDArray[np.float32]) -> Any:
+        """The frames of a batch, run plainly and as graphs, which are refused where they fail or differ."""
+        frames, started = self._run(size, x, PLAIN).copy(), time.perf_counter()
+        reason = None
+        try:
+            if not np.array_equal(frames, self._run(size, x, GRAPH)):
+                reason = "its frames differ from those of plain launches"
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            reason = " ".join(str(error).split())[:MAX_REASON]
+        size.choice.record(GRAPH, (time.perf_counter() - started) * 1000)
+        if reason is None:
+            size.captured = True
+        else:
+            size.choice.refuse(reason)
+            warn_refused(len(x), reason)
         return frames
 
     def _new_size(self, rows: int) -> BatchState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,13 +139,47 @@ def test_the_faster_way_is_kept(bundle: Path, graph_ms: float, way: str) -> None
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["asked", "found out while capturing"])
-def test_what_cannot_be_captured_runs_plainly(bundle: Path, late: bool) -> None:
+def test_what_cannot_be_captured_runs_plainly(bundle: Path, late: bool, capsys: pytest.CaptureFixture[str]) -> None:
     gpu = HostGpu()
     made, engine = pipeline(bundle, gpu, engine=UncapturableEngine if late else OrtStepEngine)
     engine.can_capture = late
     sizes = [4] * (TO_DECIDE + 2)
     check(list(made.sample_all(batches(sizes))), sizes)
     assert gpu.launches == 0 and "captured" in made.graphs()["4"]["refused"]
+    error = capsys.readouterr().err
+    assert error.startswith("CUDA graph for batches of 4 not used") and error.count("\n") == 1
+    made.close()
+    assert gpu.live == 0
+
+
+class ForgetfulGpu(HostGpu):
+    """One whose graphs lose their last step."""
+
+    def _end_capture(self, stream: Any) -> Any:
+        return super()._end_capture(stream)[:-1]
+
+
+class CrampedGpu(HostGpu):
+    """One without memory for a graph."""
+
+    def _end_capture(self, stream: Any) -> Any:
+        stream.captured = None
+        raise MemoryError("cuGraphInstantiate")
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
+@pytest.mark.parametrize(("kind", "reason"), [(ForgetfulGpu, "frames differ"), (CrampedGpu, "no memory")])
+def test_a_graph_that_draws_other_frames_is_never_used(
+    bundle: Path, kind: type[HostGpu], reason: str, integrated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = kind(graph_ms=0.1, integrated=integrated)
+    made, _ = pipeline(bundle, gpu)
+    sizes = [4] * (TO_DECIDE + 2)
+    check(list(made.sample_all(batches(sizes))), sizes)
+    assert reason in made.graphs()["4"]["refused"]
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
+    assert made.seconds == pytest.approx(len(sizes) * STEPS * STEP_MS / 1000)  # the check isn't counted
     made.close()
     assert gpu.live == 0
 
