@@ -21,7 +21,7 @@ from contract.errors import Refused, Unavailable
 from contract.files import write_whole
 from contract.frames import ImageShape
 from contract.gpu import driver_problem
-from runtime.backends.cuda import open_gpu
+from runtime.backends.cuda import Gpu, Memory, open_gpu
 from runtime.backends.cuda_loop import GpuPipeline
 
 INSTALL = (
@@ -58,7 +58,7 @@ def open_engine(
         with gpu, contextlib.ExitStack() as undo:
             loaded = TrtEngine(flavors[engine.flavor], engine, content, fix)
             undo.callback(loaded.close)  # nothing of TensorRT may outlive the context
-            loaded.prepare(manifest, cache_path(folder, engine, state), weights)
+            loaded.prepare(gpu, manifest, cache_path(folder, engine, state), weights)
             pipeline = GpuPipeline(gpu, loaded, manifest.image, manifest.schema.width, manifest.sampler.steps)
             undo.pop_all()
     except BaseException:
@@ -114,6 +114,8 @@ class TrtEngine:
         self._trt, self._name, self._fix = trt, engine.file, fix
         self._config = self._cache = None
         self._cache_path: Path | None = None
+        self._gpu: Gpu | None = None
+        self._scratch: Memory | None = None
         self._log = kept_log(trt)
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(content)
@@ -121,8 +123,9 @@ class TrtEngine:
             self.close()
             raise self._refusal("can't be loaded")
 
-    def prepare(self, manifest: Manifest, cache: Path | None, weights: bytes | None) -> None:
-        """Check it against the manifest, give a stripped plan its weights, take up what was compiled before."""
+    def prepare(self, gpu: Gpu, manifest: Manifest, cache: Path | None, weights: bytes | None) -> None:
+        """Check it against the manifest, give a stripped plan its weights, take up what was compiled before, and
+        allocate what its layers work in."""
         self._image, self._width = manifest.image, manifest.schema.width
         self._check_tensors()
         self.step_on_host = bool(self._engine.get_tensor_location("step") == self._trt.TensorLocation.HOST)
@@ -131,6 +134,8 @@ class TrtEngine:
         if cache is not None:
             self._cache_path = cache
             self._config, self._cache = self._runtime_config(cache)
+        # One block serves every batch size: their contexts run on one stream, never two at a time.
+        self._gpu, self._scratch = gpu, gpu.memory(max(1, self._engine.device_memory_size_v2))
 
     def _refit(self, onnx: bytes) -> None:
         trt = self._trt
@@ -140,15 +145,17 @@ class TrtEngine:
             raise self._refusal("doesn't take its weights")
 
     def context(self, rows: int) -> Any:
-        """An execution context for batches of this size."""
-        configured = () if self._config is None else (self._config,)
-        context = self._engine.create_execution_context(*configured)
+        """An execution context for batches of this size; it works in the memory that all of them share."""
+        assert self._scratch is not None, "prepare() comes first"
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy if self._config is None else self._config)
         if context is None:
             raise MemoryError(self._log.last or "create_execution_context")
         shapes = _shapes(self._image, self._width, rows)
         for name in ("x", "condition"):
             if not context.set_input_shape(name, shapes[name]):
                 raise self._refusal(f"takes no {name} of {list(shapes[name])}")
+        context.set_device_memory(self._scratch.address, self._scratch.nbytes)
         return context
 
     def step(self, context: Any, addresses: Mapping[str, int], stream: int) -> None:
@@ -165,6 +172,9 @@ class TrtEngine:
     def close(self) -> None:
         """Keep the runtime cache and let go of the engine, before the GPU's context goes."""
         self._keep_cache()
+        if self._gpu is not None and self._scratch is not None:
+            self._gpu.free(self._scratch)
+        self._gpu = self._scratch = None
         self._cache = self._config = self._engine = self._runtime = None
 
     def _refusal(self, what: str) -> Refused:
@@ -203,6 +213,8 @@ class TrtEngine:
         if not hasattr(self._engine, "create_runtime_config"):
             return None, None
         config = self._engine.create_runtime_config()
+        if hasattr(config, "set_execution_context_allocation_strategy"):
+            config.set_execution_context_allocation_strategy(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):
             # Compiled lazily, a captured graph would hold the slow fallback kernels for good.
             eager = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy").EAGER  # noqa: B009

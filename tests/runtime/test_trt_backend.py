@@ -117,6 +117,17 @@ def test_a_larger_batch_is_split(own_bundle: Path, install: Install) -> None:
         assert set(generator.details()["cuda_graphs"]) == {"8", "4", "2"}
 
 
+@pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt_rtx"])
+def test_every_batch_size_works_in_the_same_memory(own_bundle: Path, install: Install, flavor: str) -> None:
+    trt = install("10.3.0" if flavor == "tensorrt" else "1.7.1.116", flavor)
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), flavor=flavor, tensorrt=trt.__version__)
+    with Generator.open(own_bundle, "trt", batch=20) as generator:
+        rows = generator.encode([{}] * 46, seed=5)
+        assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
+    assert len(trt.scratch) > 1 and len(set(trt.scratch)) == 1
+    assert trt.gpu.live == 0
+
+
 def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
     own_bundle: Path, install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
