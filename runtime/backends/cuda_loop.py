@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,7 +27,8 @@ from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
 from runtime.backends.cuda import Gpu, HostMemory, Memory
-from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice, warn_refused
+from runtime.backends.cuda_buffers import BatchState, InFlight, TransferBuffers
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, warn_refused
 
 MAX_SIZES = 4
 """Batch sizes that are kept open; the one used longest ago makes room. More than the two batches in flight."""
@@ -65,54 +65,6 @@ class StepEngine(Protocol):
         """Give back the engine's memory."""
 
 
-@dataclass
-class TransferBuffers:
-    """Where one batch in flight comes from and goes to; each size has two, used in turn."""
-
-    host: dict[str, HostMemory]
-    """x, condition and frame in pinned memory"""
-
-    staging: dict[str, int]
-    """their addresses on the device; on an integrated GPU those of the pinned memory"""
-
-    uploaded: Any
-    started: Any
-    stopped: Any
-    computed: Any
-    done: Any
-
-    def fill(self, **arrays: npt.NDArray[np.float32]) -> None:
-        """Rows that the batch doesn't have are zero."""
-        for name, array in arrays.items():
-            self.host[name].array[: len(array)] = array
-            self.host[name].array[len(array) :] = 0
-
-
-@dataclass
-class BatchState:
-    """What belongs to one batch size."""
-
-    context: Any
-    memory: dict[str, Memory]
-    """x in two buffers (x0, x1), condition, frame"""
-
-    lanes: deque[TransferBuffers]
-    owned: contextlib.ExitStack
-    choice: GraphChoice = field(default_factory=GraphChoice)
-    graph: Any = None
-
-
-@dataclass(frozen=True)
-class InFlight:
-    """A piece of a batch in flight."""
-
-    size: BatchState
-    lane: TransferBuffers
-    way: str
-    frames: npt.NDArray[np.uint8]
-    """where its frames belong"""
-
-
 class GpuPipeline:
     """The loop over the K steps on a GPU; a backend of the runtime."""
 
@@ -136,14 +88,21 @@ class GpuPipeline:
         return next(self.sample_all([(x, condition)]))
 
     def sample_all(self, batches: Batches) -> Iterator[npt.NDArray[np.uint8]]:
-        """The frames of each batch in order, two pieces in flight at most."""
+        """The frames of each batch in order, two pieces in flight at most.
+
+        A piece that is smaller than one before it is a tail: it opens no batch size, but is padded to an open one.
+        """
+        largest = 0
         flying: deque[tuple[InFlight, npt.NDArray[np.uint8] | None]] = deque()
         try:
             for x, condition in batches:
                 frames = np.empty((len(x), *self._frame), dtype=np.uint8)
                 pieces = self._profile.pieces(len(x))
                 for piece in pieces:
-                    ticket = self._submit(x[piece], condition[piece], frames[piece])
+                    rows = piece.stop - piece.start
+                    size = self._rows(rows, tail=rows < largest)
+                    largest = max(largest, rows)
+                    ticket = self._submit(x[piece], condition[piece], frames[piece], size)
                     flying.append((ticket, frames if piece is pieces[-1] else None))
                     if len(flying) > 1:
                         yield from self._land(*flying.popleft())
@@ -179,12 +138,17 @@ class GpuPipeline:
         if frames is not None:
             yield frames
 
+    def _rows(self, rows: int, tail: bool) -> int:
+        """The batch size that a piece is run at."""
+        rows = self._profile.padded(rows)
+        return min((size for size in self._sizes if size >= rows), default=rows) if tail else rows
+
     def _submit(
-        self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32], frames: npt.NDArray[np.uint8]
+        self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32], frames: npt.NDArray[np.uint8], rows: int
     ) -> InFlight:
-        """Queue the copies and the K steps of one piece; returns at once."""
+        """Queue the copies and the K steps of one piece at a batch size; returns at once."""
         with self._gpu as gpu:
-            size = self._size(self._profile.padded(len(x)))
+            size = self._size(rows)
             size.lanes.rotate()
             lane, copies = size.lanes[0], not gpu.device.integrated
             lane.fill(x=x, condition=condition)

@@ -81,11 +81,11 @@ def test_the_test_would_notice_a_missing_wait(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "size", "contexts"),
     [
-        (BatchProfile(1, 4, 8), 20, [8, 4]),
+        (BatchProfile(1, 4, 8), 20, [8]),
         (BatchProfile(4, 4, 4), 10, [4]),
         (BatchProfile(4, 8, 8), 3, [4]),
         (BatchProfile(2, 2, 2), 1, [2]),
-        (BatchProfile(3, 5, 5), 11, [5, 3]),
+        (BatchProfile(3, 5, 5), 11, [5]),
     ],
 )
 def test_large_batches_are_split_and_small_ones_padded(
@@ -94,6 +94,17 @@ def test_large_batches_are_split_and_small_ones_padded(
     made, engine = pipeline(bundle, HostGpu(), profile)
     check(list(made.sample_all(batches([size]))), [size])
     assert engine.contexts == contexts
+    made.close()
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
+def test_a_tail_is_padded_to_a_batch_size_that_is_open(bundle: Path, integrated: bool) -> None:
+    made, engine = pipeline(bundle, HostGpu(integrated=integrated))
+    check(list(made.sample_all(batches([4, 4, 1]))), [4, 4, 1])
+    check(list(made.sample_all(batches([8, 3]))), [8, 3])
+    assert engine.contexts == [4, 8]
+    check(list(made.sample_all(batches([1]))), [1])  # by itself it is no tail: a single frame is wanted fast
+    assert engine.contexts == [4, 8, 1]
     made.close()
 
 

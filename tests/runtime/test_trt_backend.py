@@ -114,7 +114,7 @@ def test_a_larger_batch_is_split(own_bundle: Path, install: Install) -> None:
     with Generator.open(own_bundle, "trt", batch=20) as generator:
         rows = generator.encode([{}] * 50, seed=5)
         assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
-        assert set(generator.details()["cuda_graphs"]) == {"8", "4", "2"}
+        assert set(generator.details()["cuda_graphs"]) == {"8"}
 
 
 @pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt_rtx"])
@@ -122,9 +122,10 @@ def test_every_batch_size_works_in_the_same_memory(own_bundle: Path, install: In
     trt = install("10.3.0" if flavor == "tensorrt" else "1.7.1.116", flavor)
     add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), flavor=flavor, tensorrt=trt.__version__)
     with Generator.open(own_bundle, "trt", batch=20) as generator:
-        rows = generator.encode([{}] * 46, seed=5)
-        assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
-    assert len(trt.scratch) > 1 and len(set(trt.scratch)) == 1
+        rows = generator.encode([{}] * 20, seed=5)
+        for count in (1, 3, 20):
+            assert difference(generator.generate(rows[:count], seed=5), expected_frames(rows[:count], 5)) <= ONE_LEVEL
+    assert len(trt.scratch) == 3 and len(set(trt.scratch)) == 1
     assert trt.gpu.live == 0
 
 
