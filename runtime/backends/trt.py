@@ -16,11 +16,21 @@ from types import ModuleType
 from typing import Any
 
 from contract.bundle import Manifest, open_checked
-from contract.engine import FLAVORS, Engine, Machine, choose_engine, kept_log, read_engines, rebuild_command
+from contract.engine import (
+    AMPERE_PLUS,
+    FLAVORS,
+    BuiltOn,
+    Engine,
+    Machine,
+    choose_engine,
+    kept_log,
+    read_engines,
+    rebuild_command,
+)
 from contract.errors import Refused, Unavailable
 from contract.files import write_whole
 from contract.frames import ImageShape
-from contract.gpu import driver_problem
+from contract.gpu import Device, driver_problem
 from runtime.backends.cuda import Gpu, Memory, open_gpu
 from runtime.backends.cuda_loop import GpuPipeline
 
@@ -65,7 +75,7 @@ def open_engine(
         gpu.close()
         raise
     where = f"{gpu.device.name} {gpu.device.sm}, {engine.flavor} {machine.versions[engine.flavor]}, {gpu.binding}"
-    return TrtBackend(pipeline, engine, where), engine.file
+    return TrtBackend(pipeline, engine, where, _other_gpu(engine, gpu.device) + loaded.warnings), engine.file
 
 
 def cache_path(folder: Path, engine: Engine, state: Path | None) -> Path | None:
@@ -82,8 +92,8 @@ def cache_path(folder: Path, engine: Engine, state: Path | None) -> Path | None:
 class TrtBackend:
     """An engine and the GPU that it runs on, as a backend of the runtime."""
 
-    def __init__(self, pipeline: GpuPipeline, engine: Engine, device: str) -> None:
-        self.engine, self.device = engine, device
+    def __init__(self, pipeline: GpuPipeline, engine: Engine, device: str, warnings: list[str]) -> None:
+        self.engine, self.device, self._warnings = engine, device, warnings
         self.batch: int | None = engine.batch.opt
         self.sizes = engine.batch.sizes
         self.sample, self.sample_all = pipeline.sample, pipeline.sample_all
@@ -97,7 +107,8 @@ class TrtBackend:
     def details(self) -> dict[str, Any]:
         """What was run on what, and how each batch size launches its steps."""
         graphs = self._pipeline.graphs() if self._pipeline else {}
-        return {"device": self.device, "engine": self.engine.file, "cuda_graphs": graphs}
+        about = {"device": self.device, "engine": self.engine.file, "cuda_graphs": graphs}
+        return about | ({"warnings": self._warnings} if self._warnings else {})
 
     def close(self) -> None:
         """Give back the GPU's memory; the backend can't be used afterwards."""
@@ -122,6 +133,11 @@ class TrtEngine:
         if self._engine is None:
             self.close()
             raise self._refusal("can't be loaded")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What TensorRT has warned of so far."""
+        return list(self._log.warnings)
 
     def prepare(self, gpu: Gpu, manifest: Manifest, cache: Path | None, weights: bytes | None) -> None:
         """Check it against the manifest, give a stripped plan its weights, take up what was compiled before, and
@@ -236,6 +252,15 @@ class TrtEngine:
             if content and not (self._cache_path.is_file() and self._cache_path.read_bytes() == content):
                 self._cache_path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(self._cache_path, content)
+
+
+def _other_gpu(engine: Engine, device: Device) -> list[str]:
+    """A warning where the engine's kernels were chosen on another GPU of the same compute capability."""
+    here = BuiltOn(device.name, device.multiprocessors)
+    chosen_there = engine.flavor == "tensorrt" and engine.target != (AMPERE_PLUS,)
+    if not chosen_there or engine.built_on in (None, here):
+        return []
+    return [f"built on {engine.built_on}, runs on {here}: build it here for the best speed"]
 
 
 def _weights(folder: Path, manifest: Manifest, engine: Engine, fix: str) -> bytes | None:

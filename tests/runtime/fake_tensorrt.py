@@ -85,6 +85,8 @@ class Runtime:
         if not content.startswith(MAGIC):
             self._logger.log(Severity.ERROR, "magicTag mismatch:\n not a plan of this version")
             return None
+        for _ in range(2):
+            self._logger.log(Severity.WARNING, "Using an engine plan file across\n different models of devices")
         about, _, onnx = content.removeprefix(MAGIC).partition(b"\n")
         return Engine(self._trt, self._logger, json.loads(about), onnx)
 

@@ -129,6 +129,28 @@ def test_every_batch_size_works_in_the_same_memory(own_bundle: Path, install: In
     assert trt.gpu.live == 0
 
 
+@pytest.mark.parametrize(
+    ("flavor", "built_on", "warned"),
+    [
+        ("tensorrt", {"device": "host", "multiprocessors": 8}, False),
+        ("tensorrt", {"device": "host", "multiprocessors": 16}, True),
+        ("tensorrt", {"device": "Orin", "multiprocessors": 8}, True),
+        ("tensorrt", None, False),
+        ("tensorrt_rtx", {"device": "host", "multiprocessors": 16}, False),
+    ],
+)
+def test_warnings_are_kept_and_another_gpu_of_the_same_kind_is_one(
+    own_bundle: Path, install: Install, flavor: str, built_on: dict[str, object] | None, warned: bool
+) -> None:
+    trt = install("10.3.0", flavor)
+    known = {"built_on": built_on} if built_on else {}
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), flavor=flavor, tensorrt=trt.__version__, **known)
+    with Generator.open(own_bundle, "trt") as generator:
+        *ours, theirs = generator.details()["warnings"]
+    assert theirs == "Using an engine plan file across different models of devices"
+    assert bool(ours) == warned and all("runs on host with 8 multiprocessors" in text for text in ours)
+
+
 def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
     own_bundle: Path, install: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
