@@ -24,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.errors import Unavailable
-from contract.gpu import DRIVER, Device, driver_problem, first_gpu
+from contract.gpu import DRIVER, Device, bindings_package, driver_problem, first_gpu
 
-INSTALL = "run: pip install pycuda (compiles against a CUDA toolkit) or pip install cuda-bindings"
 OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY of the driver."""
 
@@ -187,7 +186,8 @@ def open_gpu() -> Gpu:
     for binding in (pycuda_calls, cuda_bindings_calls):
         with contextlib.suppress(ImportError):
             return Gpu(first_gpu(), *binding())
-    raise Unavailable(f"neither pycuda nor cuda-bindings is installed; {INSTALL}")
+    install = f"run: pip install pycuda (compiles against a CUDA toolkit) or pip install {bindings_package()}"
+    raise Unavailable(f"neither pycuda nor cuda-bindings is installed; {install}")
 
 
 def cuda_bindings_calls() -> tuple[Call, str]:

@@ -30,14 +30,10 @@ from contract.engine import (
 from contract.errors import Refused, Unavailable
 from contract.files import write_whole
 from contract.frames import ImageShape
-from contract.gpu import Device, driver_problem
+from contract.gpu import Device, driver_problem, tensorrt_package
 from runtime.backends.cuda import Gpu, Memory, open_gpu
 from runtime.backends.cuda_loop import GpuPipeline
 
-INSTALL = (
-    "neither tensorrt nor tensorrt_rtx can be imported; on a Jetson tensorrt comes with JetPack "
-    "(apt install python3-libnvinfer), elsewhere run: pip install tensorrt, or for an RTX card pip install tensorrt-rtx"
-)
 PROFILE = 0
 """An engine of this project has one optimization profile."""
 
@@ -47,7 +43,11 @@ def check_ready() -> None:
     if problem := driver_problem():
         raise Unavailable(problem)
     if not _flavors():
-        raise Unavailable(INSTALL)
+        raise Unavailable(
+            "neither tensorrt nor tensorrt_rtx can be imported; on a Jetson tensorrt comes with JetPack (apt install "
+            f"python3-libnvinfer), elsewhere run: pip install {tensorrt_package()}, or for an RTX card pip install "
+            "tensorrt-rtx"
+        )
 
 
 def open_engine(

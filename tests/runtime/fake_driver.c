@@ -58,7 +58,9 @@ static status copy(void *to, const void *from, size_t bytes, struct stream *stre
 status cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
 status cuGetErrorString(status error, const char **text) { return *text = "as the test wanted it", OK; }
 status cuGetErrorName(status error, const char **text) { return *text = "CUDA_ERROR_FAKE", OK; }
-status cuDriverGetVersion(int *version) { return *version = 13000, OK; }
+status cuDriverGetVersion(int *version) {
+    return *version = getenv("FAKE_CUDA") ? atoi(getenv("FAKE_CUDA")) : 13000, OK;
+}
 status cuDeviceGetCount(int *count) { return *count = getenv("FAKE_NO_GPU") ? 0 : 1, OK; }
 status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, OK; }
 status cuDeviceGetName(char *name, int length, int device) { return snprintf(name, length, "Fake GPU"), OK; }

@@ -69,6 +69,20 @@ def test_a_broken_driver_library_is_no_driver(tmp_path: Path, content: bytes) ->
     assert "can't be loaded" in run(ASK, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("version", "packages"),
+    [
+        ("13000", "cuda-bindings tensorrt"),
+        ("14010", "cuda-bindings tensorrt"),
+        ("12080", "'cuda-bindings<13' tensorrt-cu12"),
+        ("0", "cuda-bindings tensorrt"),
+    ],
+)
+def test_the_packages_to_install_fit_the_driver(driver: Path, version: str, packages: str) -> None:
+    ask = "from contract.gpu import bindings_package, tensorrt_package; print(bindings_package(), tensorrt_package())"
+    assert run(ask, driver, FAKE_CUDA=version) == packages
+
+
 @pytest.mark.skipif(not driver_problem(), reason="there is a driver here")
 def test_opening_says_what_is_missing() -> None:
     with pytest.raises(Unavailable) as refusal:
