@@ -113,6 +113,11 @@ class Generator:
         """Time spent inside the inference engine so far."""
         return self._backend.seconds
 
+    @property
+    def engine_batches(self) -> tuple[int, ...]:
+        """Batch sizes that the engine was built around, smallest and largest included; empty where any will do."""
+        return tuple(self._backend.sizes)
+
     def details(self) -> dict[str, Any]:
         """The device and what else the backend reports of itself."""
         return self._backend.details()
