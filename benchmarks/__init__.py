@@ -6,3 +6,7 @@
 
 Every threshold is a ratio within one run; times are reported, never checked.
 """
+
+from contract.silence import silence_engines
+
+silence_engines()  # competitors and layers import ONNX Runtime by themselves

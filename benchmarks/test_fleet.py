@@ -14,8 +14,8 @@ from benchmarks.conftest import FOLDER
 from benchmarks.fixtures import cpu_backend
 from benchmarks.fleet_rates import PRECISION, take_turns, writing
 from benchmarks.machine import machine
+from contract.cores import cores
 from contract.files import write_whole
-from runtime.backends.cpu_pool import cores
 
 FRAMES, ROUNDS = 1024, 9
 SLOWER = 0.15

@@ -10,10 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from contract.errors import Refused
+
+TEMPORARY = ".tmp"
+"""Ending of a file that isn't whole yet."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -25,15 +29,16 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
-    """Write a file whole or not at all: a temporary name beside it, then a rename.
+@contextlib.contextmanager
+def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A file that appears whole, when the block ends, or not at all: a temporary name beside it, then a rename.
 
-    `sync` waits for the disk, so that the file also survives a power cut right after the return.
+    `sync` waits for the disk, so that the file also survives a power cut right after the block.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + TEMPORARY)
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
@@ -44,6 +49,12 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a failed write doesn't say of which file
         raise
+
+
+def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
+    """Write a file whole or not at all, as `whole_file` does."""
+    with whole_file(path, sync) as file:
+        file.write(content)
 
 
 def parse_json(content: bytes) -> Any:

@@ -48,7 +48,9 @@ def test_the_commands_write_what_they_promise(used: Path) -> None:
         ("night", "glasses", True)
     }
     assert len((used / "tail" / "metadata.jsonl").read_text().splitlines()) == 4 * 2
-    assert (used / "night.contact.png").is_file()
+    assert (used / "night.contact.png").is_file() and (used / "report.html").is_file()
+    one, many = ([path.read_bytes() for path in sorted((used / name).rglob("*.parquet"))] for name in ("set", "same"))
+    assert one == many != []
 
 
 def test_the_python_example_runs(used: Path) -> None:

@@ -46,6 +46,8 @@ LEAKS = (0.0, 0.01, 0.05, 0.25, 1.0)
 """Shares of the generated frames that are copies of training frames."""
 
 SIGNIFICANCE = 0.05
+"""Largest p-value at which a leak counts as found."""
+
 SATURATED = 255
 """Level of the last row that one camera always delivers."""
 

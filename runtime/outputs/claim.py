@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from contract.dataset import DESCRIPTION, METADATA, Description, parse_description
 from contract.errors import Refused
+from contract.files import TEMPORARY
 from contract.frame_record import FRAMES
-from runtime.outputs.storage import TEMPORARY, Storage
+from runtime.outputs.storage import Storage
 
 RECORDS = "records"
 """Folder of the records, a file for each thousand, while files can't be appended to."""

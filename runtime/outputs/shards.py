@@ -14,10 +14,11 @@ from typing import IO, ClassVar, NamedTuple, Protocol
 
 from contract.dataset import DESCRIPTION, Description, Record
 from contract.errors import Refused
+from contract.files import TEMPORARY
 from contract.frame_record import FRAMES, PER_FOLDER
 from runtime.outputs.claim import claim
 from runtime.outputs.progress import Progress
-from runtime.outputs.storage import TEMPORARY, Storage, open_storage
+from runtime.outputs.storage import Storage, open_storage
 
 
 class Sample(NamedTuple):

@@ -16,11 +16,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from contract.errors import Refused, Unavailable
-from contract.files import write_whole
+from contract.files import TEMPORARY, whole_file, write_whole
 from contract.locks import NoLocks, try_lock
-
-TEMPORARY = ".tmp"
-"""Ending of a file that isn't whole yet."""
 
 
 class Storage(Protocol):
@@ -90,20 +87,8 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
-        path = self._in_folder(name)
-        temporary = path.with_name(path.name + TEMPORARY)
-        try:
-            with open(temporary, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(path)  # a failed write doesn't say of which file
-            raise
+        with whole_file(self._in_folder(name)) as file:
+            yield file
 
     def remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
