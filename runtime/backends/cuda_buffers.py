@@ -13,6 +13,9 @@ import numpy.typing as npt
 from runtime.backends.cuda import HostMemory, Memory
 from runtime.backends.cuda_graph_choice import GraphChoice
 
+EVENTS = {"uploaded": False, "started": True, "stopped": True, "computed": False, "done": False}
+"""The events of one batch in flight, and whether the time is taken."""
+
 
 @dataclass
 class TransferBuffers:

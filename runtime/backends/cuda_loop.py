@@ -27,7 +27,7 @@ from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
 from runtime.backends.cuda import Gpu, HostMemory, Memory
-from runtime.backends.cuda_buffers import BatchState, InFlight, TransferBuffers
+from runtime.backends.cuda_buffers import EVENTS, BatchState, InFlight, TransferBuffers
 from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, warn_refused
 
 MAX_SIZES = 4
@@ -256,10 +256,10 @@ class GpuPipeline:
             staging = {name: memory.address for name, memory in host.items()}
         else:
             staging = {name: self._memory(owned, rows, name).address for name in host}
-        events = [gpu.event() for _ in range(5)]
-        for event in events:
+        events = {name: gpu.event(timed) for name, timed in EVENTS.items()}
+        for event in events.values():
             owned.callback(gpu.free_event, event)
-        return TransferBuffers(host, staging, *events)
+        return TransferBuffers(host, staging, **events)
 
     def _memory(self, owned: contextlib.ExitStack, rows: int, name: str) -> Memory:
         shape, dtype = self._shapes[name]

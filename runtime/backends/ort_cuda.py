@@ -8,6 +8,8 @@ step of each batch size therefore has its own binding and its own number, and x 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import time
 from dataclasses import dataclass, field
@@ -44,7 +46,19 @@ def check_cuda() -> None:
 
 def open_cuda(folder: Path, manifest: Manifest, file: str) -> CudaOnnxBackend:
     """Open a step graph on the GPU; Unavailable without a CUDA provider that starts here."""
-    return CudaOnnxBackend(import_onnxruntime("cuda"), folder, manifest, file, CUDA, "cuda")
+    ort = import_onnxruntime("cuda")
+    preload_cuda(ort)
+    return CudaOnnxBackend(ort, folder, manifest, file, CUDA, "cuda")
+
+
+def preload_cuda(ort: Any) -> None:
+    """Load CUDA and cuDNN where pip has installed them, which is no place that the system's loader looks in.
+
+    ONNX Runtime prints what it doesn't find; whether that matters shows when the provider starts.
+    """
+    if hasattr(ort, "preload_dlls"):  # since 1.21
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
 
 
 @dataclass

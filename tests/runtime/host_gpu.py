@@ -29,6 +29,7 @@ STEP_MS = 1.0
 
 @dataclass(eq=False)
 class Event:
+    timed: bool = False
     asked: int = 0
     done: int = 0
     time: float = 0.0
@@ -98,8 +99,8 @@ class HostGpu(Gpu):
         wanted = event.asked
         stream.queue.append((lambda: event.done >= wanted, lambda: None))
 
-    def event(self) -> Event:
-        return Event()
+    def event(self, timed: bool = False) -> Event:
+        return Event(timed)
 
     def record(self, event: Any, stream: Any) -> None:
         event.asked += 1
@@ -124,6 +125,7 @@ class HostGpu(Gpu):
         assert event.done == event.asked, "it is still waited for"
 
     def milliseconds(self, start: Any, stop: Any) -> float:
+        assert start.timed and stop.timed, "an event without a time"
         return float(stop.time - start.time)
 
     def launch(self, graph: Any, stream: Any) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from contract.engine import BatchProfile
 from contract.errors import Unavailable
+from contract.gpu import driver_problem, first_gpu
 from contract.noise import initial_noises
 from contract.schemas import CABIN
-from runtime.backends.cuda import Gpu, HostMemory
+from runtime.backends.cuda import Gpu, HostMemory, cuda_bindings_calls, pycuda_calls
 from runtime.backends.cuda_graph_choice import TRIALS, WARM_UP
 from runtime.backends.cuda_loop import MAX_SIZES, GpuPipeline, schedule
 from tests.fake_bundle import IMAGE, STEPS, expected_frames
@@ -264,3 +265,42 @@ def test_the_buffers_take_turns(steps: int) -> None:
     assert order[0][0] == 0  # the noise
     assert all(read != write for read, write, _ in order)
     assert all(first[1] == second[0] for first, second in itertools.pairwise(order))
+
+
+# ------------------------------------------------------------------------------------------------- on a GPU, in torch
+
+SIZES = [8] * (TO_DECIDE + 4) + [4] * (TO_DECIDE + 4) + [3, 1, 20, 4]
+"""Enough of two sizes for their graphs to be measured, then tails, a batch to split, and one that was open before."""
+
+
+def test_the_engine_in_torch_draws_the_frames_of_the_graph() -> None:
+    from tests.runtime.torch_engine import TorchStepEngine
+
+    gpu = HostGpu(seed=1)
+    made = GpuPipeline(gpu, TorchStepEngine(PROFILE, on=gpu), IMAGE, CABIN.width, STEPS)
+    check(list(made.sample_all(batches(SIZES))), SIZES)
+    made.close()
+    assert gpu.live == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(driver_problem()), reason=driver_problem() or "")
+@pytest.mark.parametrize(("package", "calls"), [("cuda.bindings", cuda_bindings_calls), ("pycuda", pycuda_calls)])
+def test_frames_are_right_on_the_gpu(package: str, calls: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop on real streams, with real copies, events and graphs, which must be captured and agree."""
+    pytest.importorskip(package)
+    if not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    from tests.runtime.torch_engine import TorchStepEngine
+
+    gpu = Gpu(first_gpu(), *calls())
+    with gpu:
+        made = GpuPipeline(gpu, TorchStepEngine(PROFILE), IMAGE, CABIN.width, STEPS)
+        check(list(made.sample_all(batches(SIZES))), SIZES)
+        check([made.sample(*batch) for batch in batches([4])], [4])
+    graphs = made.graphs()
+    assert graphs["8"]["way"] in ("plain", "graph") and graphs["4"]["way"] in ("plain", "graph")
+    assert len(graphs["8"]["graph_ms"]) == len(graphs["4"]["graph_ms"]) == TRIALS, graphs
+    assert made.seconds > 0 and capsys.readouterr().err == ""  # no graph was refused
+    made.close()
+    print(gpu.device, gpu.binding, graphs)

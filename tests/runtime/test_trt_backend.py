@@ -31,6 +31,7 @@ from tests.fake_bundle import IMAGE, STEPS, expected_frames, fake_sampler, step_
 from tests.runtime.fake_tensorrt import FakeTensorRT, plan
 from tests.runtime.host_cpu import AUTO_TAKES, why_not_others
 from tests.runtime.host_gpu import HostGpu
+from tests.tensorrt_here import tensorrt_problem
 
 ONE_LEVEL = 1
 """A sum in another order may round a pixel to the neighbouring level of 255."""
@@ -361,7 +362,8 @@ def build(trt: Any, onnx: bytes, target: Any = None) -> bytes:
     """A plan for the fake bundle's graph, by whichever TensorRT this is, for this GPU or a named one."""
     builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR)).parse(onnx)
+    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))  # it owns the weights until the engine is built
+    assert parser.parse(onnx)
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     for name, sides in (("x", tuple(IMAGE)), ("condition", (CABIN.width,))):
         profile.set_shape(name, (1, *sides), (4, *sides), (8, *sides))
@@ -370,6 +372,7 @@ def build(trt: Any, onnx: bytes, target: Any = None) -> bytes:
         config.num_compute_capabilities = 1
         config.set_compute_capability(target, 0)
     content = builder.build_serialized_network(network, config)
+    del parser
     assert content is not None, "the builder made nothing"
     return bytes(content)
 
@@ -433,14 +436,11 @@ def test_the_real_runtime_that_loads_nothing_is_refused_in_one_line(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(bool(driver_problem()), reason=driver_problem() or "")
+@pytest.mark.skipif(bool(tensorrt_problem()), reason=tensorrt_problem() or "")
 def test_an_engine_built_here_draws_the_frames_of_its_graph(own_bundle: Path) -> None:
     """With whichever TensorRT there is; 40 batches, so that a CUDA graph is measured and perhaps kept."""
-    flavors = trt_backend._flavors()
-    if not flavors:
-        pytest.skip("neither tensorrt nor tensorrt_rtx is installed")
-    flavor, trt = next(iter(flavors.items()))
-    content = build(trt, onnx_of(own_bundle))
+    flavor, trt = next(iter(trt_backend._flavors().items()))
+    content = build(trt, onnx_of(own_bundle), trt.ComputeCapability.CURRENT if flavor == "tensorrt_rtx" else None)
     add_engine(own_bundle, content, verified=False, flavor=flavor, tensorrt=trt.__version__, target=[gpu_target()])
     with Generator.open(own_bundle, "trt", "fp32", batch=4) as generator:
         rows = generator.encode([{"lighting": "night"}, {}] * 80, seed=5)
