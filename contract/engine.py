@@ -141,6 +141,15 @@ def read_engines(manifest: Manifest, names: Sequence[str]) -> list[Engine]:
     return [_read(name, manifest.files[name]) for name in names]
 
 
+def annotator_engine(manifest: Manifest, precision: str, step: Engine, machine: Machine) -> Engine | None:
+    """The bundle's engine of the annotator for the machine and batch sizes of the step graph's, if there is one."""
+    entries = {name: entry for name, entry in manifest.files.items() if name.endswith(".engine")}
+    names = [n for n, entry in entries.items() if n.startswith("annotator.") and entry.precision == precision]
+    wanted = (step.flavor, step.batch)
+    engines = [engine for engine in read_engines(manifest, names) if (engine.flavor, engine.batch) == wanted]
+    return next((engine for engine in engines if misfit(engine, machine) is None), None)
+
+
 def misfit(engine: Engine, machine: Machine) -> str | None:
     """Why the engine can't run on this machine, None where it can."""
     version = machine.versions.get(engine.flavor)

@@ -79,7 +79,7 @@ def on_cuda_bindings(bundle: Path, manifest: Manifest, file: str) -> Iterator[Sa
 def on_host_gpu(bundle: Path, manifest: Manifest, file: str) -> Iterator[Sample]:
     """The loop of TensorRT engines, over streams that run as late as CUDA allows."""
     gpu, content = HostGpu(), open_checked(bundle, manifest, file)
-    engine = OrtStepEngine(gpu, content, manifest.image, manifest.schema.width, PROFILE)
+    engine = OrtStepEngine(gpu, content, PROFILE)
     pipeline = GpuPipeline(gpu, engine, manifest.image, manifest.schema.width, manifest.sampler.steps)
     yield pipeline.sample
     pipeline.close()

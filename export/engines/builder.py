@@ -56,7 +56,8 @@ def build(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     phase("parse")
     parser = _parse(trt, network, log, graph, spec.graph)  # it owns the weights until the engine is built
-    names = check_network(trt, network, spec.precision, kept)
+    # The annotator's only engine is in fp32, of which there is nothing to check.
+    names = check_network(trt, network, spec.precision, kept) if spec.role == "step" else []
     config = builder.create_builder_config()
     _configure(trt, config, spec)
     _add_profile(builder, network, config, spec, image, width)
@@ -97,7 +98,8 @@ def _configure(trt: Any, config: Any, spec: EngineSpec) -> None:
 
 def _add_profile(builder: Any, network: Any, config: Any, spec: EngineSpec, image: ImageShape, width: int) -> None:
     """Batch sizes of the inputs; a fixed one makes every shape of the network static."""
-    shapes = {"x": tuple(image), "condition": (width,)}
+    of_a_step = {"x": tuple(image), "condition": (width,)}
+    shapes = of_a_step if spec.role == "step" else {"frames": (image.height, image.width, image.channels)}
     if spec.batch.static:
         for index in range(network.num_inputs):
             tensor = network.get_input(index)

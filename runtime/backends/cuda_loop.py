@@ -10,24 +10,25 @@ only used where the two agree byte for byte.
 
     host ──upload stream──▶ staging ──▶ x ⇄ x_next, K times ──▶ staging ──download stream──▶ host
 
-On an integrated GPU the staging buffers are the host's own pinned memory and the two copies fall away.
+On an integrated GPU the staging buffers are the host's own pinned memory and the two copies fall away. With an
+annotator attached, frames are read where the last step has left them, and its few numbers are brought up with them.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from contract.engine import BatchProfile
 from contract.errors import Unavailable
 from contract.frames import ImageShape
 from runtime.backends.cuda import Gpu, HostMemory, Memory
-from runtime.backends.cuda_buffers import EVENTS, BatchState, InFlight, TransferBuffers
+from runtime.backends.cuda_buffers import BatchState, InFlight, Shapes, TransferBuffers, allocate, open_lane
+from runtime.backends.cuda_engine import FrameReader, StepEngine
 from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, warn_refused
 
 MAX_SIZES = 4
@@ -35,6 +36,8 @@ MAX_SIZES = 4
 
 ALIGNMENT = 256
 """Bytes that TensorRT wants every address aligned to (IExecutionContext::setTensorAddress)."""
+
+T = TypeVar("T")
 
 Batches = Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
@@ -44,27 +47,6 @@ def schedule(steps: int) -> list[tuple[int, int, int]]:
     return [(step % 2, 1 - step % 2, step) for step in range(steps)]
 
 
-class StepEngine(Protocol):
-    """The step graph as something that runs on device addresses."""
-
-    profile: BatchProfile
-
-    step_on_host: bool
-    """Whether `step` is read by the host while a step is queued, so that its address is the host's."""
-
-    def context(self, rows: int) -> Any:
-        """What runs batches of exactly this size."""
-
-    def step(self, context: Any, addresses: Mapping[str, int], stream: int) -> None:
-        """Queue one step: x, condition, step in, x_next, frame out."""
-
-    def capturable(self, context: Any, stream: int) -> bool:
-        """Whether its steps may be captured in a CUDA graph now."""
-
-    def close(self) -> None:
-        """Give back the engine's memory."""
-
-
 class GpuPipeline:
     """The loop over the K steps on a GPU; a backend of the runtime."""
 
@@ -72,12 +54,12 @@ class GpuPipeline:
         self.seconds = 0.0
         self._gpu, self._engine, self._profile, self._steps = gpu, engine, engine.profile, schedule(steps)
         channels, height, columns = image
-        self._frame = (height, columns, channels)
-        self._shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        self._shapes: Shapes = {
             "x": (tuple(image), np.float32),
             "condition": ((width,), np.float32),
-            "frame": (self._frame, np.uint8),
+            "frame": ((height, columns, channels), np.uint8),
         }
+        self._reader: FrameReader | None = None
         self._sizes: dict[int, BatchState] = {}
         with gpu:
             self._compute, self._upload, self._download = gpu.stream(), gpu.stream(), gpu.stream()
@@ -88,22 +70,42 @@ class GpuPipeline:
         return next(self.sample_all([(x, condition)]))
 
     def sample_all(self, batches: Batches) -> Iterator[npt.NDArray[np.uint8]]:
-        """The frames of each batch in order, two pieces in flight at most.
+        """The frames of each batch in order, two pieces in flight at most."""
+        with contextlib.closing(self._run(batches, ("frame",))) as finished:
+            for results in finished:
+                yield results["frame"]
+
+    def attach(self, reader: FrameReader) -> None:
+        """Let `read_all` run this on frames; the pipeline closes it. Batch sizes that are open are opened anew."""
+        with self._gpu:
+            self._close_sizes()
+        self._reader = reader
+        self._shapes = {**self._shapes, **{name: (sides, np.float32) for name, sides in reader.outputs.items()}}
+
+    def read_all(self, batches: Batches) -> Generator[Mapping[str, npt.NDArray[Any]], None, None]:
+        """`frame` of each batch in order, and every output of the reader, float32 with the batch axis first."""
+        assert self._reader is not None, "attach() comes first"
+        return self._run(batches, ("frame", *self._reader.outputs))
+
+    def _run(self, batches: Batches, names: Sequence[str]) -> Generator[Mapping[str, npt.NDArray[Any]], None, None]:
+        """These arrays of each batch.
 
         A piece that is smaller than one before it is a tail: it opens no batch size, but is padded to an open one.
         """
         largest = 0
-        flying: deque[tuple[InFlight, npt.NDArray[np.uint8] | None]] = deque()
+        flying: deque[tuple[InFlight, Mapping[str, npt.NDArray[Any]] | None]] = deque()
         try:
             for x, condition in batches:
-                frames = np.empty((len(x), *self._frame), dtype=np.uint8)
+                shapes = {name: self._shapes[name] for name in names}
+                results = {name: np.empty((len(x), *sides), dtype) for name, (sides, dtype) in shapes.items()}
                 pieces = self._profile.pieces(len(x))
                 for piece in pieces:
                     rows = piece.stop - piece.start
                     size = self._rows(rows, tail=rows < largest)
                     largest = max(largest, rows)
-                    ticket = self._submit(x[piece], condition[piece], frames[piece], size)
-                    flying.append((ticket, frames if piece is pieces[-1] else None))
+                    part = {name: array[piece] for name, array in results.items()}
+                    ticket = self._submit(x[piece], condition[piece], part, size)
+                    flying.append((ticket, results if piece is pieces[-1] else None))
                     if len(flying) > 1:
                         yield from self._land(*flying.popleft())
             while flying:
@@ -123,20 +125,25 @@ class GpuPipeline:
         with gpu:
             for stream in (self._upload, self._compute, self._download):
                 gpu.finish(stream)
-            while self._sizes:
-                self._sizes.popitem()[1].owned.close()
+            self._close_sizes()
             gpu.free(self._step_values)
             self._engine.close()
+            if self._reader:
+                self._reader.close()
             for stream in (self._upload, self._compute, self._download):
                 gpu.free_stream(stream)
             del self._upload, self._compute, self._download
         gpu.close()
 
-    def _land(self, ticket: InFlight, frames: npt.NDArray[np.uint8] | None) -> Iterator[npt.NDArray[np.uint8]]:
-        """Wait for a piece; the frames of its batch where it is the last one."""
+    def _close_sizes(self) -> None:
+        while self._sizes:
+            self._sizes.popitem()[1].owned.close()
+
+    def _land(self, ticket: InFlight, results: T | None) -> Iterator[T]:
+        """Wait for a piece; the results of its batch where it is the last one."""
         self._collect(ticket)
-        if frames is not None:
-            yield frames
+        if results is not None:
+            yield results
 
     def _rows(self, rows: int, tail: bool) -> int:
         """The batch size that a piece is run at."""
@@ -144,9 +151,13 @@ class GpuPipeline:
         return min((size for size in self._sizes if size >= rows), default=rows) if tail else rows
 
     def _submit(
-        self, x: npt.NDArray[np.float32], condition: npt.NDArray[np.float32], frames: npt.NDArray[np.uint8], rows: int
+        self,
+        x: npt.NDArray[np.float32],
+        condition: npt.NDArray[np.float32],
+        results: Mapping[str, npt.NDArray[Any]],
+        rows: int,
     ) -> InFlight:
-        """Queue the copies and the K steps of one piece at a batch size; returns at once."""
+        """Queue the copies, the K steps and the reading of one piece at a batch size; returns at once."""
         with self._gpu as gpu:
             size = self._size(rows)
             size.lanes.rotate()
@@ -162,24 +173,28 @@ class GpuPipeline:
             gpu.record(lane.started, self._compute)
             self._queue(size, way)
             gpu.record(lane.stopped, self._compute)
-            frame = size.memory["frame"]
-            gpu.copy(lane.staging["frame"], frame.address, frame.nbytes, self._compute)
+            if len(results) > 1:
+                self._queue_reading(size)
+            for name in results:
+                gpu.copy(lane.staging[name], size.memory[name].address, size.memory[name].nbytes, self._compute)
             gpu.record(lane.computed, self._compute)
             if copies:
                 gpu.wait(self._download, lane.computed)
-                gpu.download(lane.host["frame"].array, lane.staging["frame"], self._download)
+                for name in results:
+                    gpu.download(lane.host[name].array, lane.staging[name], self._download)
             gpu.record(lane.done, self._download if copies else self._compute)
-        return InFlight(size, lane, way, frames)
+        return InFlight(size, lane, way, results)
 
     def _collect(self, ticket: InFlight) -> None:
-        """Wait for a piece, note its time on the device, and take its frames out of the pinned memory."""
+        """Wait for a piece, note its time on the device, and take its results out of the pinned memory."""
         lane = ticket.lane
         with self._gpu as gpu:
             gpu.reach(lane.done)
             milliseconds = gpu.milliseconds(lane.started, lane.stopped)
         self.seconds += milliseconds / 1000
         ticket.size.choice.record(ticket.way, milliseconds)
-        ticket.frames[:] = lane.host["frame"].array[: len(ticket.frames)]
+        for name, result in ticket.results.items():
+            result[:] = lane.host[name].array[: len(result)]
 
     def _load(self, size: BatchState, lane: TransferBuffers) -> None:
         """Queue the copies of noise and condition to where the first step reads them."""
@@ -231,6 +246,13 @@ class GpuPipeline:
             x = {"x": memory[f"x{read}"].address, "x_next": memory[f"x{write}"].address}
             self._engine.step(size.context, fixed | x | {"step": self._step_address(step)}, handle)
 
+    def _queue_reading(self, size: BatchState) -> None:
+        """Queue the annotator on the frames that the last step has left."""
+        assert self._reader is not None
+        addresses = {name: size.memory[name].address for name in self._reader.outputs}
+        frames = {"frames": size.memory["frame"].address}
+        self._reader.step(size.reading, frames | addresses, self._gpu.handle(self._compute))
+
     def _size(self, rows: int) -> BatchState:
         """The batch size, opened where it isn't, now the last that would make room."""
         size = self._sizes.pop(rows, None) or self._open_size(rows)
@@ -240,32 +262,14 @@ class GpuPipeline:
         return size
 
     def _open_size(self, rows: int) -> BatchState:
+        gpu = self._gpu
         with contextlib.ExitStack() as owned:
-            memory = {name: self._memory(owned, rows, shape) for name, shape in (("x0", "x"), ("x1", "x"))}
-            memory |= {name: self._memory(owned, rows, name) for name in ("condition", "frame")}
-            lanes = deque(self._lane(owned, rows) for _ in range(2))
-            size = BatchState(self._engine.context(rows), memory, lanes, owned.pop_all())
+            places = {"x0": "x", "x1": "x"} | {name: name for name in self._shapes if name != "x"}
+            memory = {place: allocate(gpu, owned, rows, self._shapes, name) for place, name in places.items()}
+            lanes = deque(open_lane(gpu, owned, rows, self._shapes) for _ in range(2))
+            context, reading = self._engine.context(rows), self._reader.context(rows) if self._reader else None
+            size = BatchState(context, memory, lanes, owned.pop_all(), reading=reading)
         return size
-
-    def _lane(self, owned: contextlib.ExitStack, rows: int) -> TransferBuffers:
-        gpu, host = self._gpu, {}
-        for name, (shape, dtype) in self._shapes.items():
-            host[name] = gpu.pinned((rows, *shape), dtype)
-            owned.callback(gpu.free, host[name])
-        if gpu.device.integrated:
-            staging = {name: memory.address for name, memory in host.items()}
-        else:
-            staging = {name: self._memory(owned, rows, name).address for name in host}
-        events = {name: gpu.event(timed) for name, timed in EVENTS.items()}
-        for event in events.values():
-            owned.callback(gpu.free_event, event)
-        return TransferBuffers(host, staging, **events)
-
-    def _memory(self, owned: contextlib.ExitStack, rows: int, name: str) -> Memory:
-        shape, dtype = self._shapes[name]
-        memory = self._gpu.memory(rows * int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        owned.callback(self._gpu.free, memory)
-        return memory
 
     def _load_steps(self, steps: int) -> Memory | HostMemory:
         """The step numbers int64, each at an aligned address, once and for all."""

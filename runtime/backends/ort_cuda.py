@@ -9,9 +9,11 @@ step of each batch size therefore has its own binding and its own number, and x 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import Manifest
+from contract.annotation import Annotation
+from contract.bundle import ANNOTATORS, Manifest, open_checked
 from contract.errors import Unavailable
 from contract.gpu import driver_problem
 from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice, warn_refused
+from runtime.backends.onnx_interface import Batches
 from runtime.backends.ort import OnnxBackend, import_onnxruntime, new_session
 
 CUDA = "CUDAExecutionProvider"
@@ -82,19 +86,36 @@ class BatchState:
 class CudaOnnxBackend(OnnxBackend):
     """A session whose x, x_next, condition and steps stay on the GPU, at the same addresses in every run."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, ort: Any, folder: Path, manifest: Manifest, file: str, provider: str, device: str) -> None:
         self._sizes: dict[int, BatchState] = {}
         self._graphs = False
         self._ids = itertools.count(1)
-        super().__init__(*arguments)
+        self._folder, self._manifest, self._provider = folder, manifest, provider
+        self._reader: Any = None
+        super().__init__(ort, folder, manifest, file, provider, device)
 
     def details(self) -> dict[str, Any]:
         """Device, and how each batch size launches its steps."""
         return super().details() | {"cuda_graphs": {str(rows): s.choice.to_dict() for rows, s in self._sizes.items()}}
 
+    def open_annotator(self, precision: str) -> None:
+        """Open the annotator in fp32 on the GPU; Unavailable for other precisions, which are made for CPUs."""
+        if precision != "fp32":
+            raise Unavailable(f"the {precision} annotator is made for CPUs")
+        content = open_checked(self._folder, self._manifest, ANNOTATORS[precision])
+        self._reader = self._errors(lambda: new_session(self._ort, content, self._provider))
+
+    def annotate_all(self, batches: Batches) -> Iterator[tuple[npt.NDArray[np.uint8], Annotation]]:
+        """The frames of each batch, and what the annotator reads from them before they leave the GPU."""
+        for x, condition in batches:
+            frames = self.sample(x, condition)
+            read = functools.partial(self._read, frames)
+            yield frames, Annotation(*self._errors(read))
+
     def close(self) -> None:
-        """Free the session and its memory."""
+        """Free the sessions and their memory."""
         self._sizes.clear()
+        self._reader = None
         super().close()
 
     def _open(self, content: bytes, provider: str) -> Any:
@@ -121,6 +142,18 @@ class CudaOnnxBackend(OnnxBackend):
         size.choice.record(way, (time.perf_counter() - started) * 1000)
         return frames
 
+    def _read(self, frames: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        binding, size = self._reader.io_binding(), self._sizes.get(len(frames))
+        if size:
+            binding.bind_ortvalue_input("frames", size.frame)  # where the last step has left them
+        else:
+            binding.bind_cpu_input("frames", frames)
+        for name in Annotation._fields:
+            binding.bind_output(name, self._where)
+        self._reader.run_with_iobinding(binding)
+        found: list[npt.NDArray[np.float32]] = binding.copy_outputs_to_cpu()
+        return found
+
     def _run(self, size: BatchState, x: npt.NDArray[np.float32], way: str) -> Any:
         size.x.update_inplace(x)
         for binding, options in zip(size.bindings, size.options[way], strict=True):
@@ -142,6 +175,7 @@ class CudaOnnxBackend(OnnxBackend):
         else:
             size.choice.refuse(reason)
             warn_refused(len(x), reason)
+            size.frame.update_inplace(frames)  # what is read from there later are the frames handed out
         return frames
 
     def _new_size(self, rows: int) -> BatchState:

@@ -17,7 +17,6 @@ from typing import Any
 import onnxruntime
 
 from contract.engine import BatchProfile
-from contract.frames import ImageShape
 from tests.runtime.host_gpu import HostGpu, OrtStepEngine
 
 MAGIC = b"fake plan\n"
@@ -137,9 +136,8 @@ class Engine:
         config = how if isinstance(how, RuntimeConfig) else None
         assert (config is not None) == self._trt.rtx and not self.stripped
         assert (config.allocation if config else how) is Allocation.USER_MANAGED, "every context allocates for itself"
-        _, channels, height, width = self._shapes["x"]
-        image, slots = ImageShape(channels, height, width), self._shapes["condition"][1]
-        return Context(self._trt, OrtStepEngine(self._trt.gpu, self.onnx, image, slots, self.profile), config)
+        batched = {name for name, shape in self._shapes.items() if shape and self._modes[name] is TensorIOMode.INPUT}
+        return Context(self._trt, OrtStepEngine(self._trt.gpu, self.onnx, self.profile), config, batched)
 
 
 class Refitter:
@@ -157,8 +155,10 @@ class Refitter:
 
 
 class Context:
-    def __init__(self, trt: FakeTensorRT, engine: OrtStepEngine, config: RuntimeConfig | None) -> None:
-        self._trt, self._engine, self._config = trt, engine, config
+    def __init__(
+        self, trt: FakeTensorRT, engine: OrtStepEngine, config: RuntimeConfig | None, batched: set[str]
+    ) -> None:
+        self._trt, self._engine, self._config, self._batched = trt, engine, config, batched
         self._scratch = 0
         self._rows: dict[str, int] = {}
         self._addresses: dict[str, int] = {}
@@ -168,7 +168,7 @@ class Context:
         return self._engine.profile.min <= shape[0] <= self._engine.profile.max
 
     def set_device_memory(self, memory: int, size: int) -> None:
-        assert memory and size >= SCRATCH * self._rows["x"]
+        assert memory and size >= SCRATCH * max(self._rows.values())
         self._scratch = memory
         self._trt.scratch.append(memory)
 
@@ -178,10 +178,10 @@ class Context:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert self._scratch, "the context has no memory"
-        assert set(self._rows) == {"x", "condition"} and len(set(self._rows.values())) == 1
+        assert set(self._rows) == self._batched and len(set(self._rows.values())) == 1
         if self._config is not None and self._config.cache is not None:
             self._config.cache.content += b"."  # kernels were compiled
-        self._engine.step(self._rows["x"], dict(self._addresses), stream)
+        self._engine.step(next(iter(self._rows.values())), dict(self._addresses), stream)
         return True
 
 

@@ -43,7 +43,7 @@ def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def pipeline(
     bundle: Path, gpu: HostGpu, profile: BatchProfile = PROFILE, engine: type[OrtStepEngine] = OrtStepEngine
 ) -> tuple[GpuPipeline, OrtStepEngine]:
-    made = engine(gpu, (bundle / "step.fp32.onnx").read_bytes(), IMAGE, CABIN.width, profile)
+    made = engine(gpu, (bundle / "step.fp32.onnx").read_bytes(), profile)
     return GpuPipeline(gpu, made, IMAGE, CABIN.width, STEPS), made
 
 
