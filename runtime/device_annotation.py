@@ -37,7 +37,7 @@ class AnnotatedFrames:
         self._device: AnnotatingBackend | None = None
         self._agreed = False
         if annotator and isinstance(backend, AnnotatingBackend):
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(Unavailable, MemoryError):
                 backend.open_annotator(annotator.precision)
                 self._device = backend
 
@@ -51,7 +51,8 @@ class AnnotatedFrames:
             yield from ((frames, self._on_cpu(frames)) for frames in self._backend.sample_all(batches))
             return
         for frames, annotation in self._device.annotate_all(batches):
-            yield frames, annotation if self._agreed else self._compared(frames, annotation)
+            trusted = self._agreed and all(np.isfinite(array).all() for array in annotation)
+            yield frames, annotation if trusted else self._compared(frames, annotation)
 
     def _compared(self, frames: npt.NDArray[np.uint8], annotation: Annotation) -> Annotation | None:
         """What the CPU reads; where the device reads the same, it is trusted from now on, and else never again."""

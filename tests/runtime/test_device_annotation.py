@@ -103,7 +103,15 @@ class Astray(CudaOnnxBackend):
         return [probabilities[:, ::-1], *others]
 
 
-@pytest.mark.parametrize(("kind", "trusted"), [(CudaOnnxBackend, True), (Astray, False)])
+class Failing(CudaOnnxBackend):
+    """One whose annotator gives no numbers from the second batch on."""
+
+    def _read(self, frames: np.ndarray) -> Any:
+        found, self.read = super()._read(frames), getattr(self, "read", 0) + 1
+        return found if self.read == 1 else [np.full_like(array, np.nan) for array in found]
+
+
+@pytest.mark.parametrize(("kind", "trusted"), [(CudaOnnxBackend, True), (Astray, False), (Failing, False)])
 def test_a_device_is_trusted_once_it_agrees(
     read_bundle: Path, kind: type[CudaOnnxBackend], trusted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
