@@ -67,7 +67,7 @@ class AnnotatorObjective:
         rows = self.batches.rows(number)
         labels = self.targets.rows(torch.from_numpy(rows).to(self.device))
         noise = torch.Generator(self.device).manual_seed(int(torch.randint(2**62, ())))
-        images, labels = augment(as_images(self.source.frames[rows], self.device), labels, noise)
+        images, labels = augment(self.batches.images(rows), labels, noise)
         return annotation_loss(self.network, images.contiguous(memory_format=torch.channels_last), labels)
 
     def finished(self, run: Run, held_out: LabelledFrames) -> TrainedAnnotator:

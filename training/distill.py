@@ -70,6 +70,8 @@ class Distillation:
     """Scale that is folded into the first student; None for the checkpoint's own."""
     critic: TrainedAnnotator | None = None
     device: str = "cpu"
+    compiled: bool = False
+    """Whether torch.compile takes teacher and student."""
 
     def student(self, checkpoint: Checkpoint, stage: DistillStage) -> Checkpoint:
         """The student of one stage: trained, or the one that an earlier run of the same command left."""
@@ -79,6 +81,9 @@ class Distillation:
             print(f"{path}: there already")
             return _finished(path, about | {"settings": stage.to_dict()})
         objective = StudentObjective(teacher, stage, self.source, self.device, self.critic)
+        if self.compiled:
+            objective.network.compile()
+            teacher.network.compile()
         training, state = Run(objective, stage, about), self.folder / STATE
         if state.is_file():
             training.resume(state)
@@ -150,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     if schema not in (None, source.schema):
         raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
     claim_folder(args.output, OWN)
-    distillation = Distillation(source, args.output, args.guidance, critic, device)
+    distillation = Distillation(source, args.output, args.guidance, critic, device, args.compile)
     for stage in plan:
         checkpoint = distillation.student(checkpoint, stage)
     return 0

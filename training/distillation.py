@@ -138,9 +138,9 @@ class StudentObjective:
         self.teacher, self.stage = teacher, stage
         self.batches = Batches(source, stage.batch, stage.seed, stage.face_weight, stage.eye_weight, device)
         self.critic = Critic(critic, source, stage, device) if critic else None
+        teacher.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = _student(teacher, stage, source)
-        for network in (teacher.network, self.network):
-            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(self, number: int) -> Tensor:
         """Loss of batch `number`."""

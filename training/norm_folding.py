@@ -41,7 +41,9 @@ def fold(
     """A copy of the network without normalisation that draws about the same at these timesteps.
 
     Every block is fitted to what the network itself does with images that are made noisy, by a generator of `seed`.
+    The network may be on any device; everything else, and what is returned, is on the CPU.
     """
+    device = network.frequencies.device
     folded = EdgeUNet(replace(network.config, normalisation="none"))
     folded.load_state_dict(network.state_dict())
     times = torch.tensor(timesteps).repeat(len(images))[: len(images)]
@@ -49,17 +51,17 @@ def fold(
     generator = torch.Generator().manual_seed(seed)
     seen: list[list[Tensor]] = [[] for _ in network.blocks()]
     hooks = [
-        block.register_forward_pre_hook(lambda block, inputs, rows=rows: rows.append(_film(block, *inputs)))
+        block.register_forward_pre_hook(lambda block, inputs, rows=rows: rows.append(_film(block, *inputs).cpu()))
         for block, rows in zip(network.blocks(), seen, strict=True)
     ]
     for first in range(0, len(images), BATCH):
         part = slice(first, first + BATCH)
         noise = torch.randn(images[part].shape, generator=generator)
         noisy = alpha_bar[part].sqrt() * images[part] + (1.0 - alpha_bar[part]).sqrt() * noise
-        network(noisy, times[part], condition[part])
+        network(noisy.to(device), times[part].to(device), condition[part].to(device))
     for hook in hooks:
         hook.remove()
-    embedding = F.silu(network.embed_time(times) + network.condition(condition))
+    embedding = F.silu(network.embed_time(times.to(device)) + network.condition(condition.to(device))).cpu()
     for block, rows in zip(folded.blocks(), seen, strict=True):
         _fit(block.film, embedding, torch.cat(rows))
     return folded

@@ -44,6 +44,9 @@ def add_run_flags(parser: argparse.ArgumentParser, default: Recipe, output: Path
     parser.add_argument("--lr", type=number(1e-8, 1.0), default=default.lr, help=f"peak learning rate ({default.lr:g})")
     parser.add_argument("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed, help=f"({default.seed})")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network with torch.compile: a minute's wait"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
 
 

@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     except Refused as error:
         raise UsageError(str(error)) from error
     objective = DenoiserObjective(recipe, source, device, critic, start)
+    if args.compile:
+        objective.network.compile()
     training = Run(objective, recipe, {"data": source.fingerprint})
     claim_folder(args.output, OWN)
     if (args.output / STATE).is_file():

@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         **run_settings(args),
     )
     objective = AnnotatorObjective(recipe, source, device, start.annotator if start else None)
+    if args.compile:
+        objective.network.body.compile()
     training = Run(objective, recipe, {"data": source.fingerprint})
     claim_folder(args.output, RESULT)
     if (args.output / STATE).exists():
