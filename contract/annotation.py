@@ -66,6 +66,18 @@ def class_fields(schema: Schema) -> dict[str, slice]:
     return slices
 
 
+def annotation_sides(schema: Schema, landmarks: int, features: int) -> dict[str, list[int]]:
+    """Shape of each array of an annotation, in order and without the batch axis."""
+    numbers = len(number_fields(schema))
+    return {
+        "probabilities": [sum(len(schema.field(name).values) for name in class_fields(schema))],
+        "numbers": [numbers],
+        "errors": [numbers],
+        "landmarks": [landmarks, 2],
+        "features": [features],
+    }
+
+
 def number_fields(schema: Schema) -> dict[str, int]:
     """Column of `numbers` and `errors` for each number, in the schema's order."""
     return {field.name: i for i, field in enumerate(field for field in schema.fields if not field.is_class)}

@@ -27,6 +27,9 @@ AMPERE_PLUS = "ampere+"
 MAX_BATCH = 4096
 """Frames a call: beyond it no GPU gets faster."""
 
+MAX_MESSAGE, MAX_WARNINGS = 600, 16
+"""What is kept of TensorRT's messages: characters of each, and how many warnings."""
+
 TARGET = r"^sm\d{2,3}$"
 """A compute capability: 8.7 is `sm87`."""
 
@@ -69,6 +72,16 @@ class BatchProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return str(self.opt) if self.static else f"{self.min},{self.opt},{self.max}"
 
 
+class BuiltOn(msgspec.Struct, frozen=True):
+    """The GPU that an engine was built on. Another one of the same compute capability runs it, but not as fast."""
+
+    device: Annotated[str, Meta(max_length=256)]
+    multiprocessors: Annotated[int, Meta(ge=1, le=4096)]
+
+    def __str__(self) -> str:
+        return f"{self.device} with {self.multiprocessors} multiprocessors"
+
+
 class Engine(msgspec.Struct, frozen=True):
     """One engine of a bundle; all but the first two fields stand in the manifest's entry under these names."""
 
@@ -96,10 +109,13 @@ class Engine(msgspec.Struct, frozen=True):
         if self.stripped and self.graph is None:
             raise ValueError("stripped of its weights, but names no graph to take them from")
 
+    built_on: BuiltOn | None = None
+    """None where it was built without a GPU."""
+
     def extra(self) -> dict[str, Any]:
-        """The manifest's entry, beside sha256 and precision."""
+        """The manifest's entry, beside sha256, precision and what is only known once it is built."""
         entry: dict[str, Any] = msgspec.to_builtins(self)
-        del entry["file"], entry["precision"]
+        del entry["file"], entry["precision"], entry["built_on"]
         return entry | {"target": list(self.target)}
 
 
@@ -123,6 +139,15 @@ def engine_files(manifest: Manifest, precision: str) -> list[str]:
 def read_engines(manifest: Manifest, names: Sequence[str]) -> list[Engine]:
     """The entries of those files, checked; Refused where one isn't an engine's."""
     return [_read(name, manifest.files[name]) for name in names]
+
+
+def annotator_engine(manifest: Manifest, precision: str, step: Engine, machine: Machine) -> Engine | None:
+    """The bundle's engine of the annotator for the machine and batch sizes of the step graph's, if there is one."""
+    entries = {name: entry for name, entry in manifest.files.items() if name.endswith(".engine")}
+    names = [n for n, entry in entries.items() if n.startswith("annotator.") and entry.precision == precision]
+    wanted = (step.flavor, step.batch)
+    engines = [engine for engine in read_engines(manifest, names) if (engine.flavor, engine.batch) == wanted]
+    return next((engine for engine in engines if misfit(engine, machine) is None), None)
 
 
 def misfit(engine: Engine, machine: Machine) -> str | None:
@@ -161,16 +186,23 @@ def rebuild_command(engine: Engine, machine: Machine, bundle: object) -> str:
 
 
 def kept_log(trt: Any) -> Any:
-    """A logger for a TensorRT module that prints nothing; `last` is its last error, in one line."""
+    """A logger for a TensorRT module that prints nothing.
+
+    `last` is its last error, in one line; `warnings` its first different warnings, each in one line.
+    """
 
     class KeptLog(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.last = ""
+            self.warnings: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.last = " ".join(message.split())[:600]
+                self.last = " ".join(message.split())[:MAX_MESSAGE]
+            elif severity == trt.ILogger.Severity.WARNING and len(self.warnings) < MAX_WARNINGS:
+                warning = " ".join(message.split())[:MAX_MESSAGE]
+                self.warnings += [warning] if warning not in self.warnings else []
 
     return KeptLog()
 

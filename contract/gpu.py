@@ -17,6 +17,9 @@ from contract.errors import Unavailable
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
+NEWEST_CUDA = 13
+"""The major release that NVIDIA's packages are for unless their name or version says otherwise."""
+
 MULTIPROCESSORS, INTEGRATED, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 18, 75, 76
 """CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT and so on of the CUDA driver API."""
 
@@ -68,6 +71,28 @@ def gpu_target() -> str | None:
         return first_gpu().sm
     except Unavailable:
         return None
+
+
+def driver_cuda() -> int | None:
+    """The newest major release of CUDA that the driver runs, 12 or 13; None without a driver."""
+    version = ctypes.c_int()
+    try:
+        status = ctypes.CDLL(DRIVER).cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return None
+    return None if status or not version.value else version.value // 1000
+
+
+def bindings_package() -> str:
+    """cuda-bindings as pip takes it for the driver here: the newest need a driver of their own release."""
+    cuda = driver_cuda()
+    return "cuda-bindings" if cuda is None or cuda >= NEWEST_CUDA else f"'cuda-bindings<{cuda + 1}'"
+
+
+def tensorrt_package() -> str:
+    """TensorRT as pip takes it for the driver here: `tensorrt` itself is for the newest release of CUDA."""
+    cuda = driver_cuda()
+    return "tensorrt" if cuda is None or cuda >= NEWEST_CUDA else f"tensorrt-cu{cuda}"
 
 
 def _describe(driver: ctypes.CDLL) -> Device:

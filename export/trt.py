@@ -19,7 +19,7 @@ from contract.engine import FLAVORS, BatchProfile
 from contract.errors import EdgeError, Unavailable, UsageError, run_command
 from contract.gpu import gpu_target
 from export.bundle import Draft, from_bundle, replacing
-from export.engines.build import BuildOptions, BuiltEngine, add_engine
+from export.engines.build import BuildOptions, BuiltEngine, add_annotator_engine, add_engine
 from export.engines.flavors import AUTO, Flavor, find_flavor
 from export.engines.spec import BuilderSettings, parse_batch
 from export.options import OF_A_CHECKPOINT, add_checkpoint_options, given_flags
@@ -54,6 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--ampere-plus", action="store_true", help="one engine for every GPU from Ampere on (tensorrt, not on Jetson)")
     add("--strip-weights", action="store_true", help="leave the weights out; the runtime refits them from the graph")
+    add("--annotator", action="store_true", help="an engine of the annotator too, which reads frames on the GPU")
     add("--level", type=integer(0, 5), metavar="0-5", help="builder optimization level (TensorRT's default)")
     add("--workspace", type=integer(1, 1 << 20), metavar="MB", help="limit of scratch memory (all there is)")
     add("--timing-cache", metavar="FILE", help="kept between builds (beside the bundle; tensorrt)")
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     with replacing(output) as part:
         draft = (_from_bundle if _is_bundle(source) else _from_checkpoint)(part, source, precisions, args)
         added = [add_engine(draft, precision, options, output, before) for precision in precisions] if options else []
+        if options and args.annotator:
+            added.append(add_annotator_engine(draft, options, output, before))
         draft.write()
     if flavor is None:
         there = f"{output}: the step graphs are there and verified, but no engine"
@@ -169,6 +172,7 @@ def _timing_cache(chosen: str | None, output: Path, flavor: Flavor) -> Path | No
 def _again(args: argparse.Namespace, output: Path) -> str:
     """The command that builds the engines from the bundle that is there now."""
     command = ["python", "-m", "export.trt", str(output), "--precision", *args.precision, "--batch", str(args.batch)]
+    command += ["--annotator"] if args.annotator else []
     command += ["--flavor", args.flavor] if args.flavor != AUTO else []
     command += ["--target", *args.target] if args.target else []
     return shlex.join(command)
@@ -184,10 +188,11 @@ def _report(output: Path, flavor: Flavor, draft: Draft, added: list[BuiltEngine]
 def _text(output: Path, flavor: Flavor, draft: Draft, added: list[BuiltEngine]) -> str:
     lines = [f"{output}: {flavor.name} {flavor.version}"]
     for engine in added:
-        entry, parity = draft.manifest.files[engine.name], draft.manifest.parity[engine.name]
+        entry, parity = draft.manifest.files[engine.name], draft.manifest.parity.get(engine.name)
         size = (output / engine.name).stat().st_size / 1e6
         how = "unchanged, kept" if engine.kept else f"built in {entry.extra['seconds']:.1f} s"
-        lines.append(f"  {engine.name}: {size:.1f} MB, {how}, {describe(parity)}")
+        measured = describe(parity) if parity else "compared with the CPU's at its first batch"
+        lines.append(f"  {engine.name}: {size:.1f} MB, {how}, {measured}")
         if not entry.extra["inspected"]:
             lines.append(f"    not inspected: {entry.extra['reason']}")
     return "\n".join([*lines, f"on the target: python -m runtime.verify {output}"])

@@ -126,7 +126,7 @@ class Annotator(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Frames uint8 [B, H, W, C] to the five arrays of `contract.annotation.Annotation`, calibrated."""
-        images = scale_pixels(frames.permute(0, 3, 1, 2).to(self.low.dtype))
+        images = scale_pixels(frames.to(self.low.dtype).permute(0, 3, 1, 2))  # TensorRT transposes no bytes
         logits, numbers, log_errors, landmarks, features = self.read(images)
         parts = [F.softmax(logits[:, s] / t, dim=1) for s, t in zip(self.slices, self.temperature, strict=True)]
         half = (self.high - self.low) / 2.0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.annotation import Annotation, class_fields, number_fields
+from contract.annotation import Annotation, annotation_sides
 from contract.bundle import ANNOTATORS, FIX, Manifest, open_checked
 from contract.errors import Refused, Unavailable, UsageError
 from runtime.backends.onnx_interface import EngineErrors
@@ -103,12 +103,4 @@ def _sides(errors: EngineErrors, manifest: Manifest, name: str) -> dict[str, lis
     landmarks, features = extra.get("landmarks"), extra.get("features")
     if not isinstance(landmarks, list) or type(features) is not int or features < 1:
         raise Refused(f"{errors.name}: expected landmarks and features in the manifest; {errors.fix}")
-    classes = sum(len(schema.field(field).values) for field in class_fields(schema))
-    numbers = len(number_fields(schema))
-    return {
-        "probabilities": [classes],
-        "numbers": [numbers],
-        "errors": [numbers],
-        "landmarks": [len(landmarks), 2],
-        "features": [features],
-    }
+    return annotation_sides(schema, len(landmarks), features)

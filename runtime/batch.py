@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from contract.annotation import Annotation
+from contract.annotation import Annotation, agrees, measured
+from contract.conditions import Schema
 from contract.field import Condition
+from contract.frame_record import landmark_list
 
 
 class Batch(NamedTuple):
@@ -36,3 +38,14 @@ class Batch(NamedTuple):
 
     def reading(self, row: int) -> Mapping[str, Any]:
         return self.readings[row] if self.readings else {}
+
+
+def readings_of(
+    schema: Schema, annotation: Annotation, conditions: Sequence[Condition], landmarks: Sequence[str]
+) -> list[dict[str, Any]]:
+    """`measured`, `agrees` and `landmarks` of each frame; `landmarks` are their names, in order."""
+    entries = [measured(schema, annotation, row, condition) for row, condition in enumerate(conditions)]
+    agreeing = [agrees(schema, entry, condition) for entry, condition in zip(entries, conditions, strict=True)]
+    points = [landmark_list(landmarks, row) for row in annotation.landmarks]
+    rows = zip(entries, agreeing, points, strict=True)
+    return [{"measured": entry, "agrees": agreed, "landmarks": found} for entry, agreed, found in rows]

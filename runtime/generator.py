@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.annotation import Annotation, agrees, measured
+from contract.annotation import Annotation
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import Array, Schema
 from contract.errors import Unavailable, UsageError
 from contract.field import Condition
-from contract.frame_record import landmark_list
 from contract.limits import LARGEST
 from contract.noise import check_seed, initial_noises, open_fields
 from contract.parity import Reference, read_reference
 from runtime.annotator import OFF, TRAIN, Annotator, choose
 from runtime.backends.registry import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
-from runtime.batch import Batch
+from runtime.batch import Batch, readings_of
+from runtime.device_annotation import AnnotatedFrames
 from runtime.rejection_sampling import BatchRequest, RejectionSampling, Settled
 from runtime.verified_cache import replay, require_verified, save_result, was_verified
 
@@ -51,6 +51,7 @@ class Generator:
         self._backend = backend
         self._closed = False
         self.annotator: Annotator | None = None
+        self._annotated = AnnotatedFrames(backend)
         self.unannotated = "none was opened"
         """Why there is no annotator, where there is none."""
 
@@ -113,9 +114,15 @@ class Generator:
         """Time spent inside the inference engine so far."""
         return self._backend.seconds
 
+    @property
+    def engine_batches(self) -> tuple[int, ...]:
+        """Batch sizes that the engine was built around, smallest and largest included; empty where any will do."""
+        return tuple(self._backend.sizes)
+
     def details(self) -> dict[str, Any]:
         """The device and what else the backend reports of itself."""
-        return self._backend.details()
+        about = self._backend.details()
+        return about | ({"annotator": "on the device"} if self._annotated.on_device else {})
 
     def complete(self, conditions: Sequence[Mapping[str, object]], seed: int = 0, start: int = 0) -> list[Condition]:
         """The conditions with their open fields drawn from the prior, as `generate` draws them."""
@@ -220,39 +227,41 @@ class Generator:
         numbered = ((index, self.complete([wanted], seed, index)[0]) for index, wanted in enumerate(source, start))
         sampling = RejectionSampling(self.schema, numbered, size, below)
         while sampling.pending:
-            for frames in self._draw(sampling.requests(), seed, size):
-                sampling.take(frames, self.annotator.annotate(frames) if self.annotator else None)
+            for frames, annotation in self._read(sampling.requests(), seed, size):
+                sampling.take(frames, annotation)
                 for settled in sampling.ready():
                     yield self._batch(settled, below is not None)
 
     def _batch(self, settled: Settled, rejecting: bool) -> Batch:
         candidates, frames, annotation = settled
         conditions = [candidate.condition for candidate in candidates]
-        readings: list[dict[str, Any]] = self._readings(annotation, conditions) if annotation else []
+        names = self.annotator.landmarks if self.annotator else []
+        readings = [] if annotation is None else readings_of(self.schema, annotation, conditions, names)
         if rejecting:
             for reading, candidate in zip(readings, candidates, strict=True):
                 reading |= {"attempt": candidate.attempt, "tries": candidate.tries}
         attempts = [candidate.attempt for candidate in candidates]
         return Batch(candidates[0].index, frames, conditions, annotation, attempts, readings)
 
-    def _readings(self, annotation: Annotation, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-        """`measured`, `agrees` and `landmarks` of each frame."""
-        entries = [measured(self.schema, annotation, row, condition) for row, condition in enumerate(conditions)]
-        pairs = zip(entries, conditions, strict=True)
-        names = self.annotator.landmarks if self.annotator else []
-        points = [landmark_list(names, row) for row in annotation.landmarks]
-        agreeing = [agrees(self.schema, entry, condition) for entry, condition in pairs]
-        rows = zip(entries, agreeing, points, strict=True)
-        return [{"measured": entry, "agrees": agreed, "landmarks": found} for entry, agreed, found in rows]
-
     def _draw(self, requests: Iterable[BatchRequest], seed: int, batch: int) -> Iterator[npt.NDArray[np.uint8]]:
         """The frames of each requested batch."""
-        shape = tuple(self.manifest.x_shape)
-        batches = ((initial_noises(seed, r.indices, shape, r.attempts), r.rows) for r in requests)
         try:
-            yield from self._backend.sample_all(batches)
+            yield from self._backend.sample_all(self._noises(requests, seed))
         except MemoryError:
             raise _too_large(batch) from None
+
+    def _read(
+        self, requests: Iterable[BatchRequest], seed: int, batch: int
+    ) -> Iterator[tuple[npt.NDArray[np.uint8], Annotation | None]]:
+        """The frames of each requested batch and, where there is an annotator, what they show."""
+        try:
+            yield from self._annotated.draw_all(self._noises(requests, seed))
+        except MemoryError:
+            raise _too_large(batch) from None
+
+    def _noises(self, requests: Iterable[BatchRequest], seed: int) -> Iterator[tuple[Array, Array]]:
+        shape = tuple(self.manifest.x_shape)
+        return ((initial_noises(seed, r.indices, shape, r.attempts), r.rows) for r in requests)
 
     @property
     def _frame(self) -> tuple[int, int, int]:
@@ -267,6 +276,7 @@ class Generator:
             return
         try:
             self.annotator = Annotator.open(self._folder, self.manifest, precision)
+            self._annotated = AnnotatedFrames(self._backend, self.annotator)
         except Unavailable as error:
             if name != AUTO:
                 raise

@@ -25,6 +25,7 @@ from contract.noise import SEEDS
 from contract.plan import MAX_COUNT, Cell, Plan
 from runtime.annotator import CHOICES, OFF
 from runtime.backends.registry import AUTO, BACKENDS
+from runtime.batch_sweep import fastest, sweep
 from runtime.dataset_run import RunSettings
 from runtime.generator import MAX_BATCH, Generator
 from runtime.outputs.images import CODECS
@@ -58,7 +59,7 @@ def add_options(parser: Parser) -> None:
     to_help = "with --balance: frames that each combination shall have (as many as the fullest)"
     add("--to", type=integer(1, MAX_COUNT), metavar="N", help=to_help)
     add("--seed", type=integer(0, SEEDS - 1), default=0, metavar="S", help="0 to 2^64 - 1 (0)")
-    add("--batch", type=integer(1, MAX_BATCH), metavar="B", help="frames in one call of the engine")
+    add("--batch", type=_batch, metavar="B", help="frames in one call of the engine, or auto: the fastest, measured")
     add("--backend", choices=(AUTO, *BACKENDS), default=AUTO, help="inference engine (auto)")
     add("--precision", default=AUTO, metavar="P", help="fp32, fp16, int8: which step graph (auto)")
     annotator_help = "which annotator reads the frames (auto: int8 for frames drawn in int8, else fp32)"
@@ -105,6 +106,14 @@ def make_settings(args: argparse.Namespace) -> RunSettings:
     return RunSettings(args.seed, args.reject_below, layout, codec, args.sign is not None)
 
 
+def _batch(text: str) -> int | str:
+    """An argument type: a number of frames, or `auto`."""
+    try:
+        return AUTO if text == AUTO else integer(1, MAX_BATCH)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or {AUTO}") from None
+
+
 def open_signer(args: argparse.Namespace) -> FrameSigner | None:
     """What signs the images, where that is asked for."""
     return FrameSigner.open(*args.sign) if args.sign else None
@@ -114,10 +123,16 @@ def open_signer(args: argparse.Namespace) -> FrameSigner | None:
 def open_from(args: argparse.Namespace, manifest: Manifest, program: str) -> Iterator[Generator]:
     """The opened generator; what `auto` chose, and why, goes to standard error."""
     limit_cores(args.threads)
-    options: dict[str, Any] = {"batch": args.batch, "state": args.state, "annotator": args.annotator}
+    batch = None if args.batch == AUTO else args.batch
+    options: dict[str, Any] = {"batch": batch, "state": args.state, "annotator": args.annotator}
     with Generator.open(args.bundle, args.backend, args.precision, manifest=manifest, **options) as generator:
         if args.reject_below is not None:
             generator.require_annotator()
+        if args.batch == AUTO:
+            rates = sweep(generator)
+            generator.batch = fastest(rates)
+            measured = ", ".join(f"{size}: {rate:.4g}" for size, rate in rates.items())
+            print(f"{program}: --batch auto: {generator.batch} of {measured} frames a second", file=sys.stderr)
         if args.backend == AUTO:
             choice = generator.choice
             why = f" ({choice.reason})" if choice.reason else ""

@@ -103,7 +103,7 @@ def step_graph(width: int, image: ImageShape, sampler: Sampler, **changes: Any) 
     coefficients = ddim_coefficients(np.asarray(sampler.alpha_bar), sampler.prediction)
     constants = {
         "table": coefficients.astype(np.float32),
-        "paint": _paint(width, image).reshape(width, -1).astype(np.float32),
+        "paint": paint(width, image).reshape(width, -1).astype(np.float32),
         "rows": np.array([-1, channels, height, 1]),
         "blur": _blur_kernel(channels),
         "mix": np.float32(MIX),
@@ -147,10 +147,10 @@ def expected_frames(
     indices = range(start, start + len(conditions))
     tries = zip(indices, attempts or [0] * len(conditions), strict=True)
     x = np.stack([initial_noise(seed, index, tuple(image), attempt) for index, attempt in tries]).astype(np.float64)
-    paint = np.tanh(np.tensordot(conditions.astype(np.float64), _paint(conditions.shape[1], image), axes=1))
+    painted = np.tanh(np.tensordot(conditions.astype(np.float64), paint(conditions.shape[1], image), axes=1))
     x0 = x
     for a, b, c, d in ddim_coefficients(np.asarray(sampler.alpha_bar), sampler.prediction):
-        x0 = np.clip(a * x + b * (paint + MIX * (_blur(x) - paint)), -1, 1)
+        x0 = np.clip(a * x + b * (painted + MIX * (_blur(x) - painted)), -1, 1)
         x = c * x + d * x0
     return np.rint((x0 + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
@@ -306,7 +306,7 @@ def _nodes() -> list[onnx.NodeProto]:
     return network + update + frame
 
 
-def _paint(width: int, image: ImageShape) -> npt.NDArray[np.float64]:
+def paint(width: int, image: ImageShape) -> npt.NDArray[np.float64]:
     """What each slot of the condition adds to the rows of the picture, [D, C, H, 1]."""
     pattern = np.random.default_rng(2).normal(0, 0.5, (width, image.channels, image.height, 1))
     return pattern.astype(np.float32).astype(np.float64)

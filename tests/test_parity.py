@@ -20,7 +20,7 @@ from contract.bundle import Manifest, open_checked, read_manifest
 from contract.engine import BatchProfile, engine_files
 from contract.errors import Unavailable
 from contract.frames import Frames, ImageShape, to_frames
-from contract.gpu import driver_problem, gpu_target
+from contract.gpu import gpu_target
 from contract.noise import initial_noises
 from contract.parity import compare, gates_of, read_reference
 from export.__main__ import main as export
@@ -32,6 +32,7 @@ from runtime.backends.ort_cuda import CudaOnnxBackend
 from runtime.backends.registry import Backend, Request, open_backend
 from tests.export.calm_checkpoint import calm_checkpoint
 from tests.runtime.host_gpu import HostGpu, OrtStepEngine
+from tests.tensorrt_here import tensorrt_problem
 
 BATCHES = {8: 32, 1: 3, 3: 9, 5: 10}
 """Batch size: conditions drawn at it. With the profile below, 1 is padded, 8 is split, 3 and 5 are neither."""
@@ -78,7 +79,7 @@ def on_cuda_bindings(bundle: Path, manifest: Manifest, file: str) -> Iterator[Sa
 def on_host_gpu(bundle: Path, manifest: Manifest, file: str) -> Iterator[Sample]:
     """The loop of TensorRT engines, over streams that run as late as CUDA allows."""
     gpu, content = HostGpu(), open_checked(bundle, manifest, file)
-    engine = OrtStepEngine(gpu, content, manifest.image, manifest.schema.width, PROFILE)
+    engine = OrtStepEngine(gpu, content, PROFILE)
     pipeline = GpuPipeline(gpu, engine, manifest.image, manifest.schema.width, manifest.sampler.steps)
     yield pipeline.sample
     pipeline.close()
@@ -86,7 +87,7 @@ def on_host_gpu(bundle: Path, manifest: Manifest, file: str) -> Iterator[Sample]
 
 def in_tensorrt(bundle: Path, manifest: Manifest, file: str) -> Iterator[Sample]:
     """An engine that is built here, on the GPU of this machine."""
-    if problem := driver_problem():
+    if problem := tensorrt_problem():
         pytest.skip(problem)
     precision = str(manifest.files[file].precision)
     own = Path(shutil.copytree(bundle, bundle.parent / f"trt-{precision}"))
@@ -135,7 +136,11 @@ def agree(bundle: Path, engine: Engine, file: str) -> None:
     assert comparison.faults == []
 
 
-@pytest.mark.parametrize(("engine", "file"), ENGINES.values(), ids=ENGINES)
+ON_GPU = ("cuda", "tensorrt fp32", "tensorrt fp16", "tensorrt int8")
+ROWS = [pytest.param(*row, id=name, marks=[pytest.mark.gpu] * (name in ON_GPU)) for name, row in ENGINES.items()]
+
+
+@pytest.mark.parametrize(("engine", "file"), ROWS)
 def test_every_engine_draws_torch_s_frames(calm_bundle: Path, engine: Engine, file: str) -> None:
     agree(calm_bundle, engine, file)
 

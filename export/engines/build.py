@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.bundle import FileEntry, Manifest
+from contract.bundle import ANNOTATORS, FileEntry, Manifest
 from contract.engine import BatchProfile
+from contract.errors import Unavailable
 from contract.files import sha256_of
 from export.bundle import Draft, link
 from export.engines.flavors import Flavor
 from export.engines.spec import BuilderSettings, EngineSpec, expected_seconds
 from export.engines.worker import build_engine
 from export.precisions import NAMES
+
+ANNOTATOR = ANNOTATORS["fp32"]
+"""The graph that an annotator's engine is built from."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,19 @@ def add_engine(
     draft: Draft, precision: str, options: BuildOptions, place: Path, before: Manifest | None
 ) -> BuiltEngine:
     """Keep the engine in the folder `place` if it is the very same, else build one; measured and added."""
-    graph = NAMES[precision][-1]
+    return _add(draft, NAMES[precision][-1], precision, options, place, before)
+
+
+def add_annotator_engine(draft: Draft, options: BuildOptions, place: Path, before: Manifest | None) -> BuiltEngine:
+    """The same for the annotator; Unavailable where the bundle has none. The runtime compares it at its first batch."""
+    if ANNOTATOR not in draft.manifest.files:
+        raise Unavailable(f"--annotator: the bundle has no {ANNOTATOR}; leave the flag out, or export one")
+    return _add(draft, ANNOTATOR, "fp32", options, place, before)
+
+
+def _add(
+    draft: Draft, graph: str, precision: str, options: BuildOptions, place: Path, before: Manifest | None
+) -> BuiltEngine:
     sha256, flavor = draft.manifest.files[graph].sha256, options.flavor
     made_for = (flavor.name, flavor.version, options.targets, options.batch)
     spec = EngineSpec(precision, graph, sha256, *made_for, options.strip_weights, options.settings)
@@ -75,4 +91,5 @@ def _build(draft: Draft, spec: EngineSpec, timing_cache: Path | None, before: Ma
     expected = expected_seconds(spec, before.files)
     notes = build_engine(spec, graph, path, image, width, higher, timing_cache, expected)
     draft.add(spec.name, FileEntry(sha256_of(path), spec.precision, {**spec.extra(), **notes}))
-    draft.measure(spec.name)
+    if spec.role == "step":
+        draft.measure(spec.name)

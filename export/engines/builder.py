@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.engine import AMPERE_PLUS, kept_log
-from contract.errors import Refused
+from contract.errors import Refused, Unavailable
 from contract.frames import ImageShape
-from contract.gpu import gpu_target
+from contract.gpu import first_gpu, gpu_target
 from export.engines.flavors import Flavor
 from export.engines.inspect import check_network, inspect_engine
 from export.engines.spec import EngineSpec
@@ -30,7 +30,7 @@ class Built:
 
     plan: bytes
     notes: dict[str, Any] = field(default_factory=dict)
-    """`inspected`, and what the inspector found."""
+    """`inspected`, and what the inspector found; `built_on`, where there is a GPU; TensorRT's `warnings`."""
 
     timing_cache: bytes | None = None
 
@@ -56,7 +56,8 @@ def build(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     phase("parse")
     parser = _parse(trt, network, log, graph, spec.graph)  # it owns the weights until the engine is built
-    names = check_network(trt, network, spec.precision, kept)
+    # The annotator's only engine is in fp32, of which there is nothing to check.
+    names = check_network(trt, network, spec.precision, kept) if spec.role == "step" else []
     config = builder.create_builder_config()
     _configure(trt, config, spec)
     _add_profile(builder, network, config, spec, image, width)
@@ -68,7 +69,7 @@ def build(
     del parser
     if plan is None:
         raise Refused(f"{spec.name}: TensorRT built nothing: {log.last or 'and gives no reason'}")
-    notes = _inspect(trt, log, plan, names, spec)
+    notes = _inspect(trt, log, plan, names, spec) | _built_on() | ({"warnings": log.warnings} if log.warnings else {})
     return Built(bytes(plan), notes, bytes(cache.serialize()) if cache is not None else None)
 
 
@@ -88,6 +89,8 @@ def _configure(trt: Any, config: Any, spec: EngineSpec) -> None:
         config.builder_optimization_level = settings.level
     if settings.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace << 20)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # TensorRT for RTX: what CUDA graphs need
     if spec.strip_weights:
         config.set_flag(trt.BuilderFlag.STRIP_PLAN)
         config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)  # the same weights come back, so that nothing is lost by it
@@ -95,7 +98,8 @@ def _configure(trt: Any, config: Any, spec: EngineSpec) -> None:
 
 def _add_profile(builder: Any, network: Any, config: Any, spec: EngineSpec, image: ImageShape, width: int) -> None:
     """Batch sizes of the inputs; a fixed one makes every shape of the network static."""
-    shapes = {"x": tuple(image), "condition": (width,)}
+    of_a_step = {"x": tuple(image), "condition": (width,)}
+    shapes = of_a_step if spec.role == "step" else {"frames": (image.height, image.width, image.channels)}
     if spec.batch.static:
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
@@ -142,6 +146,15 @@ def _inspect(trt: Any, log: Any, plan: Any, names: list[str], spec: EngineSpec) 
     inspector = engine.create_engine_inspector()
     information = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return inspect_engine(information, names, spec.precision)
+
+
+def _built_on() -> dict[str, Any]:
+    """The GPU here, whose timings the engine's kernels were chosen by."""
+    try:
+        device = first_gpu()
+    except Unavailable:
+        return {}
+    return {"built_on": {"device": device.name, "multiprocessors": device.multiprocessors}}
 
 
 def _monitor(trt: Any, phase: Phase) -> Any:

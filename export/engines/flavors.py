@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contract.engine import AMPERE_PLUS, FLAVORS
 from contract.errors import Unavailable, UsageError
-from contract.gpu import gpu_target
+from contract.gpu import gpu_target, tensorrt_package
 from export.engines.spec import check_targets
 
 AUTO = "auto"
@@ -93,10 +93,11 @@ def how_to_get_it() -> str:
     if arm:
         return (
             "on DRIVE OS TensorRT comes with the SDK's target packages (use the system's Python), on other 64-bit ARM"
-            " machines with a GPU run: pip install tensorrt"
+            f" machines with a GPU run: pip install {tensorrt_package()}"
         )
     if gpu_target():
-        return "run: pip install tensorrt (or, for GeForce RTX and RTX PRO cards: pip install tensorrt-rtx)"
+        rtx = "for GeForce RTX and RTX PRO cards: pip install tensorrt-rtx"
+        return f"run: pip install {tensorrt_package()} (or, {rtx})"
     return (
         "without a GPU engines are built ahead of time with TensorRT for RTX: pip install tensorrt-rtx;"
         " for other GPUs copy the bundle to the target and build there"

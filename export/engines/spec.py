@@ -55,10 +55,15 @@ class EngineSpec:
     settings: BuilderSettings = field(default_factory=BuilderSettings)
 
     @property
+    def role(self) -> str:
+        """What it does: `step` or `annotator`."""
+        return self.graph.partition(".")[0]
+
+    @property
     def name(self) -> str:
         """The file's name in the bundle."""
         batch = f"b{self.batch.min}-{self.batch.opt}-{self.batch.max}"
-        return f"step.{self.precision}.{self.flavor}.{'+'.join(self.targets)}.{batch}.engine"
+        return f"{self.role}.{self.precision}.{self.flavor}.{'+'.join(self.targets)}.{batch}.engine"
 
     def extra(self) -> dict[str, Any]:
         """What the manifest says of its making."""

@@ -24,14 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.errors import Unavailable
-from contract.gpu import DRIVER, Device, driver_problem, first_gpu
+from contract.gpu import DRIVER, Device, bindings_package, driver_problem, first_gpu
 
-INSTALL = "run: pip install pycuda (compiles against a CUDA toolkit) or pip install cuda-bindings"
 OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY of the driver."""
 
-NON_BLOCKING, DEVICE_MAP, BLOCKING_SYNC = 1, 2, 1
-"""CU_STREAM_NON_BLOCKING; CU_MEMHOSTALLOC_DEVICEMAP; CU_EVENT_BLOCKING_SYNC."""
+NON_BLOCKING, DEVICE_MAP, BLOCKING_SYNC, DISABLE_TIMING = 1, 2, 1, 2
+"""CU_STREAM_NON_BLOCKING; CU_MEMHOSTALLOC_DEVICEMAP; CU_EVENT_BLOCKING_SYNC; CU_EVENT_DISABLE_TIMING."""
 
 Call = Callable[..., Any]
 """Name of a driver function and its arguments in, its result out; MemoryError or Unavailable where it fails."""
@@ -129,9 +128,10 @@ class Gpu:
     def free_stream(self, stream: Any) -> None:
         self._call("cuStreamDestroy", stream)
 
-    def event(self) -> Any:
-        """An event that takes the time. Waiting for it leaves the core to others, which a Jetson has few of."""
-        return self._call("cuEventCreate", BLOCKING_SYNC)
+    def event(self, timed: bool = False) -> Any:
+        """An event; one that takes the time costs more. Waiting for it leaves the core to others, which a Jetson has
+        few of."""
+        return self._call("cuEventCreate", BLOCKING_SYNC if timed else BLOCKING_SYNC | DISABLE_TIMING)
 
     def record(self, event: Any, stream: Any) -> None:
         self._call("cuEventRecord", event, stream)
@@ -145,7 +145,7 @@ class Gpu:
         self._call("cuEventSynchronize", event)
 
     def milliseconds(self, start: Any, stop: Any) -> float:
-        """Device time between two events that were reached."""
+        """Device time between two timed events that were reached."""
         return float(self._call("cuEventElapsedTime", start, stop))
 
     def free_event(self, event: Any) -> None:
@@ -187,7 +187,8 @@ def open_gpu() -> Gpu:
     for binding in (pycuda_calls, cuda_bindings_calls):
         with contextlib.suppress(ImportError):
             return Gpu(first_gpu(), *binding())
-    raise Unavailable(f"neither pycuda nor cuda-bindings is installed; {INSTALL}")
+    install = f"run: pip install pycuda (compiles against a CUDA toolkit) or pip install {bindings_package()}"
+    raise Unavailable(f"neither pycuda nor cuda-bindings is installed; {install}")
 
 
 def cuda_bindings_calls() -> tuple[Call, str]:

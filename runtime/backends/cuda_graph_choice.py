@@ -11,6 +11,7 @@ gain where launches dominate and lose where the GPU is full, so that every batch
 from __future__ import annotations
 
 import statistics
+import sys
 from typing import Any
 
 PLAIN, GRAPH = "plain", "graph"
@@ -62,3 +63,8 @@ class GraphChoice:
         for way, times in self._times.items():
             report[f"{way}_ms"] = [round(milliseconds, 3) for milliseconds in times[WARM_UP:]]
         return report | ({"refused": self._refused} if self._refused else {})
+
+
+def warn_refused(rows: int, reason: str) -> None:
+    """Say in one line on stderr that batches of this size are launched plainly."""
+    print(f"CUDA graph for batches of {rows} not used, its steps are launched one by one: {reason}", file=sys.stderr)

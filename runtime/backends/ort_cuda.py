@@ -8,8 +8,12 @@ step of each batch size therefore has its own binding and its own number, and x 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +21,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contract.bundle import Manifest
+from contract.annotation import Annotation
+from contract.bundle import ANNOTATORS, Manifest, open_checked
 from contract.errors import Unavailable
 from contract.gpu import driver_problem
-from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice
+from runtime.backends.cuda_graph_choice import GRAPH, PLAIN, GraphChoice, warn_refused
+from runtime.backends.onnx_interface import Batches
 from runtime.backends.ort import OnnxBackend, import_onnxruntime, new_session
 
 CUDA = "CUDAExecutionProvider"
 
 GRAPH_ID, NO_GRAPH = "gpu_graph_id", "-1"
+
+MAX_REASON = 300
+"""Characters that are kept of ONNX Runtime's own error."""
 
 MAX_SIZES = 4
 """Batch sizes that get fixed buffers; ONNX Runtime keeps captured graphs until the session ends."""
@@ -41,7 +50,19 @@ def check_cuda() -> None:
 
 def open_cuda(folder: Path, manifest: Manifest, file: str) -> CudaOnnxBackend:
     """Open a step graph on the GPU; Unavailable without a CUDA provider that starts here."""
-    return CudaOnnxBackend(import_onnxruntime("cuda"), folder, manifest, file, CUDA, "cuda")
+    ort = import_onnxruntime("cuda")
+    preload_cuda(ort)
+    return CudaOnnxBackend(ort, folder, manifest, file, CUDA, "cuda")
+
+
+def preload_cuda(ort: Any) -> None:
+    """Load CUDA and cuDNN where pip has installed them, which is no place that the system's loader looks in.
+
+    ONNX Runtime prints what it doesn't find; whether that matters shows when the provider starts.
+    """
+    if hasattr(ort, "preload_dlls"):  # since 1.21
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
 
 
 @dataclass
@@ -58,24 +79,43 @@ class BatchState:
     """Run options of each step, for plain launches and for graphs."""
 
     choice: GraphChoice = field(default_factory=GraphChoice)
+    captured: bool = False
+    """Whether its graphs exist and drew one batch as plain launches do."""
 
 
 class CudaOnnxBackend(OnnxBackend):
     """A session whose x, x_next, condition and steps stay on the GPU, at the same addresses in every run."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, ort: Any, folder: Path, manifest: Manifest, file: str, provider: str, device: str) -> None:
         self._sizes: dict[int, BatchState] = {}
         self._graphs = False
         self._ids = itertools.count(1)
-        super().__init__(*arguments)
+        self._folder, self._manifest, self._provider = folder, manifest, provider
+        self._reader: Any = None
+        super().__init__(ort, folder, manifest, file, provider, device)
 
     def details(self) -> dict[str, Any]:
         """Device, and how each batch size launches its steps."""
         return super().details() | {"cuda_graphs": {str(rows): s.choice.to_dict() for rows, s in self._sizes.items()}}
 
+    def open_annotator(self, precision: str) -> None:
+        """Open the annotator in fp32 on the GPU; Unavailable for other precisions, which are made for CPUs."""
+        if precision != "fp32":
+            raise Unavailable(f"the {precision} annotator is made for CPUs")
+        content = open_checked(self._folder, self._manifest, ANNOTATORS[precision])
+        self._reader = self._errors(lambda: new_session(self._ort, content, self._provider))
+
+    def annotate_all(self, batches: Batches) -> Iterator[tuple[npt.NDArray[np.uint8], Annotation]]:
+        """The frames of each batch, and what the annotator reads from them before they leave the GPU."""
+        for x, condition in batches:
+            frames = self.sample(x, condition)
+            read = functools.partial(self._read, frames)
+            yield frames, Annotation(*self._errors(read))
+
     def close(self) -> None:
-        """Free the session and its memory."""
+        """Free the sessions and their memory."""
         self._sizes.clear()
+        self._reader = None
         super().close()
 
     def _open(self, content: bytes, provider: str) -> Any:
@@ -93,13 +133,49 @@ class CudaOnnxBackend(OnnxBackend):
         if len(x) not in self._sizes:
             self._sizes[len(x)] = self._new_size(len(x))
         size = self._sizes[len(x)]
-        size.x.update_inplace(x)
         size.condition.update_inplace(condition)
-        way, started = size.choice.next(), time.perf_counter()
+        way = size.choice.next()
+        if way == GRAPH and not size.captured:
+            return self._capture(size, x)
+        started = time.perf_counter()
+        frames = self._run(size, x, way)
+        size.choice.record(way, (time.perf_counter() - started) * 1000)
+        return frames
+
+    def _read(self, frames: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        binding, size = self._reader.io_binding(), self._sizes.get(len(frames))
+        if size:
+            binding.bind_ortvalue_input("frames", size.frame)  # where the last step has left them
+        else:
+            binding.bind_cpu_input("frames", frames)
+        for name in Annotation._fields:
+            binding.bind_output(name, self._where)
+        self._reader.run_with_iobinding(binding)
+        found: list[npt.NDArray[np.float32]] = binding.copy_outputs_to_cpu()
+        return found
+
+    def _run(self, size: BatchState, x: npt.NDArray[np.float32], way: str) -> Any:
+        size.x.update_inplace(x)
         for binding, options in zip(size.bindings, size.options[way], strict=True):
             self._session.run_with_iobinding(binding, options)
-        frames = size.frame.numpy()
-        size.choice.record(way, (time.perf_counter() - started) * 1000)
+        return size.frame.numpy()
+
+    def _capture(self, size: BatchState, x: npt.NDArray[np.float32]) -> Any:
+        """The frames of a batch, run plainly and as graphs, which are refused where they fail or differ."""
+        frames, started = self._run(size, x, PLAIN).copy(), time.perf_counter()
+        reason = None
+        try:
+            if not np.array_equal(frames, self._run(size, x, GRAPH)):
+                reason = "its frames differ from those of plain launches"
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            reason = " ".join(str(error).split())[:MAX_REASON]
+        size.choice.record(GRAPH, (time.perf_counter() - started) * 1000)
+        if reason is None:
+            size.captured = True
+        else:
+            size.choice.refuse(reason)
+            warn_refused(len(x), reason)
+            size.frame.update_inplace(frames)  # what is read from there later are the frames handed out
         return frames
 
     def _new_size(self, rows: int) -> BatchState:

@@ -63,6 +63,9 @@ def import_openvino() -> Any:
         finally:
             if CONVERTER in modules and modules[CONVERTER] is None:
                 del modules[CONVERTER]
+        # OpenVINO makes its table of numpy's types when the first array comes, and lets go of the interpreter's lock
+        # meanwhile: two threads whose first arrays come at once would wait for each other for good.
+        openvino.Tensor(np.zeros(1, np.float32))
         return openvino
 
 

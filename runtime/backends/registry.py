@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from contract import engine
+from contract.annotation import Annotation
 from contract.bundle import Manifest
 from contract.errors import Unavailable
 from runtime.backends import onnx_interface, ort_cpu, ort_cuda, ov, trt
@@ -53,6 +54,19 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; the backend can't be used afterwards."""
+
+
+@runtime_checkable
+class AnnotatingBackend(Protocol):
+    """A backend that can also run the annotator on frames that are still on its device."""
+
+    def open_annotator(self, precision: str) -> None:
+        """Open the bundle's annotator of that precision there; Unavailable where it can't be had."""
+
+    def annotate_all(
+        self, batches: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+    ) -> Iterator[tuple[npt.NDArray[np.uint8], Annotation]]:
+        """The frames of each batch in order, as `sample_all` gives them, and what they show."""
 
 
 @dataclass(frozen=True)

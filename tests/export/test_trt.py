@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -23,10 +24,11 @@ from pathlib import Path
 import pytest
 
 from contract.bundle import FileEntry, read_manifest, write_manifest
-from contract.engine import BatchProfile
+from contract.engine import BatchProfile, kept_log
 from contract.errors import Refused
 from contract.files import sha256_of
 from contract.frames import ImageShape
+from export.engines.builder import _configure
 from export.engines.spec import BuilderSettings, EngineSpec, expected_seconds
 from export.engines.worker import build_engine
 from export.trt import main
@@ -292,6 +294,15 @@ def test_a_missing_graph_is_the_caller_s_error(built: Path, tmp_path: Path) -> N
     width = read_manifest(built).schema.width
     with pytest.raises(FileNotFoundError):
         build_engine(_spec(built), tmp_path / "none.onnx", tmp_path / "e.engine", ImageShape(3, 16, 16), width)
+
+
+def test_engines_are_built_so_that_cuda_graphs_can_hold_their_memory() -> None:
+    trt = importlib.import_module("tensorrt_rtx")
+    config = trt.Builder(kept_log(trt)).create_builder_config()
+    flag = trt.BuilderFlag.REQUIRE_USER_ALLOCATION
+    assert not config.get_flag(flag)
+    _configure(trt, config, EngineSpec("fp16", "g", "0", "tensorrt_rtx", "1", ("sm86",), BatchProfile(1, 2, 4)))
+    assert config.get_flag(flag)
 
 
 def test_a_spec_is_made_by_what_it_says(built: Path) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.fake_bundle import write_fake_bundle
+from tests.runtime.engine_bundle import install
 from tests.runtime.host_cpu import openvino_problem
+
+__all__ = ["install"]
 
 AS_EXPORTED = shutil.ignore_patterns("verified.json")
 """What an engine was found to draw on this machine isn't part of a bundle."""

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500 };
 enum { LARGEST = 1 << 30, MOST_COPIES = 64, ALIGNMENT = 256 };
 
 typedef int status;
@@ -18,7 +18,7 @@ typedef uint64_t address;
 struct copy { void *to; const void *from; size_t bytes; };
 struct graph { int copies; struct copy copy[MOST_COPIES]; };
 struct stream { struct graph *capturing; };
-struct event { double milliseconds; };
+struct event { double milliseconds; int timed; };
 
 static __thread int current;
 static double clock_ms;
@@ -58,7 +58,9 @@ static status copy(void *to, const void *from, size_t bytes, struct stream *stre
 status cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
 status cuGetErrorString(status error, const char **text) { return *text = "as the test wanted it", OK; }
 status cuGetErrorName(status error, const char **text) { return *text = "CUDA_ERROR_FAKE", OK; }
-status cuDriverGetVersion(int *version) { return *version = 13000, OK; }
+status cuDriverGetVersion(int *version) {
+    return *version = getenv("FAKE_CUDA") ? atoi(getenv("FAKE_CUDA")) : 13000, OK;
+}
 status cuDeviceGetCount(int *count) { return *count = getenv("FAKE_NO_GPU") ? 0 : 1, OK; }
 status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, OK; }
 status cuDeviceGetName(char *name, int length, int device) { return snprintf(name, length, "Fake GPU"), OK; }
@@ -96,12 +98,13 @@ status cuStreamCreate(struct stream **stream, unsigned flags) {
 status cuStreamDestroy_v2(struct stream *stream) { free(stream); return OK; }
 status cuStreamSynchronize(struct stream *stream) { NEEDS_CONTEXT; return stream ? OK : INVALID_VALUE; }
 status cuStreamWaitEvent(struct stream *s, struct event *e, unsigned flags) { NEEDS_CONTEXT; return s && e ? OK : INVALID_VALUE; }
-status cuEventCreate(struct event **event, unsigned flags) { NEEDS_CONTEXT; if (!(flags & 1)) return 1; /* it would spin */ *event = calloc(1, sizeof **event); return OK; }
+status cuEventCreate(struct event **event, unsigned flags) { NEEDS_CONTEXT; if (!(flags & 1)) return 1; /* it would spin */ *event = calloc(1, sizeof **event); (*event)->timed = !(flags & 2); return OK; }
 status cuEventDestroy_v2(struct event *event) { free(event); return OK; }
 status cuEventRecord(struct event *event, struct stream *stream) { NEEDS_CONTEXT; return event->milliseconds = clock_ms, OK; }
 status cuEventSynchronize(struct event *event) { NEEDS_CONTEXT; return event ? OK : INVALID_VALUE; }
 status cuEventElapsedTime(float *milliseconds, struct event *start, struct event *stop) {
     NEEDS_CONTEXT;
+    if (!start->timed || !stop->timed) return INVALID_HANDLE;
     return *milliseconds = (float)(stop->milliseconds - start->milliseconds), OK;
 }
 

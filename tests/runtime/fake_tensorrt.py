@@ -17,7 +17,6 @@ from typing import Any
 import onnxruntime
 
 from contract.engine import BatchProfile
-from contract.frames import ImageShape
 from tests.runtime.host_gpu import HostGpu, OrtStepEngine
 
 MAGIC = b"fake plan\n"
@@ -28,6 +27,10 @@ TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
 DataType = enum.Enum("DataType", "FLOAT INT64 UINT8")
 Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING")
 Strategy = enum.Enum("Strategy", "LAZY EAGER")
+Allocation = enum.Enum("Allocation", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
+
+SCRATCH = 4096
+"""Bytes of context memory for each frame of a batch."""
 
 
 class ILogger:
@@ -51,12 +54,15 @@ class FakeTensorRT:
 
     ILogger, TensorLocation, TensorIOMode, DataType = ILogger, TensorLocation, TensorIOMode, DataType
     DynamicShapesKernelSpecializationStrategy = Strategy
+    ExecutionContextAllocationStrategy = Allocation
 
     def __init__(self, gpu: HostGpu, version: str, rtx: bool = False) -> None:
         self.__version__ = version
         self.gpu, self.rtx = gpu, rtx
         self.deserialized = 0
         self.caches: list[Cache] = []
+        self.scratch: list[int] = []
+        """Addresses of the context memory, one a context."""
 
     def Runtime(self, logger: ILogger) -> Runtime:
         return Runtime(self, logger)
@@ -78,6 +84,8 @@ class Runtime:
         if not content.startswith(MAGIC):
             self._logger.log(Severity.ERROR, "magicTag mismatch:\n not a plan of this version")
             return None
+        for _ in range(2):
+            self._logger.log(Severity.WARNING, "Using an engine plan file across\n different models of devices")
         about, _, onnx = content.removeprefix(MAGIC).partition(b"\n")
         return Engine(self._trt, self._logger, json.loads(about), onnx)
 
@@ -98,6 +106,7 @@ class Engine:
             for node in (*inputs, *outputs)
         }
         self.num_io_tensors = len(self._shapes)
+        self.device_memory_size_v2 = SCRATCH * self.profile.max
         if not trt.rtx:
             return
         self.create_runtime_config = lambda: RuntimeConfig(trt)
@@ -122,12 +131,13 @@ class Engine:
         sizes = (self.profile.min, self.profile.opt, self.profile.max)
         return [(size, *self._shapes[name][1:]) for size in sizes]
 
-    def create_execution_context(self, config: RuntimeConfig | None = None) -> Context:
+    def create_execution_context(self, how: RuntimeConfig | Allocation = Allocation.STATIC) -> Context:
         assert self._trt.gpu.depth, "no context is current"
+        config = how if isinstance(how, RuntimeConfig) else None
         assert (config is not None) == self._trt.rtx and not self.stripped
-        _, channels, height, width = self._shapes["x"]
-        image, slots = ImageShape(channels, height, width), self._shapes["condition"][1]
-        return Context(OrtStepEngine(self._trt.gpu, self.onnx, image, slots, self.profile), config)
+        assert (config.allocation if config else how) is Allocation.USER_MANAGED, "every context allocates for itself"
+        batched = {name for name, shape in self._shapes.items() if shape and self._modes[name] is TensorIOMode.INPUT}
+        return Context(self._trt, OrtStepEngine(self._trt.gpu, self.onnx, self.profile), config, batched)
 
 
 class Refitter:
@@ -145,8 +155,11 @@ class Refitter:
 
 
 class Context:
-    def __init__(self, engine: OrtStepEngine, config: RuntimeConfig | None) -> None:
-        self._engine, self._config = engine, config
+    def __init__(
+        self, trt: FakeTensorRT, engine: OrtStepEngine, config: RuntimeConfig | None, batched: set[str]
+    ) -> None:
+        self._trt, self._engine, self._config, self._batched = trt, engine, config, batched
+        self._scratch = 0
         self._rows: dict[str, int] = {}
         self._addresses: dict[str, int] = {}
 
@@ -154,15 +167,21 @@ class Context:
         self._rows[name] = shape[0]
         return self._engine.profile.min <= shape[0] <= self._engine.profile.max
 
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert memory and size >= SCRATCH * max(self._rows.values())
+        self._scratch = memory
+        self._trt.scratch.append(memory)
+
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
-        assert set(self._rows) == {"x", "condition"} and len(set(self._rows.values())) == 1
+        assert self._scratch, "the context has no memory"
+        assert set(self._rows) == self._batched and len(set(self._rows.values())) == 1
         if self._config is not None and self._config.cache is not None:
             self._config.cache.content += b"."  # kernels were compiled
-        self._engine.step(self._rows["x"], dict(self._addresses), stream)
+        self._engine.step(next(iter(self._rows.values())), dict(self._addresses), stream)
         return True
 
 
@@ -170,7 +189,11 @@ class RuntimeConfig:
     def __init__(self, trt: FakeTensorRT) -> None:
         self.dynamic_shapes_kernel_specialization_strategy = Strategy.LAZY
         self.cache: Cache | None = None
+        self.allocation = Allocation.STATIC
         self._trt = trt
+
+    def set_execution_context_allocation_strategy(self, strategy: Allocation) -> None:
+        self.allocation = strategy
 
     def create_runtime_cache(self) -> Cache:
         self._trt.caches.append(Cache())

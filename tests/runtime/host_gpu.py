@@ -18,17 +18,22 @@ import onnxruntime
 
 from contract.engine import BatchProfile
 from contract.errors import Unavailable
-from contract.frames import ImageShape
 from contract.gpu import Device
 from runtime.backends.cuda import Gpu, HostMemory, Memory
 
 ALIGNMENT = 256
+TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+}
 STEP_MS = 1.0
 """Device time of one step."""
 
 
 @dataclass(eq=False)
 class Event:
+    timed: bool = False
     asked: int = 0
     done: int = 0
     time: float = 0.0
@@ -98,8 +103,8 @@ class HostGpu(Gpu):
         wanted = event.asked
         stream.queue.append((lambda: event.done >= wanted, lambda: None))
 
-    def event(self) -> Event:
-        return Event()
+    def event(self, timed: bool = False) -> Event:
+        return Event(timed)
 
     def record(self, event: Any, stream: Any) -> None:
         event.asked += 1
@@ -124,6 +129,7 @@ class HostGpu(Gpu):
         assert event.done == event.asked, "it is still waited for"
 
     def milliseconds(self, start: Any, stop: Any) -> float:
+        assert start.timed and stop.timed, "an event without a time"
         return float(stop.time - start.time)
 
     def launch(self, graph: Any, stream: Any) -> None:
@@ -170,14 +176,19 @@ class HostGpu(Gpu):
 
 
 class OrtStepEngine:
-    """A real step graph in ONNX Runtime, queued on a HostGpu's streams and working on plain addresses."""
+    """A real step graph, or annotator, in ONNX Runtime, on a HostGpu's streams and plain addresses."""
 
-    def __init__(self, gpu: HostGpu, onnx: bytes, image: ImageShape, width: int, profile: BatchProfile) -> None:
+    def __init__(self, gpu: HostGpu, onnx: bytes, profile: BatchProfile) -> None:
         self.profile, self.step_on_host = profile, False
         self.contexts: list[int] = []
         self.can_capture, self.closed = True, False
-        self._gpu, self._image, self._width = gpu, image, width
+        self._gpu = gpu
         self._session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Sides of what it makes, without the batch axis."""
+        return {node.name: tuple(node.shape[1:]) for node in self._session.get_outputs()}
 
     def context(self, rows: int) -> int:
         assert self.profile.min <= rows <= self.profile.max
@@ -186,19 +197,18 @@ class OrtStepEngine:
 
     def step(self, context: int, addresses: Mapping[str, int], stream: int) -> None:
         assert all(address % ALIGNMENT == 0 for address in addresses.values())
-        channels, height, columns = self._image
-        x = (context, channels, height, columns)
-        given = {
-            "x": _view(addresses["x"], x, np.float32),
-            "condition": _view(addresses["condition"], (context, self._width), np.float32),
-            "step": _view(addresses["step"], (), np.int64),
-        }
-        x_next = _view(addresses["x_next"], x, np.float32)
-        frame = _view(addresses["frame"], (context, height, columns, channels), np.uint8)
+
+        def view(node: Any) -> npt.NDArray[Any]:
+            return _view(addresses[node.name], (context, *node.shape[1:]) if node.shape else (), TYPES[node.type])
+
+        given = {node.name: view(node) for node in self._session.get_inputs()}
+        made = {node.name: view(node) for node in self._session.get_outputs()}
+        assert set(addresses) == {*given, *made}
 
         def run() -> None:
-            made = self._session.run(["x_next", "frame"], {name: array.copy() for name, array in given.items()})
-            x_next[:], frame[:] = made
+            found = self._session.run(list(made), {name: array.copy() for name, array in given.items()})
+            for array, value in zip(made.values(), found, strict=True):
+                array[:] = value
             self._gpu.clock += STEP_MS
 
         self._gpu.put(self._gpu.streams[stream - 1], run)

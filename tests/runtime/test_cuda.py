@@ -69,6 +69,20 @@ def test_a_broken_driver_library_is_no_driver(tmp_path: Path, content: bytes) ->
     assert "can't be loaded" in run(ASK, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("version", "packages"),
+    [
+        ("13000", "cuda-bindings tensorrt"),
+        ("14010", "cuda-bindings tensorrt"),
+        ("12080", "'cuda-bindings<13' tensorrt-cu12"),
+        ("0", "cuda-bindings tensorrt"),
+    ],
+)
+def test_the_packages_to_install_fit_the_driver(driver: Path, version: str, packages: str) -> None:
+    ask = "from contract.gpu import bindings_package, tensorrt_package; print(bindings_package(), tensorrt_package())"
+    assert run(ask, driver, FAKE_CUDA=version) == packages
+
+
 @pytest.mark.skipif(not driver_problem(), reason="there is a driver here")
 def test_opening_says_what_is_missing() -> None:
     with pytest.raises(Unavailable) as refusal:
@@ -111,10 +125,11 @@ with gpu:
     given.array[:], taken.array[:] = np.arange(20).reshape(4, 5), 0
     near, far = gpu.memory(80), gpu.memory(80)
     assert near.nbytes == 80 and near.address != far.address
-    start, stop = gpu.event(), gpu.event()
+    start, stop, ready = gpu.event(timed=True), gpu.event(timed=True), gpu.event()
     gpu.record(start, stream)
     gpu.upload(near.address, given.array, stream)
-    gpu.wait(other, start)
+    gpu.record(ready, stream)
+    gpu.wait(other, ready)
     graph = gpu.capture(stream, lambda: gpu.copy(far.address, near.address, 80, stream))
     gpu.download(taken.array, far.address, stream)
     gpu.finish(stream)
@@ -125,6 +140,12 @@ with gpu:
     gpu.reach(stop)
     assert np.array_equal(taken.array, given.array)
     assert gpu.milliseconds(start, stop) == 4.0
+    try:
+        gpu.milliseconds(start, ready)
+    except Unavailable:
+        pass
+    else:
+        raise AssertionError("an event without timing gave a time")
     gpu.free_graph(graph)
     for memory in (near, far, given, taken):
         gpu.free(memory)
@@ -133,18 +154,19 @@ with gpu:
     except ZeroDivisionError:
         pass
     gpu.free_graph(gpu.capture(stream, lambda: None))
-    for event in (start, stop):
+    for event in (start, stop, ready):
         gpu.free_event(event)
     for made in (stream, other):
         gpu.free_stream(made)
-for wrong, expected in ((lambda: gpu.memory(1 << 40), MemoryError), (lambda: gpu.copy(0, 0, 0, None), Unavailable)):
+no_memory, no_stream = lambda: gpu.memory(1 << 40), lambda: gpu.copy(0, 0, 0, None)
+for wrong, expected in ((no_memory, MemoryError), (no_stream, Unavailable)):
     try:
         with gpu:
             wrong()
     except expected:
         continue
     raise AssertionError("an error of the driver went by")
-del start, stop, stream, other, made, event, given, taken, near, far, memory
+del start, stop, ready, stream, other, made, event, given, taken, near, far, memory
 gpu.close()
 print("left", live.value)
 """
@@ -165,7 +187,7 @@ def test_memory_goes_to_the_gpu_and_back(package: str) -> None:
     pytest.importorskip(package)
     gpu = Gpu(first_gpu(), *BINDINGS[package]())
     with gpu:
-        stream, start, stop = gpu.stream(), gpu.event(), gpu.event()
+        stream, start, stop, done = gpu.stream(), gpu.event(timed=True), gpu.event(timed=True), gpu.event()
         host, back = gpu.pinned((1000,), np.float32), gpu.pinned((1000,), np.float32)
         host.array[:] = np.arange(1000)
         near, far = gpu.memory(4000), gpu.memory(4000)
@@ -175,7 +197,8 @@ def test_memory_goes_to_the_gpu_and_back(package: str) -> None:
         gpu.launch(graph, stream)
         gpu.download(back.array, far.address, stream)
         gpu.record(stop, stream)
-        gpu.reach(stop)
+        gpu.record(done, stream)
+        gpu.reach(done)
         np.testing.assert_array_equal(back.array, host.array)
         gpu.copy(far.address, host.address, 4000, stream)  # zero-copy: the device reads the host's memory itself
         gpu.finish(stream)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from contract.engine import BatchProfile
 from contract.errors import Unavailable
+from contract.gpu import driver_problem, first_gpu
 from contract.noise import initial_noises
 from contract.schemas import CABIN
-from runtime.backends.cuda import Gpu, HostMemory
+from runtime.backends.cuda import Gpu, HostMemory, cuda_bindings_calls, pycuda_calls
 from runtime.backends.cuda_graph_choice import TRIALS, WARM_UP
 from runtime.backends.cuda_loop import MAX_SIZES, GpuPipeline, schedule
 from tests.fake_bundle import IMAGE, STEPS, expected_frames
@@ -41,7 +43,7 @@ def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def pipeline(
     bundle: Path, gpu: HostGpu, profile: BatchProfile = PROFILE, engine: type[OrtStepEngine] = OrtStepEngine
 ) -> tuple[GpuPipeline, OrtStepEngine]:
-    made = engine(gpu, (bundle / "step.fp32.onnx").read_bytes(), IMAGE, CABIN.width, profile)
+    made = engine(gpu, (bundle / "step.fp32.onnx").read_bytes(), profile)
     return GpuPipeline(gpu, made, IMAGE, CABIN.width, STEPS), made
 
 
@@ -80,11 +82,11 @@ def test_the_test_would_notice_a_missing_wait(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "size", "contexts"),
     [
-        (BatchProfile(1, 4, 8), 20, [8, 4]),
+        (BatchProfile(1, 4, 8), 20, [8]),
         (BatchProfile(4, 4, 4), 10, [4]),
         (BatchProfile(4, 8, 8), 3, [4]),
         (BatchProfile(2, 2, 2), 1, [2]),
-        (BatchProfile(3, 5, 5), 11, [5, 3]),
+        (BatchProfile(3, 5, 5), 11, [5]),
     ],
 )
 def test_large_batches_are_split_and_small_ones_padded(
@@ -93,6 +95,17 @@ def test_large_batches_are_split_and_small_ones_padded(
     made, engine = pipeline(bundle, HostGpu(), profile)
     check(list(made.sample_all(batches([size]))), [size])
     assert engine.contexts == contexts
+    made.close()
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
+def test_a_tail_is_padded_to_a_batch_size_that_is_open(bundle: Path, integrated: bool) -> None:
+    made, engine = pipeline(bundle, HostGpu(integrated=integrated))
+    check(list(made.sample_all(batches([4, 4, 1]))), [4, 4, 1])
+    check(list(made.sample_all(batches([8, 3]))), [8, 3])
+    assert engine.contexts == [4, 8]
+    check(list(made.sample_all(batches([1]))), [1])  # by itself it is no tail: a single frame is wanted fast
+    assert engine.contexts == [4, 8, 1]
     made.close()
 
 
@@ -138,13 +151,47 @@ def test_the_faster_way_is_kept(bundle: Path, graph_ms: float, way: str) -> None
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["asked", "found out while capturing"])
-def test_what_cannot_be_captured_runs_plainly(bundle: Path, late: bool) -> None:
+def test_what_cannot_be_captured_runs_plainly(bundle: Path, late: bool, capsys: pytest.CaptureFixture[str]) -> None:
     gpu = HostGpu()
     made, engine = pipeline(bundle, gpu, engine=UncapturableEngine if late else OrtStepEngine)
     engine.can_capture = late
     sizes = [4] * (TO_DECIDE + 2)
     check(list(made.sample_all(batches(sizes))), sizes)
     assert gpu.launches == 0 and "captured" in made.graphs()["4"]["refused"]
+    error = capsys.readouterr().err
+    assert error.startswith("CUDA graph for batches of 4 not used") and error.count("\n") == 1
+    made.close()
+    assert gpu.live == 0
+
+
+class ForgetfulGpu(HostGpu):
+    """One whose graphs lose their last step."""
+
+    def _end_capture(self, stream: Any) -> Any:
+        return super()._end_capture(stream)[:-1]
+
+
+class CrampedGpu(HostGpu):
+    """One without memory for a graph."""
+
+    def _end_capture(self, stream: Any) -> Any:
+        stream.captured = None
+        raise MemoryError("cuGraphInstantiate")
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
+@pytest.mark.parametrize(("kind", "reason"), [(ForgetfulGpu, "frames differ"), (CrampedGpu, "no memory")])
+def test_a_graph_that_draws_other_frames_is_never_used(
+    bundle: Path, kind: type[HostGpu], reason: str, integrated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = kind(graph_ms=0.1, integrated=integrated)
+    made, _ = pipeline(bundle, gpu)
+    sizes = [4] * (TO_DECIDE + 2)
+    check(list(made.sample_all(batches(sizes))), sizes)
+    assert reason in made.graphs()["4"]["refused"]
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
+    assert made.seconds == pytest.approx(len(sizes) * STEPS * STEP_MS / 1000)  # the check isn't counted
     made.close()
     assert gpu.live == 0
 
@@ -218,3 +265,42 @@ def test_the_buffers_take_turns(steps: int) -> None:
     assert order[0][0] == 0  # the noise
     assert all(read != write for read, write, _ in order)
     assert all(first[1] == second[0] for first, second in itertools.pairwise(order))
+
+
+# ------------------------------------------------------------------------------------------------- on a GPU, in torch
+
+SIZES = [8] * (TO_DECIDE + 4) + [4] * (TO_DECIDE + 4) + [3, 1, 20, 4]
+"""Enough of two sizes for their graphs to be measured, then tails, a batch to split, and one that was open before."""
+
+
+def test_the_engine_in_torch_draws_the_frames_of_the_graph() -> None:
+    from tests.runtime.torch_engine import TorchStepEngine
+
+    gpu = HostGpu(seed=1)
+    made = GpuPipeline(gpu, TorchStepEngine(PROFILE, on=gpu), IMAGE, CABIN.width, STEPS)
+    check(list(made.sample_all(batches(SIZES))), SIZES)
+    made.close()
+    assert gpu.live == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(driver_problem()), reason=driver_problem() or "")
+@pytest.mark.parametrize(("package", "calls"), [("cuda.bindings", cuda_bindings_calls), ("pycuda", pycuda_calls)])
+def test_frames_are_right_on_the_gpu(package: str, calls: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop on real streams, with real copies, events and graphs, which must be captured and agree."""
+    pytest.importorskip(package)
+    if not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    from tests.runtime.torch_engine import TorchStepEngine
+
+    gpu = Gpu(first_gpu(), *calls())
+    with gpu:
+        made = GpuPipeline(gpu, TorchStepEngine(PROFILE), IMAGE, CABIN.width, STEPS)
+        check(list(made.sample_all(batches(SIZES))), SIZES)
+        check([made.sample(*batch) for batch in batches([4])], [4])
+    graphs = made.graphs()
+    assert graphs["8"]["way"] in ("plain", "graph") and graphs["4"]["way"] in ("plain", "graph")
+    assert len(graphs["8"]["graph_ms"]) == len(graphs["4"]["graph_ms"]) == TRIALS, graphs
+    assert made.seconds > 0 and capsys.readouterr().err == ""  # no graph was refused
+    made.close()
+    print(gpu.device, gpu.binding, graphs)

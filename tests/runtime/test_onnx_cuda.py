@@ -5,6 +5,7 @@ Where there is no GPU the same bindings run on the CPU provider, which has no gr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from contract.gpu import driver_problem
 from contract.noise import initial_noises
 from contract.schemas import CABIN
 from runtime import Generator
+from runtime.backends.cuda_graph_choice import GRAPH
 from runtime.backends.ort import new_session
-from runtime.backends.ort_cuda import CUDA, MAX_SIZES, CudaOnnxBackend, check_cuda
+from runtime.backends.ort_cuda import CUDA, MAX_SIZES, BatchState, CudaOnnxBackend, check_cuda
 from tests.fake_bundle import IMAGE, expected_frames
 
 SEED = 3
@@ -52,6 +54,40 @@ def test_frames_are_right_through_every_phase_of_the_choice(backend: CudaOnnxBac
     told = backend.details()["cuda_graphs"]["4"]
     assert told["way"] in ("plain", "graph") and ("refused" in told) == isinstance(backend, Uncapturable)
     backend.close()
+
+
+class Stale(CudaOnnxBackend):
+    """As if a graph had been captured with other frames' addresses: what it runs leaves the last step out."""
+
+    def _run(self, size: BatchState, x: np.ndarray, way: str) -> Any:
+        if way == GRAPH:
+            size = replace(size, bindings=size.bindings[:-1], options={GRAPH: size.options[GRAPH][:-1]})
+        return super()._run(size, x, way)
+
+
+class Failing(CudaOnnxBackend):
+    """As if ONNX Runtime failed to capture."""
+
+    def _run(self, size: BatchState, x: np.ndarray, way: str) -> Any:
+        if way == GRAPH:
+            raise RuntimeError("capture\n failed")
+        return super()._run(size, x, way)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(Stale, "frames differ"), (Failing, "capture failed")])
+def test_a_graph_that_fails_or_differs_is_never_used(
+    bundle: Path, kind: type[CudaOnnxBackend], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = ("CPUExecutionProvider", "cpu")
+    made = kind(onnxruntime, bundle, read_manifest(bundle), "step.fp32.onnx", *cpu)
+    rows = CABIN.encode([CABIN.complete({}, np.random.default_rng(index)) for index in range(4)])
+    for _ in range(12):
+        frames = made.sample(initial_noises(SEED, range(4), tuple(IMAGE)), rows)
+        assert np.abs(frames.astype(int) - expected_frames(rows, SEED)).max() <= ONE_LEVEL
+    assert reason in made.details()["cuda_graphs"]["4"]["refused"]
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
+    made.close()
 
 
 def test_sizes_beyond_the_fixed_ones_are_drawn_too(backend: CudaOnnxBackend) -> None:

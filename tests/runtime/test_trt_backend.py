@@ -17,74 +17,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.bundle import FileEntry, Manifest, read_manifest, write_manifest
+from contract.bundle import Manifest, read_manifest, write_manifest
 from contract.engine import BatchProfile, Engine, engine_files, read_engines
 from contract.errors import ParityError, Refused
 from contract.gpu import driver_problem, gpu_target
 from contract.schemas import CABIN
 from runtime import Generator
 from runtime.backends import trt as trt_backend
-from runtime.backends.trt import TrtEngine, cache_path
+from runtime.backends.trt import cache_path
+from runtime.backends.trt_engine import TrtEngine
 from runtime.generate import main as generate
 from runtime.verify import main as verify
 from tests.fake_bundle import IMAGE, STEPS, expected_frames, fake_sampler, step_graph
-from tests.runtime.fake_tensorrt import FakeTensorRT, plan
+from tests.runtime.engine_bundle import PROFILE, Install, add_engine, onnx_of
+from tests.runtime.fake_tensorrt import plan
 from tests.runtime.host_cpu import AUTO_TAKES, why_not_others
-from tests.runtime.host_gpu import HostGpu
+from tests.tensorrt_here import tensorrt_problem
 
 ONE_LEVEL = 1
 """A sum in another order may round a pixel to the neighbouring level of 255."""
 
-PROFILE, FROM_TWO = BatchProfile(1, 4, 8), BatchProfile(2, 4, 8)
-ENTRY = {
-    "flavor": "tensorrt",
-    "tensorrt": "10.3.0",
-    "target": ["sm87"],
-    "batch": {"min": 1, "opt": 4, "max": 8},
-}
-
-
-def add_engine(
-    bundle: Path, content: bytes, profile: BatchProfile = PROFILE, verified: bool = True, **changes: Any
-) -> str:
-    """Put an engine into the bundle, honestly hashed; its name."""
-    batch = {"min": profile.min, "opt": profile.opt, "max": profile.max}
-    extra = ENTRY | {"batch": batch} | changes
-    name = f"step.fp32.{extra['flavor']}.{'+'.join(extra['target'])}.b{profile.min}-{profile.opt}-{profile.max}.engine"
-    (bundle / name).write_bytes(content)
-    manifest = read_manifest(bundle)
-    files = {**manifest.files, name: FileEntry(hashlib.sha256(content).hexdigest(), "fp32", extra)}
-    parity = {**manifest.parity, name: {"verified": verified}}
-    write_manifest(bundle, replace(manifest, files=files, parity=parity))
-    return name
-
-
-def onnx_of(bundle: Path) -> bytes:
-    return (bundle / "step.fp32.onnx").read_bytes()
+FROM_TWO = BatchProfile(2, 4, 8)
 
 
 def altered() -> bytes:
     """A step graph that draws other frames than the reference says."""
     sampler = fake_sampler(STEPS)
     return step_graph(CABIN.width, IMAGE, replace(sampler, alpha_bar=tuple(a * 0.8 for a in sampler.alpha_bar)))
-
-
-Install = Callable[..., FakeTensorRT]
-
-
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Pretend that this machine has a GPU of compute capability 8.7 and a TensorRT."""
-
-    def pretend(version: str = "10.3.0", flavor: str = "tensorrt", **gpu: Any) -> FakeTensorRT:
-        device = HostGpu(**gpu)
-        trt = FakeTensorRT(device, version, rtx=flavor == "tensorrt_rtx")
-        monkeypatch.setattr(trt_backend, "driver_problem", lambda: None)
-        monkeypatch.setattr(trt_backend, "open_gpu", lambda: device)
-        monkeypatch.setattr(trt_backend, "_flavors", lambda: {flavor: trt})
-        return trt
-
-    return pretend
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> int:
@@ -114,7 +73,41 @@ def test_a_larger_batch_is_split(own_bundle: Path, install: Install) -> None:
     with Generator.open(own_bundle, "trt", batch=20) as generator:
         rows = generator.encode([{}] * 50, seed=5)
         assert difference(generator.generate(rows, seed=5), expected_frames(rows, 5)) <= ONE_LEVEL
-        assert set(generator.details()["cuda_graphs"]) == {"8", "4", "2"}
+        assert set(generator.details()["cuda_graphs"]) == {"8"}
+
+
+@pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt_rtx"])
+def test_every_batch_size_works_in_the_same_memory(own_bundle: Path, install: Install, flavor: str) -> None:
+    trt = install("10.3.0" if flavor == "tensorrt" else "1.7.1.116", flavor)
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), flavor=flavor, tensorrt=trt.__version__)
+    with Generator.open(own_bundle, "trt", batch=20) as generator:
+        rows = generator.encode([{}] * 20, seed=5)
+        for count in (1, 3, 20):
+            assert difference(generator.generate(rows[:count], seed=5), expected_frames(rows[:count], 5)) <= ONE_LEVEL
+    assert len(trt.scratch) == 3 and len(set(trt.scratch)) == 1
+    assert trt.gpu.live == 0
+
+
+@pytest.mark.parametrize(
+    ("flavor", "built_on", "warned"),
+    [
+        ("tensorrt", {"device": "host", "multiprocessors": 8}, False),
+        ("tensorrt", {"device": "host", "multiprocessors": 16}, True),
+        ("tensorrt", {"device": "Orin", "multiprocessors": 8}, True),
+        ("tensorrt", None, False),
+        ("tensorrt_rtx", {"device": "host", "multiprocessors": 16}, False),
+    ],
+)
+def test_warnings_are_kept_and_another_gpu_of_the_same_kind_is_one(
+    own_bundle: Path, install: Install, flavor: str, built_on: dict[str, object] | None, warned: bool
+) -> None:
+    trt = install("10.3.0", flavor)
+    known = {"built_on": built_on} if built_on else {}
+    add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), flavor=flavor, tensorrt=trt.__version__, **known)
+    with Generator.open(own_bundle, "trt") as generator:
+        *ours, theirs = generator.details()["warnings"]
+    assert theirs == "Using an engine plan file across different models of devices"
+    assert bool(ours) == warned and all("runs on host with 8 multiprocessors" in text for text in ours)
 
 
 def test_an_engine_of_another_tensorrt_is_refused_with_the_command(
@@ -327,7 +320,8 @@ def build(trt: Any, onnx: bytes, target: Any = None) -> bytes:
     """A plan for the fake bundle's graph, by whichever TensorRT this is, for this GPU or a named one."""
     builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR)).parse(onnx)
+    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))  # it owns the weights until the engine is built
+    assert parser.parse(onnx)
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     for name, sides in (("x", tuple(IMAGE)), ("condition", (CABIN.width,))):
         profile.set_shape(name, (1, *sides), (4, *sides), (8, *sides))
@@ -336,6 +330,7 @@ def build(trt: Any, onnx: bytes, target: Any = None) -> bytes:
         config.num_compute_capabilities = 1
         config.set_compute_capability(target, 0)
     content = builder.build_serialized_network(network, config)
+    del parser
     assert content is not None, "the builder made nothing"
     return bytes(content)
 
@@ -399,14 +394,11 @@ def test_the_real_runtime_that_loads_nothing_is_refused_in_one_line(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(bool(driver_problem()), reason=driver_problem() or "")
+@pytest.mark.skipif(bool(tensorrt_problem()), reason=tensorrt_problem() or "")
 def test_an_engine_built_here_draws_the_frames_of_its_graph(own_bundle: Path) -> None:
     """With whichever TensorRT there is; 40 batches, so that a CUDA graph is measured and perhaps kept."""
-    flavors = trt_backend._flavors()
-    if not flavors:
-        pytest.skip("neither tensorrt nor tensorrt_rtx is installed")
-    flavor, trt = next(iter(flavors.items()))
-    content = build(trt, onnx_of(own_bundle))
+    flavor, trt = next(iter(trt_backend._flavors().items()))
+    content = build(trt, onnx_of(own_bundle), trt.ComputeCapability.CURRENT if flavor == "tensorrt_rtx" else None)
     add_engine(own_bundle, content, verified=False, flavor=flavor, tensorrt=trt.__version__, target=[gpu_target()])
     with Generator.open(own_bundle, "trt", "fp32", batch=4) as generator:
         rows = generator.encode([{"lighting": "night"}, {}] * 80, seed=5)

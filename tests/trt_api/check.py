@@ -1,6 +1,6 @@
 """Which TensorRT names a source file uses that a supported release lacks.
 
-    python -m tests.trt_api.check export/engines/builder.py runtime/backends/trt.py
+    python -m tests.trt_api.check export/engines/builder.py runtime/backends/trt_engine.py
 
 Two checks against every listing beside this file:
   - `trt.Class.member` and `trt.name` must exist as written;
