@@ -46,8 +46,11 @@ class Schema(Record):
             raise ValueError(f"fields overlap or leave the {self.width} slots")
         for field in self.fields:
             parent = self.field(field.given) if field.given else None
-            if parent is not None and (not parent.is_class or len(field.prior) != len(parent.values)):
-                raise ValueError(f"{field.name}: expected a prior band for each value of {parent.name}")
+            prior = field.given_weights if field.is_class else field.prior
+            if parent is not None and (not parent.is_class or len(prior) != len(parent.values)):
+                raise ValueError(f"{field.name}: expected weights or a prior band for each value of {parent.name}")
+            if parent is not None and parent.given:
+                raise ValueError(f"{field.name}: its prior follows {parent.name}, whose own follows {parent.given}")
             for rule in field.hidden:
                 self.field(rule.field)
         roles = [field.role for field in self.fields if field.role]

@@ -38,9 +38,9 @@ Condition = dict[str, Value]
 
 Role = Annotated[str, one_of("", *ROLES)]
 
-OF_CLASSES = ("values", "codes", "ordered", "weights")
-OF_NUMBERS = ("low", "high", "unit", "prior", "given")
-MEANINGS = ("role", "mirrored", "personal")
+OF_CLASSES = ("values", "codes", "ordered", "weights", "given_weights")
+OF_NUMBERS = ("low", "high", "unit", "prior")
+MEANINGS = ("role", "mirrored", "personal", "given_weights")
 """What a stored field says by its kind, and what it only says where it isn't the default."""
 
 
@@ -94,7 +94,10 @@ class Field(Record):
     (a single band where nothing is given; empty means the whole range)."""
 
     given: str | None = None
-    """Name of the class field that the prior of a number follows."""
+    """Name of the class field that the prior of this one follows."""
+
+    given_weights: tuple[tuple[Share, ...], ...] = ()
+    """`weights` of a class field under each value of `given`, one row each."""
 
     hidden: tuple[OcclusionRule, ...] = ()
     """What hides this field in a frame; a hidden field is never measured and never scored."""
@@ -117,8 +120,10 @@ class Field(Record):
                 raise ValueError(f"{self.name}: expected distinct values")
             if len(self.codes) != len(self.values) or not self.codes[0] or len({len(c) for c in self.codes}) != 1:
                 raise ValueError(f"{self.name}: expected one code for each value, all of one width")
-            if self.weights and (len(self.weights) != len(self.values) or not sum(self.weights) > 0):
+            if any(len(row) != len(self.values) or not sum(row) > 0 for row in self._rows if row):
                 raise ValueError(f"{self.name}: expected one weight for each value, and one above 0")
+            if bool(self.given) != bool(self.given_weights) or (self.weights and self.given):
+                raise ValueError(f"{self.name}: expected given_weights, and no weights, where there is `given`")
         elif not self.low < self.high or any(not self.low <= a <= b <= self.high for a, b in self.prior):
             raise ValueError(f"{self.name}: expected low < high and prior bands between them")
 
@@ -127,7 +132,8 @@ class Field(Record):
         values = super().to_dict()
         values |= {key: values[key] or None for key in ("weights", "prior")}
         other = OF_NUMBERS if self.is_class else OF_CLASSES
-        return {k: v for k, v in values.items() if k not in other and (v or k not in MEANINGS)}
+        optional = (*MEANINGS, "given") if self.is_class else MEANINGS
+        return {k: v for k, v in values.items() if k not in other and (v or k not in optional)}
 
     @property
     def is_class(self) -> bool:
@@ -147,12 +153,17 @@ class Field(Record):
         """What decides how a value is encoded."""
         return self.name, self.offset, self.values, self.codes, self.low, self.high
 
+    @property
+    def _rows(self) -> tuple[tuple[float, ...], ...]:
+        """Weights of the classes under each value of `given`; a single row where nothing is given."""
+        return self.given_weights or (self.weights,)
+
     @cached_property
-    def _edges(self) -> list[float]:
-        """Where the share of one value ends and that of the next begins; kept, since every frame asks for it."""
-        weights = np.asarray(self.weights or [1.0] * len(self.values))
-        edges: list[float] = np.cumsum(weights / weights.sum()).tolist()
-        return edges
+    def _edges(self) -> list[list[float]]:
+        """Where the share of one value ends and that of the next begins, a list for each of `_rows`; kept, since every
+        frame asks for it."""
+        rows = [np.asarray(row or [1.0] * len(self.values)) for row in self._rows]
+        return [np.cumsum(row / row.sum()).tolist() for row in rows]
 
     def expects(self) -> str:
         """What a value must be, for error messages."""
@@ -190,8 +201,8 @@ class Field(Record):
 
     def draw(self, condition: Mapping[str, Value], uniform: float, parents: Mapping[str, Field]) -> Value:
         """A value from the prior; `uniform` in [0, 1) is the only randomness."""
-        if self.is_class:
-            return self.values[min(bisect.bisect_right(self._edges, uniform), len(self.values) - 1)]
         row = parents[self.given].values.index(str(condition[self.given])) if self.given else 0
+        if self.is_class:
+            return self.values[min(bisect.bisect_right(self._edges[row], uniform), len(self.values) - 1)]
         low, high = self.prior[row] if self.prior else (self.low, self.high)
         return low + uniform * (high - low)

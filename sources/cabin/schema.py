@@ -20,7 +20,9 @@ def with_sensor(schema: Schema) -> Schema:
     """`schema` with `sensor` as its first field; unchanged where it has one."""
     if "sensor" in schema.names:
         return schema
-    sensor = Field("sensor", 0, SENSORS, ((1.0, 0.0), (0.0, 1.0)), weights=(1.0 - NIR_SHARE, NIR_SHARE))
+    lights = schema.field("lighting").values
+    shares = tuple((0.0, 1.0) if light == "night" else (1.0 - NIR_SHARE, NIR_SHARE) for light in lights)
+    sensor = Field("sensor", 0, SENSORS, ((1.0, 0.0), (0.0, 1.0)), given="lighting", given_weights=shares)
     moved = tuple(replace(field, offset=field.offset + sensor.width) for field in schema.fields)
     return Schema(schema.name, schema.width + sensor.width, (sensor, *moved))
 
@@ -29,7 +31,7 @@ SCHEMA = with_sensor(CABIN)
 
 
 def complete(given: Mapping[str, object], generator: np.random.Generator) -> Condition:
-    """Open fields from the prior; a night frame is always near infrared, unless that was asked otherwise."""
+    """Open fields from the prior; a night frame is near infrared whatever was asked."""
     condition = SCHEMA.complete(given, generator)
     if condition["lighting"] == "night":
         condition["sensor"] = "nir"

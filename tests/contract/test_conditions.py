@@ -97,6 +97,37 @@ def test_open_classes_come_as_often_as_their_weights_say() -> None:
     assert abs(hats / 4000 - 0.2) < 0.03  # five standard deviations of a 4000-fold draw
 
 
+def _lamp_and_sensor(**sensor: Any) -> Schema:
+    light = Field("light", 0, ("day", "night"), ((1.0,), (-1.0,)))
+    return Schema("lamps", 2, (Field("sensor", 1, ("rgb", "nir"), ((1.0,), (-1.0,)), **sensor), light))
+
+
+def test_a_class_can_follow_another() -> None:
+    schema = _lamp_and_sensor(given="light", given_weights=((0.6, 0.4), (0.0, 1.0)))
+    drawn = [schema.complete({}, np.random.default_rng(seed)) for seed in range(2000)]
+    by_day = [condition["sensor"] for condition in drawn if condition["light"] == "day"]
+    assert {condition["sensor"] for condition in drawn if condition["light"] == "night"} == {"nir"}
+    assert abs(by_day.count("nir") / len(by_day) - 0.4) < 0.08  # five standard deviations of a 1000-fold draw
+    assert schema.complete({"sensor": "rgb", "light": "night"}, np.random.default_rng(0))["sensor"] == "rgb"
+
+
+@pytest.mark.parametrize(
+    "sensor",
+    [
+        {"given": "light"},
+        {"given_weights": ((1.0, 0.0),)},
+        {"given": "light", "given_weights": ((0.6, 0.4),)},
+        {"given": "light", "given_weights": ((0.6, 0.4), (1.0,))},
+        {"given": "light", "given_weights": ((0.6, 0.4), (0.0, 0.0))},
+        {"given": "light", "given_weights": ((0.6, 0.4), (0.0, 1.0)), "weights": (0.5, 0.5)},
+        {"given": "sensor", "given_weights": ((0.6, 0.4), (0.0, 1.0))},
+    ],
+)
+def test_a_class_that_follows_needs_a_row_of_weights_for_each_value(sensor: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^sensor: (expected|its prior follows)"):
+        _lamp_and_sensor(**sensor)
+
+
 @given(names=st.lists(st.sampled_from([f.name for f in CABIN.fields if f.is_class]), unique=True, max_size=4))
 @settings(max_examples=30, deadline=None)
 def test_a_grid_has_every_combination_once_the_last_field_fastest(names: list[str]) -> None:
@@ -122,17 +153,22 @@ def any_schema(draw: st.DrawFn) -> Schema:
     for name, role in zip(names, roles, strict=False):
         offset += draw(st.integers(0, 2))
         meaning: dict[str, Any] = {"role": role, "personal": draw(st.booleans()), "mirrored": draw(st.booleans())}
+        parents = [field for field in fields if field.is_class and not field.given]
         if fields:
             other = draw(st.sampled_from(fields))
             meaning["hidden"] = (OcclusionRule(other.name, other.values[:1], None if other.is_class else 0.5),)
         if draw(st.booleans()):
             values = tuple(draw(st.lists(st.text(max_size=4), min_size=1, max_size=4, unique=True)))
             codes = draw(st.lists(st.tuples(numbers, numbers), min_size=len(values), max_size=len(values)))
-            weights = draw(st.sampled_from([(), tuple(float(i + 1) for i in range(len(values)))]))
-            fields.append(Field(name, offset, values, tuple(codes), draw(st.booleans()), weights=weights, **meaning))
+            weights = tuple(float(i + 1) for i in range(len(values)))
+            parent = draw(st.sampled_from([None, *parents]))
+            if parent:
+                meaning |= {"given": parent.name, "given_weights": (weights,) * len(parent.values)}
+            else:
+                meaning["weights"] = draw(st.sampled_from([(), weights]))
+            fields.append(Field(name, offset, values, tuple(codes), draw(st.booleans()), **meaning))
         else:
             low, high = sorted(draw(st.lists(numbers, min_size=2, max_size=2, unique=True)))
-            parents = [field for field in fields if field.is_class]
             given = draw(st.sampled_from(parents)) if parents else None
             prior = ((low, high),) * len(given.values) if given else ()
             name_of_given = given.name if given else None
