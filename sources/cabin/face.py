@@ -22,6 +22,7 @@ LOWER = {"L": (13368, 13370, 13372, 13373)}
 """Vertices of the lid margins of the subject's left eye, pairwise above each other; the right eye's by mirror."""
 INNER, OUTER = {"L": 7769}, {"L": 6804}
 UPPER_LIP, LOWER_LIP = 474, 523
+NOSE_TIP, NOSE_BRIDGE, CHIN = 5054, 132, 5162
 MOUTH_CORNER = np.array([0.0246, -0.1468, 0.8283])
 BROW_ENDS = (np.array([0.0125, -0.152, 0.9225]), np.array([0.0565, -0.125, 0.918]))
 """Corner of the mouth, inner and outer end of a brow on the template's left side."""
@@ -97,6 +98,15 @@ class Face:
         eyes = self._eye_gap(moved) / self.open_gap
         mouth = (self._lip_gap(moved) - self.shut_lips) / self.open_mouth
         return moved, Measured(float(np.clip(eyes, 0.0, 1.0)), float(np.clip(mouth, 0.0, 1.0)))
+
+    def eye_outline(self, side: str) -> list[int]:
+        """Vertices of the lid margins and corners of an eye."""
+        return [*self.upper[side].tolist(), *self.lower[side].tolist(), *self.corners[side]]
+
+    def outline(self, moved: Floats) -> Floats:
+        """Points [N, 3] that a box around brows, eyes, nose, mouth and chin has to hold."""
+        ends = [row for side in "LR" for row in (*self.brow_ends[side], self.mouth_corners[side])]
+        return moved[[*self.eye_outline("L"), *self.eye_outline("R"), *ends, NOSE_TIP, CHIN]]
 
     def _moved(self, expression: Expression, blink: float, lids_only: bool = False) -> Floats:
         weights = dict(expression.actions)
