@@ -100,8 +100,9 @@ def _build_strands(item: Strands, sensor: str) -> Any:
     table = np.concatenate([points, radius[..., None]], axis=-1)
     if not np.isfinite(table).all():
         raise ValueError(f"strands {item.name or item.label}: not finite")
-    text = "\n\n".join("\n".join("{:.6f} {:.6f} {:.6f} {:.6f}".format(*p) for p in strand) for strand in table.tolist())
-    text += "\n\n" + "\n".join("{:.6f} {:.6f} {:.6f} 0.000001".format(*p) for p in LAST_STRAND.tolist()) + "\n"
+    strand = "%.6f %.6f %.6f %.6f\n" * table.shape[1] + "\n"
+    text = strand * len(table) % tuple(table.ravel().tolist())
+    text += "\n".join("{:.6f} {:.6f} {:.6f} 0.000001".format(*p) for p in LAST_STRAND.tolist()) + "\n"
     memory = Path("/dev/shm")
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=memory if memory.is_dir() else None) as file:
         file.write(text)
