@@ -24,6 +24,7 @@ from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
 from sources.cabin.labels import LANDMARKS, Layers, hidden_fields, landmarks, layers
 from sources.cabin.layout import Layout
+from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import Moment, compose
 from sources.cabin.packing import load
 from sources.cabin.schema import SCHEMA, complete
@@ -144,7 +145,8 @@ class Cabin:
         scene = build_scene(moment.shapes(), moment.emitters(), moment.to_head)
         sampler_seed = (index * 2654435761 + seed * 40503 + attempt * 7919) % (1 << 31)
         radiance = photograph(scene, moment, self.size, self.samples, sampler_seed, self.denoised)
-        frame = expose(radiance, moment.face_at(), moment.optics, stream(NOISE, seed, index))
+        gain = exposure_gain(scene, moment, radiance)
+        frame = expose(radiance, gain, moment.optics, stream(NOISE, seed, index))
         measured = SCHEMA.check(
             {**condition, "eye_openness": moment.measured.eyes, "mouth_openness": moment.measured.mouth}
         )
