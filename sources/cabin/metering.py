@@ -19,8 +19,6 @@ DISC = 0.19
 """Radius of the metered disc in shares of the width."""
 STEP = 1 / 42
 """Distance of the metered points in shares of the width."""
-SOCKET, BELOW = 0.027, 0.008
-"""Metres around an eye that glasses cover, and below the eyes from where on a mask may."""
 ENOUGH = 8
 """Fewer metered points on skin than this, and the whole disc is metered."""
 MEDIUM = {"rgb": 0.27, "nir": 0.52}
@@ -40,35 +38,25 @@ def exposure_gain(scene: Any, moment: Moment, radiance: Image) -> float:
     middle = np.array(camera.undistorted(float(x), float(y))) + camera.shift
     steps = np.arange(-DISC, DISC + STEP / 2, STEP)
     places = [middle + 2.0 * np.array([a, b]) for a in steps for b in steps if a * a + b * b < DISC * DISC]
-    everything, skin, open_skin = [], [], []
+    everything, skin = [], []
     for place in places:
         column, row = int((place[0] + 1) / 2 * size), int((1 - place[1]) / 2 * size)
         if 0 <= row < size and 0 <= column < size:
             value = float(seen[row, column])
             everything.append(value)
-            name, at = _seen(scene, moment, place - camera.shift)
-            if name == "skin":
+            if _shape(scene, moment, place - camera.shift) == "skin":
                 skin.append(value)
-                if _never_covered(at, moment):
-                    open_skin.append(value)
-    metered = next((values for values in (open_skin, skin) if len(values) >= ENOUGH), everything)
+    metered = skin if len(skin) >= ENOUGH else everything
     level = float(np.median(metered)) if metered else 1.0
     albedo = float(flat_albedo(moment.sitter.person, moment.sensor) @ LUMINANCE)
     return float(optics.key * (albedo / MEDIUM[moment.sensor]) ** TONE / max(level, 1e-9))
 
 
-def _never_covered(at: npt.NDArray[np.float64], moment: Moment) -> bool:
-    """Whether neither glasses nor a mask would cover a point of the face: forehead, temples, root of the nose."""
-    eyes = np.stack([moment.sitter.face.centres[side] for side in "LR"])
-    from_eyes = np.linalg.norm(at[[0, 2]] - eyes[:, [0, 2]], axis=1).min()
-    return bool(at[2] > eyes[:, 2].mean() - BELOW and from_eyes > SOCKET)
-
-
-def _seen(scene: Any, moment: Moment, plane: npt.NDArray[np.float64]) -> tuple[str, npt.NDArray[np.float64]]:
-    """Name of the shape at a place in half widths from the optical axis, and the point there in head coordinates."""
+def _shape(scene: Any, moment: Moment, plane: npt.NDArray[np.float64]) -> str:
+    """Name of the shape that the camera sees at a place in half widths from its optical axis."""
     mi, camera = renderer(), moment.camera
     towards = camera.axes @ np.array([plane[0] * camera.tangent, 1.0, plane[1] * camera.tangent])
     direction = moment.to_head.rotation @ (towards / np.linalg.norm(towards))
     origin = moment.to_head(camera.origin)
     hit = scene.ray_intersect(mi.Ray3f([float(v) for v in origin], [float(v) for v in direction]))
-    return (str(hit.shape.id()), np.array(hit.p, dtype=np.float64)) if hit.is_valid() else ("", origin)
+    return str(hit.shape.id()) if hit.is_valid() else ""
