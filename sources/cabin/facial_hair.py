@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sources.cabin.identity import Person
-from sources.cabin.layout import Layout, brow_coordinates
+from sources.cabin.layout import MOUTH, Layout, brow_coordinates
 from sources.cabin.scalp import Roots, Scalp
 from sources.cabin.streams import HAIR, between, choose, stream
 from sources.cabin.surfaces import Material, Strands
@@ -20,6 +20,8 @@ from sources.cabin.wig import COLOURS, NIR, Wig
 
 Floats = npt.NDArray[np.float64]
 
+LIP_EDGE = MOUTH[2] + 0.009
+"""Upper edge of the red of the upper lip on the template, metres"""
 BROW_GREY = (0.27, 0.25, 0.215)
 """Grey brows: warmer than grey hair, which looks blue over skin."""
 
@@ -59,7 +61,8 @@ class Grooming:
         mixed = base * (1 - grey) + np.array(BROW_GREY) * grey
         dark = 0.85 * (NIR[wig.colour] * (1 - grey) + NIR["white"] * grey)
         return Grooming(
-            0.0012 * height + (0.0012 if woman else -0.0012), (0.52 if woman else 1.05) + (0.14 if woman else 0.2) * thick,
+            0.0012 * height + (0.0012 if woman else -0.0012),
+            0.52 + 0.14 * thick if woman else 1.05 + 0.2 * thick,
             (0.75 if woman else 0.2) + 0.25 * arch, "none" if woman else beard, between(own, 0.0, 1.0),
             Material((r, g, b), float(np.asarray(main.nir)) * 0.8, roughness=0.4, specular=0.4),
             Material((float(mixed[0]), float(mixed[1]), float(mixed[2])), dark, roughness=0.4, specular=0.4),
@@ -104,6 +107,12 @@ def beard(scalp: Scalp, grooming: Grooming) -> list[Strands]:
     length = (0.005 + (0.014 if grooming.beard == "full" else 0.006) * grooming.length) * (
         0.7 + 0.6 * own.random(len(roots))
     )
+    x, z = np.abs(roots.template[:, 0]), roots.template[:, 2]
+    lip = (
+        (z > MOUTH[2] + 0.004) & (x < 0.030) & (roots.template[:, 1] < -0.12)
+    )  # a moustache ends above the red of lips
+    out[lip] = np.stack([np.sign(roots.template[:, 0]), 0.0 * x, -0.5 + 0.0 * x], axis=1)[lip]
+    length = np.where(lip, np.minimum(length, 0.0035 + 1.2 * np.maximum(z - LIP_EDGE, 0.0)), length)
     return _short(roots, out, length, 0.00026, 0.55, grooming.colour, "beard", own)
 
 
