@@ -21,7 +21,7 @@ from sources.cabin.surfaces import Surface
 
 Floats = npt.NDArray[np.float64]
 
-TOUCH = 0.0015
+TOUCH = 0.0003
 """Where a touching hand comes to rest, metres above the skin."""
 
 RETREAT = {kind: (0.30, 0.0, -1.0) for kind in MOMENTS["eating"]} | {
@@ -89,7 +89,7 @@ def _raised(
     result: dict[str, Floats] = turns
     points = np.zeros((0, 3))
     elbow = np.array([1.3 * s if gesture.kind in MOMENTS["adjusting"] else 0.75 * s, -0.25, -1.0])
-    for _ in range(5 if gesture.kind in TOUCHING or eats else 1):
+    for _ in range(7 if gesture.kind in TOUCHING or eats else 1):
         goal = wrist + shift + step * away
         rotate = to_world.rotation
         raised = reach(rig, turns, gesture.side, to_world(goal), rotate @ fingers, rotate @ palm, elbow)
@@ -182,8 +182,8 @@ def _goal(
             point, 4.0),
         "eye": (eye + np.array([s * 0.048, -0.082, -0.118]), (-0.20 * s, 0.32, 0.92), (-0.15 * s, 0.92, -0.30),
             {2: (22, 26, 14), 3: (34, 40, 22), 4: (46, 50, 26), 5: (52, 52, 28), 1: (16, 14, 12)}, 2.0),
-        "cheek": ((s * 0.082, f.mouth[1] + 0.020, f.chin[2] - 0.050), (0.14 * s, 0.30, 0.95),
-            (-0.80 * s, 0.60, 0.10), fist if gesture.style < 0.5 else
+        "cheek": ((s * 0.082, f.mouth[1] - 0.012, f.chin[2] - 0.052), (0.14 * s, 0.28, 0.95),
+            (-0.74 * s, 0.66, 0.10), fist if gesture.style < 0.5 else
             {2: (10, 20, 16), 3: (16, 26, 18), 4: (24, 32, 20), 5: (34, 38, 24), 1: (4, 8, 8)}, 7.0),
         "forehead": ((s * 0.100, eye[1] - 0.050, eye[2] - 0.010), (-0.85 * s, 0.10, 0.55), (0.05 * s, 1.0, -0.05),
             flat, 5.0),
