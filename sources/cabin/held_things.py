@@ -50,7 +50,7 @@ def _phone(gesture: Gesture, s: float, f: Features) -> list[Surface]:
             @ about((0, 0, 1), -s * np.radians(66))
             @ about((0, 1, 0), s * np.radians(6))
         )
-        at = np.array([s * 0.092, f.mouth[1] - 0.062, f.chin[2] + 0.012])
+        at = np.array([s * 0.082, f.mouth[1] - 0.058, f.chin[2] + 0.018])
         screen_side = -s
     solid = place(body, turn, at)
     screen = place(
