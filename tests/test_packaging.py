@@ -52,10 +52,17 @@ def test_the_wheel_has_every_module_and_no_test(installed: Path) -> None:
     assert found == here | {"dms_edge.py"}
 
 
-def test_every_console_command_exists(installed: Path) -> None:
+def test_every_module_that_runs_has_a_console_command(installed: Path) -> None:
     text = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
     functions = [line.partition("dms_edge:")[2] for line in text.splitlines() if "=" in line]
-    assert len(functions) >= 10 and all(callable(getattr(dms_edge, name)) for name in functions)
+    modules = {getattr(dms_edge, name).args[0] for name in functions}
+    assert len(modules) == len(functions) and modules == runnable(installed)
+
+
+def runnable(site: Path) -> set[str]:
+    """Modules for `python -m`."""
+    found = [path for path in site.rglob("*.py") if '\nif __name__ == "__main__":' in path.read_text()]
+    return {".".join(path.relative_to(site).with_suffix("").parts).removesuffix(".__main__") for path in found}
 
 
 def test_a_command_runs_in_a_folder_with_modules_of_the_same_name(installed: Path, tmp_path: Path) -> None:
