@@ -4,7 +4,7 @@
     datasets.load_dataset("imagefolder", data_dir="frames", features=features)
 
 They are the same for every run of one schema, so that runs load together whatever they hold. Parquet files hold them;
-of the other layouts the library guesses them from the first file, where a column of nulls is a type that no number fits.
+of the other layouts the library guesses them from the first file, and no number fits what it makes of nulls.
 """
 
 from __future__ import annotations
