@@ -59,6 +59,11 @@ class ClipShape:
     def seconds(self) -> float:
         return self.frames / self.fps
 
+    def place(self, index: int, before: int = 0) -> dict[str, Any]:
+        """The `clip` of the record of frame `index` of a run, which begins after so many clips of its dataset."""
+        number, frame = divmod(index, self.frames)
+        return {"index": before + number, "frame": frame, "seconds": frame / self.fps}
+
 
 @dataclass(frozen=True)
 class Description(StoredRecord):
@@ -163,23 +168,34 @@ class Description(StoredRecord):
     def check(self, data: Any, index: int) -> Record:
         """The record at place `index`, or ValueError where it isn't this dataset's."""
         entry = check_record(data, self.schema)
-        run, number = self._run_of(index)
+        run, number, clips = self._run_of(index)
         wanted = {"file_name": frame_name(index, self.codec), "index": number, "seed": run.seed}
         if wrong := [key for key, value in wanted.items() if entry[key] != value]:
             raise ValueError(f"{wrong[0]} {entry[wrong[0]]!r}; expected {wanted[wrong[0]]!r}")
-        for keys, applies in ((ANNOTATED, run.annotator), (TRIED, run.reject_below), (("clip",), run.clip)):
+        for keys, applies in ((ANNOTATED, run.annotator), (TRIED, run.reject_below)):
             if odd := [key for key in keys if (entry[key] is None) != (applies is None)]:
                 raise ValueError(f"{odd[0]} {entry[odd[0]]!r}, which isn't what {DESCRIPTION} says")
+        place = run.clip.place(number, clips) if run.clip else None
+        if entry["clip"] != place:
+            raise ValueError(f"clip {entry['clip']!r}; expected {place!r}")
         return entry
 
-    def _run_of(self, index: int) -> tuple[Description, int]:
-        """Which of the merged runs made the frame at place `index`, and the frame's index there."""
+    @property
+    def clips(self) -> int:
+        """How many clips the frames make up; those that stand alone count nothing."""
+        if self.parts:
+            return sum(run.clips for run in self._runs)
+        return self.count // self.clip.frames if self.clip else 0
+
+    def _run_of(self, index: int) -> tuple[Description, int, int]:
+        """Which of the merged runs made the frame at place `index`, its index there, and the clips before that run."""
         if not self.parts:
-            return self, index
+            return self, index, 0
+        clips = 0
         for run in self._runs:
             if index < run.count:
-                return run, index
-            index -= run.count
+                return run, index, clips
+            index, clips = index - run.count, clips + run.clips
         raise ValueError(f"a record more than the {self.count} of {DESCRIPTION}")
 
     @property

@@ -60,7 +60,7 @@ def columns(schema: Schema) -> tuple[Column, ...]:
     fields = tuple(Column(f.name, "string" if f.is_class else "float64", f.expects()) for f in schema.fields)
     point = (Column("name", "string"), Column("x", "float64"), Column("y", "float64"))
     clip = (
-        Column("index", "int64", "which clip of the run it is"),
+        Column("index", "int64", "which clip of the dataset it is"),
         Column("frame", "int64", "which frame of the clip it is"),
         Column("seconds", "float64", "since the clip began"),
     )

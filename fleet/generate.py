@@ -4,8 +4,8 @@
     python -m fleet.generate bundle -o frames -n 100000 --ray head:6379
 
 The flags are those of `runtime.generate`. Workers draw and encode shards of consecutive frames, this process writes
-them in order; the same command on its own unfinished dataset resumes it, whichever of the two commands began it. A
-worker that is lost is started again and its shards are drawn again.
+them in order, and signs them, so that the key stays here; the same command on its own unfinished dataset resumes it,
+whichever of the two commands began it. A worker that is lost is started again and its shards are drawn again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ from fleet.cluster import Cluster, connect
 from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
-from runtime.options import DEFAULT_OUTPUT, add_options, check_options, make_plan, make_settings
-from runtime.outputs.images import check_codec
-from runtime.outputs.labels import write_labels
-from runtime.outputs.reader import open_dataset
+from runtime.dataset_run import write_derived
+from runtime.options import (
+    DEFAULT_OUTPUT,
+    add_options,
+    check_images,
+    check_options,
+    make_plan,
+    make_settings,
+    open_signer,
+)
 from runtime.outputs.writer import open_writer
 
 PROGRAM = "fleet.generate"
@@ -52,8 +58,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", action="store_true", help="print a report as one JSON object")
     args = parser.parse_args(argv)
     check_options(args)
-    if args.sign:
-        raise UsageError("--sign: signs in one process; take python -m runtime.generate")
+    if args.fps and not args.clip:
+        raise UsageError("--fps: goes with --clip")
     args.output = args.output or DEFAULT_OUTPUT
     return args
 
@@ -61,16 +67,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     manifest = read_manifest(args.bundle)
-    plan = make_plan(args, manifest.schema)
-    check_codec(make_settings(args).codec, manifest.image.channels)
+    plan, signer = make_plan(args, manifest.schema), open_signer(args)
+    check_images(args, manifest.image)
     with connect(args.ray) as cluster:
         share = share_of(cluster, args.backend, args.workers)
         with worker_pool(cluster, _settings(args, manifest, share, cluster), share) as workers:
             fleet = Fleet(cluster, workers, plan)
             writer = open_writer(args.output, fleet.description)
-            result = fleet.write(writer, args.output, args.shard)
-    for name in args.labels_as:
-        write_labels(open_dataset(args.output), name)
+            result = fleet.write(writer, args.output, args.shard, signer)
+    write_derived(args.output, plan, args.labels_as, args.video, signer)
     _report(args, result, share, time.perf_counter() - started)
     return 0
 

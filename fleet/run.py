@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from contract.cores import cores
 from contract.dataset import Description
-from contract.plan import Plan
 from fleet.cluster import Cluster
 from fleet.pool import agreed, ask
 from fleet.scheduler import Scheduler, cut
 from fleet.worker import Shard
 from pictures.contact_sheet import ContactSheet
+from runtime.clips import FramePlan
 from runtime.dataset_run import draw_contact_sheet
+from runtime.outputs.images import CODECS
+from runtime.outputs.signing import FrameSigner
 from runtime.outputs.writer import DatasetWriter
 
 
@@ -49,27 +54,37 @@ class FleetResult(NamedTuple):
 class Fleet:
     """Workers that have opened their engines and agree on the dataset that they make of a plan."""
 
-    def __init__(self, cluster: Cluster, workers: Sequence[Any], plan: Plan) -> None:
+    def __init__(self, cluster: Cluster, workers: Sequence[Any], plan: FramePlan) -> None:
         self._cluster, self._workers, self._plan = cluster, workers, plan
         self._reference = cluster.ray.put(plan)
         reports = ask(cluster, [worker.report.remote(self._reference) for worker in workers])
         self._processes = [report.process for report in reports]
         self.description = agreed(reports)
 
-    def write(self, writer: DatasetWriter, folder: str, shard: int) -> FleetResult:
-        """Draw what the dataset doesn't hold yet, and its contact sheet; closes the writer."""
+    def write(self, writer: DatasetWriter, folder: str, shard: int, signer: FrameSigner | None = None) -> FleetResult:
+        """Draw what the dataset doesn't hold yet, and its contact sheet; closes the writer.
+
+        Shards of clips that may be rejected are whole clips, of which a worker draws none that another one draws.
+        """
         started, before, count = time.perf_counter(), writer.written, self._plan.count
+        if self.description.clip and self.description.reject_below is not None:
+            shard = -(-shard // self.description.clip.frames) * self.description.clip.frames
         sheet = ContactSheet(self._plan.schema, count)
         pictured = self._cluster.ray.put(frozenset(sheet.missing))
 
         def submit(worker: Any, indices: range) -> Any:
             return worker.draw.remote(self._reference, indices, pictured)
 
+        media_type = CODECS[self.description.codec].media_type
+        sign = partial(signer.sign, media_type=media_type) if signer else None
         scheduler = Scheduler(self._cluster.ray, self._workers, submit, self._processes)
         try:
-            with tqdm(total=count, initial=before, unit="frame", disable=None) as progress:
+            with (
+                ThreadPoolExecutor(cores(), thread_name_prefix="sign") as pool,
+                tqdm(total=count, initial=before, unit="frame", disable=None) as progress,
+            ):
                 for found in scheduler.run(cut(range(before, count), shard)):
-                    _append(writer, sheet, found)
+                    _append(writer, sheet, found, pool.map(sign, found.contents) if sign else found.contents)
                     progress.set_postfix(lost=scheduler.losses) if scheduler.losses else None
                     progress.update(len(found.indices))
         finally:
@@ -80,8 +95,8 @@ class Fleet:
         return FleetResult(writer.description, new, seconds, scheduler.losses, machines, drawn)
 
 
-def _append(writer: DatasetWriter, sheet: ContactSheet, shard: Shard) -> None:
-    for index, content in zip(shard.indices, shard.contents, strict=True):
+def _append(writer: DatasetWriter, sheet: ContactSheet, shard: Shard, contents: Iterable[bytes]) -> None:
+    for index, content in zip(shard.indices, contents, strict=True):
         writer.place(index, content)
     writer.append(shard.records)
     for record in shard.records:

@@ -35,8 +35,9 @@ Submit = Callable[[Any, range], Any]
 
 
 def cut(indices: range, size: int) -> list[range]:
-    """Consecutive ranges of `size` indices, the last one shorter."""
-    return [indices[first : first + size] for first in range(0, len(indices), size)]
+    """Consecutive ranges between multiples of `size`; the first and the last one may be shorter."""
+    firsts = range(indices.start // size * size, indices.stop, size)
+    return [range(max(first, indices.start), min(first + size, indices.stop)) for first in firsts]
 
 
 class Scheduler:

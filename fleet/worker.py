@@ -9,7 +9,6 @@ A shard depends on the bundle, the plan, the seed and its indices alone, so that
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import socket
@@ -25,11 +24,11 @@ from contract.bundle import read_manifest
 from contract.cores import cores
 from contract.dataset import Description, Record
 from contract.errors import Refused
-from contract.plan import Plan
 from fleet.cores import claim_cores
 from fleet.private_folder import private_folder
 from pictures.image_grid import Frame
-from runtime.dataset_run import RunSettings, describe, records_of
+from runtime.clips import FramePlan
+from runtime.dataset_run import RunSettings, describe, draw, records_of
 from runtime.generator import Generator
 from runtime.outputs.images import FrameEncoder
 
@@ -98,7 +97,7 @@ class ShardWorker:
         self._generator: Generator | None = None
         self._cores = claim_cores(settings.cores)
 
-    def report(self, plan: Plan) -> WorkerReport:
+    def report(self, plan: FramePlan) -> WorkerReport:
         """Open the engine and describe the dataset that it makes of a plan; the errors of `Generator.open`."""
         generator, settings = self._open(), self._settings
         description = describe(generator, plan, settings.run)
@@ -108,18 +107,16 @@ class ShardWorker:
         """The process of this worker."""
         return Process(socket.gethostname(), os.getpid())
 
-    def draw(self, plan: Plan, indices: range, pictured: Collection[int] = ()) -> Shard:
+    def draw(self, plan: FramePlan, indices: range, pictured: Collection[int] = ()) -> Shard:
         """The shard of these indices, with the pictures of some of them."""
         generator, run = self._open(), self._settings.run
         encode = FrameEncoder(run.codec)
-        conditions = itertools.islice(plan.conditions(run.seed, indices.start), len(indices))
-        batches = generator.stream(conditions, run.seed, indices.start, reject_below=run.reject_below)
         shard = Shard(indices, [], [], {}, self.process())
         with ThreadPoolExecutor(cores(), thread_name_prefix="encode") as pool:
             encoded = []
-            for batch in batches:
+            for batch in draw(generator, plan, run, indices):
                 encoded += [pool.submit(encode, frame) for frame in batch.frames]
-                shard.records.extend(records_of(batch, run.seed, run.codec))
+                shard.records.extend(records_of(batch, run.seed, run.codec, run.clip))
                 rows = enumerate(batch.frames, batch.start)
                 shard.pictures.update((index, frame) for index, frame in rows if index in pictured)
             shard.contents.extend(each.result() for each in encoded)

@@ -36,6 +36,16 @@ class Batch(NamedTuple):
     """What the record of each frame says beside its condition: `measured`, `agrees` and `landmarks` where an
     annotator ran, `attempt` and `tries` where frames could be rejected."""
 
+    def within(self, indices: range) -> Batch | None:
+        """The part of it that has these indices, None where it has none of them."""
+        first, end = max(self.start, indices.start), min(self.start + len(self.frames), indices.stop)
+        if first >= end:
+            return None
+        rows = slice(first - self.start, end - self.start)
+        annotation = self.annotation.rows(rows) if self.annotation else None
+        lists = self.conditions[rows], annotation, self.attempts[rows], self.readings[rows]
+        return Batch(first, self.frames[rows], *lists)
+
     def reading(self, row: int) -> Mapping[str, Any]:
         return self.readings[row] if self.readings else {}
 

@@ -8,19 +8,23 @@ result.new, result.description.disagreeing
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from contract.dataset import Description, Record, record
-from contract.plan import Plan
+from contract.dataset import ClipShape, Description, Record, record
 from pictures.contact_sheet import ContactSheet, contact_path
 from runtime.batch import Batch
+from runtime.clip_videos import write_videos
+from runtime.clips import ClipPlan, FramePlan, write_clips
 from runtime.generator import Generator
 from runtime.outputs.images import decode_image
+from runtime.outputs.labels import write_labels
 from runtime.outputs.reader import open_dataset
 from runtime.outputs.signing import FrameSigner
 from runtime.outputs.writer import DatasetWriter, FrameOutput
@@ -35,6 +39,7 @@ class RunSettings:
     layout: str = "folder"
     codec: str = "png"
     signed: bool = False
+    clip: ClipShape | None = None
 
 
 class RunResult(NamedTuple):
@@ -48,7 +53,7 @@ class RunResult(NamedTuple):
     """None where the dataset isn't on this machine, or nothing can be written beside it."""
 
 
-def describe(generator: Generator, plan: Plan, settings: RunSettings) -> Description:
+def describe(generator: Generator, plan: FramePlan, settings: RunSettings) -> Description:
     """The description of the dataset that this generator makes of a plan."""
     source, annotator = generator.manifest.source, generator.annotator
     lineage = source.get("lineage") or {}
@@ -61,6 +66,7 @@ def describe(generator: Generator, plan: Plan, settings: RunSettings) -> Descrip
         seed=settings.seed,
         count=plan.count,
         plan=plan.to_dict(),
+        clip=settings.clip,
         backend=generator.choice.backend,
         precision=generator.choice.precision,
         annotator=annotator.precision if annotator else None,
@@ -74,27 +80,39 @@ def describe(generator: Generator, plan: Plan, settings: RunSettings) -> Descrip
     )
 
 
-def records_of(batch: Batch, seed: int, codec: str = "png") -> list[Record]:
-    """The records of a batch of a run with this seed."""
-    rows = enumerate(batch.conditions)
-    return [record(batch.start + row, seed, condition, batch.reading(row), codec) for row, condition in rows]
+def records_of(batch: Batch, seed: int, codec: str = "png", clip: ClipShape | None = None) -> list[Record]:
+    """The records of a batch of a run with this seed; with `clip`, each says where in its clip it is."""
+    records = []
+    for row, (index, condition) in enumerate(enumerate(batch.conditions, batch.start)):
+        reading = {**batch.reading(row), "clip": clip.place(index) if clip else None}
+        records.append(record(index, seed, condition, reading, codec))
+    return records
+
+
+def draw(generator: Generator, plan: FramePlan, run: RunSettings | Description, indices: range) -> Iterator[Batch]:
+    """The frames of these indices; clips that may be rejected are drawn and judged whole, whatever is asked of them."""
+    frames = run.clip.frames if run.clip else 1
+    whole = 1 if run.reject_below is None else frames
+    first, end = indices.start // whole * whole, -(-indices.stop // whole) * whole
+    conditions = itertools.islice(plan.conditions(run.seed, first), end - first)
+    for batch in generator.stream(conditions, run.seed, first, reject_below=run.reject_below, clip_frames=frames):
+        if part := batch.within(indices):
+            yield part
 
 
 def write_dataset(
-    generator: Generator, plan: Plan, writer: DatasetWriter, address: str, signer: FrameSigner | None = None
+    generator: Generator, plan: FramePlan, writer: DatasetWriter, address: str, signer: FrameSigner | None = None
 ) -> RunResult:
     """Generate what the dataset doesn't hold yet, a batch at a time, and draw its contact sheet; closes the writer."""
     before, description = writer.written, writer.description
     sheet = ContactSheet(generator.schema, plan.count)
-    seed, start = description.seed, before
-    batches = generator.stream(plan.conditions(seed, start), seed, start, reject_below=description.reject_below)
     rejected = 0
     with (
         FrameOutput(writer, signer) as output,
         tqdm(total=plan.count, initial=before, unit="frame", disable=None) as progress,
     ):
-        for batch in batches:
-            records = records_of(batch, seed, description.codec)
+        for batch in draw(generator, plan, description, range(before, plan.count)):
+            records = records_of(batch, description.seed, description.codec, description.clip)
             output.add(batch.frames, records)
             for frame, entry in zip(batch.frames, records, strict=True):
                 sheet.add(entry["index"], frame, entry)
@@ -104,6 +122,18 @@ def write_dataset(
             progress.update(len(records))
     new = plan.count - before
     return RunResult(writer.description, new, draw_contact_sheet(sheet, address, new > 0))
+
+
+def write_derived(
+    address: str, plan: FramePlan, labels: Sequence[str], video: bool = False, signer: FrameSigner | None = None
+) -> None:
+    """Write what is made from a finished dataset and isn't there yet: figures and videos of its clips, labels."""
+    if isinstance(plan, ClipPlan):
+        write_clips(open_dataset(address), plan)
+        if video:
+            write_videos(open_dataset(address), signer)
+    for name in labels:
+        write_labels(open_dataset(address), name)
 
 
 def draw_contact_sheet(sheet: ContactSheet, address: str, changed: bool) -> Path | None:

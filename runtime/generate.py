@@ -23,34 +23,31 @@ from typing import Any
 from contract.bundle import read_manifest
 from contract.cli import Parser
 from contract.errors import EdgeError, UsageError, run_command
-from contract.plan import Plan
-from runtime.dataset_run import RunResult, describe, write_dataset
+from runtime.clips import FramePlan
+from runtime.dataset_run import RunResult, describe, write_dataset, write_derived
 from runtime.generator import Generator
 from runtime.options import (
     DEFAULT_OUTPUT,
     add_options,
+    check_images,
     check_options,
     make_plan,
     make_settings,
-    number,
     open_from,
     open_signer,
 )
-from runtime.outputs.images import check_codec
-from runtime.outputs.labels import check_labels, write_labels
+from runtime.outputs.labels import check_labels
 from runtime.outputs.raw_stream import PIXEL_FORMATS, Outcome, check_video, cycle, descriptor, opened, stream_frames
-from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import open_writer
 from runtime.preview import preview
 
 PROGRAM = "runtime.generate"
 STDOUT = 1
-MAX_FPS = 10_000.0
 
 SHOWN_CELLS = 20
 """Of a dry run."""
 
-RAW_ONLY, DATASET_ONLY = ("fps", "labels"), ("output", "format", "codec", "sign", "labels_as", "dry_run")
+RAW_ONLY, DATASET_ONLY = ("labels",), ("output", "format", "codec", "sign", "labels_as", "dry_run", "clip")
 """Options that go with --raw, and those that go without."""
 
 ENDS = {"count": "all frames written", "reader": "the reader went away", "stopped": "interrupted"}
@@ -64,6 +61,7 @@ EXAMPLES = """examples:
   python -m runtime.generate bundle -o rest --balance real/metadata.jsonl --by fatigue_level,lighting
   python -m runtime.generate bundle -o s3://bucket/night -n 100000 --set lighting=night --format webdataset
   python -m runtime.generate bundle -o sure -n 1000 --reject-below 0.5
+  python -m runtime.generate bundle -o clips -n 20 --clip 60 --fps 30 --set fatigue_level=severe --video
   python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl |
       ffmpeg -f rawvideo -pix_fmt rgb24 -s 64x64 -r 30 -i - drivers.mkv"""
 
@@ -73,8 +71,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options(parser)
     add = parser.add_argument
     add("--raw", metavar="-|FILE", help="concatenated uint8 frames to standard output or a named pipe")
-    rate = number(0, MAX_FPS, f"frames a second, above 0 and up to {MAX_FPS:g}")
-    add("--fps", type=rate, metavar="F", help="with --raw: a steady rate in frames a second (as fast as possible)")
     labels_help = "with --raw: a line of JSON for each frame, written before it"
     add("--labels", type=descriptor, metavar="FILE|FD", help=labels_help)
     add("--dry-run", action="store_true", help="say what the plan comes to, by drawing a few frames; write nothing")
@@ -86,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.bundle)
     plan = make_plan(args, manifest.schema, *([1] if args.raw else []))
     if not args.raw:
-        check_codec(make_settings(args).codec, manifest.image.channels)
+        check_images(args, manifest.image)
     with open_from(args, manifest, PROGRAM) as generator:
         check_labels(args.labels_as, generator.annotator is not None)
         return (_dry_run if args.dry_run else _run_raw if args.raw else _run_dataset)(args, generator, plan)
@@ -96,17 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(PROGRAM, lambda: run(parse_args(argv)))
 
 
-def _run_dataset(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
+def _run_dataset(args: argparse.Namespace, generator: Generator, plan: FramePlan) -> int:
     started = time.perf_counter()
     signer, description = open_signer(args), describe(generator, plan, make_settings(args))
     result = write_dataset(generator, plan, open_writer(args.output, description), args.output, signer)
-    for name in args.labels_as:
-        write_labels(open_dataset(args.output), name)
+    write_derived(args.output, plan, args.labels_as, args.video, signer)
     _report(args, generator, result, time.perf_counter() - started)
     return 0
 
 
-def _dry_run(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
+def _dry_run(args: argparse.Namespace, generator: Generator, plan: FramePlan) -> int:
     found = preview(generator, plan, make_settings(args))
     if args.json:
         print(json.dumps(found._asdict()))
@@ -123,7 +118,7 @@ def _dry_run(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
     return 0
 
 
-def _run_raw(args: argparse.Namespace, generator: Generator, plan: Plan) -> int:
+def _run_raw(args: argparse.Namespace, generator: Generator, plan: FramePlan) -> int:
     """Stream frames until there are no more, or nobody takes them."""
     conditions = plan.conditions(args.seed) if args.count else cycle(lambda: plan.conditions(args.seed))
     with opened(STDOUT if args.raw == "-" else args.raw) as video, _labels(args.labels) as labels:
@@ -215,11 +210,11 @@ def _labels(target: int | str | None) -> Iterator[int | None]:
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
     """UsageError for options that exclude each other; defaults where they don't."""
     check_options(args)
-    for name in (
-        ("fps", "labels") if args.raw is None else ("output", "format", "codec", "sign", "labels_as", "dry_run")
-    ):
+    for name in RAW_ONLY if args.raw is None else DATASET_ONLY:
         if getattr(args, name):
             raise UsageError(f"--{name.replace('_', '-')}: goes {'without' if args.raw else 'with'} --raw")
+    if args.fps and args.raw is None and not args.clip:
+        raise UsageError("--fps: goes with --raw or --clip")
     if args.raw is not None and args.raw == args.labels:
         raise UsageError(f"--labels {args.labels}: the frames go there; give another file")
     if args.raw == "-":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from contract.parity import Reference, read_reference
 from runtime.annotator import OFF, TRAIN, Annotator, choose
 from runtime.backends.registry import AUTO, BACKENDS, Backend, Choice, Request, default_batch, open_backend
 from runtime.batch import Batch, readings_of
-from runtime.device_annotation import AnnotatedFrames
+from runtime.clip_rejection import ClipRejection, check_clips
+from runtime.device_annotation import AnnotatedFrames, Read
 from runtime.rejection_sampling import BatchRequest, RejectionSampling, Settled
 from runtime.verified_cache import replay, require_verified, save_result, was_verified
 
@@ -170,6 +172,7 @@ class Generator:
         start: int = 0,
         batch: int | None = None,
         reject_below: float | None = None,
+        clip_frames: int = 1,
     ) -> Iterator[Batch]:
         """Batches of frames from index `start` on, each with its complete conditions and what the frames show.
 
@@ -180,17 +183,21 @@ class Generator:
         With `reject_below`, from 0 to 1, a frame whose `contract.annotation.likelihood` is below it is redrawn from
         fresh noise, up to MAX_ATTEMPTS attempts in all, of which the likeliest is then kept. The frame of index
         i depends on its condition, on seed, i and `reject_below` alone. Unavailable without an annotator.
+
+        Every `clip_frames` frames are one clip and start from the noise of its first index. With `reject_below` clips
+        are redrawn whole (`runtime.clip_rejection`), and `start` has to be the first frame of one.
         """
         check_seed(seed)
         size = self.batch if batch is None else _checked(batch)
         if isinstance(conditions, Sequence) and not conditions:
             raise UsageError("no conditions: expected at least one to stream")
         source = itertools.cycle(conditions) if isinstance(conditions, Sequence) else iter(conditions)
+        check_clips(clip_frames, start, self.manifest.image, reject_below is not None)
         if reject_below is not None:
             if not 0.0 < reject_below < 1.0:
                 raise UsageError(f"reject_below {reject_below:g}: expected a probability between 0 and 1")
             self.require_annotator()
-        return self._stream(source, seed, start, size, reject_below)
+        return self._stream(source, seed, start, size, reject_below, clip_frames)
 
     def replay(self, reference: Reference) -> dict[str, Any]:
         """Draw the reference frames again, at every batch size that the engine is built around."""
@@ -207,7 +214,8 @@ class Generator:
     def _generate(self, vectors: Array, seed: int, start: int, batch: int) -> npt.NDArray[np.uint8]:
         """Frames of encoded conditions, a batch at a time."""
         try:
-            frames = np.empty((len(vectors), *self._frame), dtype=np.uint8)
+            image = self.manifest.image
+            frames = np.empty((len(vectors), image.height, image.width, image.channels), dtype=np.uint8)
         except MemoryError:
             raise _too_large(len(vectors)) from None
         if self._closed:
@@ -221,16 +229,15 @@ class Generator:
         return frames
 
     def _stream(
-        self, source: Iterator[Mapping[str, object]], seed: int, start: int, size: int, below: float | None
+        self, source: Iterator[Mapping[str, object]], seed: int, start: int, size: int, below: float | None, clip: int
     ) -> Iterator[Batch]:
-        """Plain streaming is rejection sampling that settles every frame at once."""
         numbered = ((index, self.complete([wanted], seed, index)[0]) for index, wanted in enumerate(source, start))
-        sampling = RejectionSampling(self.schema, numbered, size, below)
-        while sampling.pending:
-            for frames, annotation in self._read(sampling.requests(), seed, size):
-                sampling.take(frames, annotation)
-                for settled in sampling.ready():
-                    yield self._batch(settled, below is not None)
+        draw = partial(self._read, seed=seed, batch=size, clip=clip)
+        if clip > 1 and below is not None:
+            settled = ClipRejection(self.schema, numbered, size, below, clip).settle(draw)
+        else:
+            settled = RejectionSampling(self.schema, numbered, size, below).settle(draw)
+        return (self._batch(each, below is not None) for each in settled)
 
     def _batch(self, settled: Settled, rejecting: bool) -> Batch:
         candidates, frames, annotation = settled
@@ -250,23 +257,17 @@ class Generator:
         except MemoryError:
             raise _too_large(batch) from None
 
-    def _read(
-        self, requests: Iterable[BatchRequest], seed: int, batch: int
-    ) -> Iterator[tuple[npt.NDArray[np.uint8], Annotation | None]]:
+    def _read(self, requests: Iterable[BatchRequest], seed: int, batch: int, clip: int) -> Iterator[Read]:
         """The frames of each requested batch and, where there is an annotator, what they show."""
         try:
-            yield from self._annotated.draw_all(self._noises(requests, seed))
+            yield from self._annotated.draw_all(self._noises(requests, seed, clip))
         except MemoryError:
             raise _too_large(batch) from None
 
-    def _noises(self, requests: Iterable[BatchRequest], seed: int) -> Iterator[tuple[Array, Array]]:
+    def _noises(self, requests: Iterable[BatchRequest], seed: int, clip: int = 1) -> Iterator[tuple[Array, Array]]:
         shape = tuple(self.manifest.x_shape)
-        return ((initial_noises(seed, r.indices, shape, r.attempts), r.rows) for r in requests)
-
-    @property
-    def _frame(self) -> tuple[int, int, int]:
-        image = self.manifest.image
-        return image.height, image.width, image.channels
+        started = (([index - index % clip for index in r.indices], r) for r in requests)
+        return ((initial_noises(seed, indices, shape, r.attempts), r.rows) for indices, r in started)
 
     def _open_annotator(self, name: str) -> None:
         """Open the annotator of that precision; with `auto`, `unannotated` says why there is none."""

@@ -3,8 +3,9 @@
     python -m runtime.merge night day -o both
     python -m runtime.merge frames -o shards --format webdataset
 
-Files and records are copied as they are, numbered anew: `file_name` is the frame's in the merged dataset, while `index`
-and `seed` stay those that draw it again. `dataset.json` keeps the description of every part.
+Files and records are copied as they are, numbered anew: `file_name` and the number of a clip are those of the merged
+dataset, while `index` and `seed` stay those that draw the frame again. `dataset.json` keeps the description of every
+part; figures and videos of clips are copied, too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from contract.cli import Parser
 from contract.dataset import Description, Record, frame_name
 from contract.errors import EdgeError, Refused, UsageError, run_command
+from runtime.clips import merge_clips
 from runtime.outputs.reader import StoredDataset, open_dataset
 from runtime.outputs.shards import Sample
 from runtime.outputs.writer import FORMATS, open_writer
@@ -79,13 +81,16 @@ def merge(addresses: Sequence[str], output: str, layout: str) -> Description:
                 progress.update(len(batch))
     finally:
         writer.close()
+    merge_clips(datasets, open_dataset(output))
     return writer.description
 
 
 def _copies(datasets: Sequence[StoredDataset], codec: str) -> Iterator[Sample]:
-    samples = itertools.chain.from_iterable(dataset.samples() for dataset in datasets)
-    for place, (entry, content) in enumerate(samples):
-        numbered: Record = entry | {"file_name": frame_name(place, codec)}
+    before = list(itertools.accumulate((dataset.description.clips for dataset in datasets), initial=0))
+    samples = ((clips, each) for clips, dataset in zip(before, datasets, strict=False) for each in dataset.samples())
+    for place, (clips, (entry, content)) in enumerate(samples):
+        clip = entry["clip"] and entry["clip"] | {"index": clips + entry["clip"]["index"]}
+        numbered: Record = entry | {"file_name": frame_name(place, codec), "clip": clip}
         yield Sample(numbered, content)
 
 

@@ -20,15 +20,19 @@ from contract.bundle import ANNOTATORS, Manifest
 from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.cores import limit_cores
+from contract.dataset import ClipShape
 from contract.errors import UsageError
+from contract.frames import ImageShape
 from contract.noise import SEEDS
 from contract.plan import MAX_COUNT, Cell, Plan
 from runtime.annotator import CHOICES, OFF
 from runtime.backends.registry import AUTO, BACKENDS
 from runtime.batch_sweep import fastest, sweep
+from runtime.clip_videos import check_video_encoder
+from runtime.clips import ClipPlan, FramePlan, shape_of
 from runtime.dataset_run import RunSettings
 from runtime.generator import MAX_BATCH, Generator
-from runtime.outputs.images import CODECS
+from runtime.outputs.images import CODECS, check_codec
 from runtime.outputs.labels import LABELS
 from runtime.outputs.signing import CERTIFICATE_COMMAND, FrameSigner
 from runtime.outputs.writer import FORMATS
@@ -36,6 +40,8 @@ from runtime.plans import balancing_plan, read_plan
 from runtime.rejection_sampling import MAX_ATTEMPTS
 
 DEFAULT_COUNT = 64
+MAX_FPS = 10_000.0
+MAX_SECONDS = 3600.0
 MAX_THREADS = 1024
 DEFAULT_OUTPUT = "frames"
 DEFAULT_FORMAT = "folder"
@@ -75,6 +81,19 @@ def add_options(parser: Parser) -> None:
     labels_help = "write the labels of the finished dataset in these formats, too"
     add("--labels-as", choices=tuple(LABELS), nargs="+", default=[], metavar="FORMAT", help=labels_help)
     add("--sign", nargs=2, metavar=("CERT", "KEY"), help=sign_help)
+    clip_help = (
+        "instead of frames, -n clips (1) of this length: one driver each, who blinks, yawns, looks about and nods"
+    )
+    length = number(0, MAX_SECONDS, f"seconds, above 0 and up to {MAX_SECONDS:g}")
+    add("--clip", type=length, metavar="SECONDS", help=clip_help)
+    rate = number(0, MAX_FPS, f"frames a second, above 0 and up to {MAX_FPS:g}")
+    add(
+        "--fps",
+        type=rate,
+        metavar="F",
+        help="frames a second of --clip, or of --raw, which is as fast as it can be else",
+    )
+    add("--video", action="store_true", help="with --clip: also videos/NNNNN.mp4, one for each clip")
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -86,24 +105,46 @@ def check_options(args: argparse.Namespace) -> None:
         raise UsageError(f"-n: goes without --{orders[0]}, which says how many frames there are")
     if (args.by or args.to) and not args.balance:
         raise UsageError(f"--{'by' if args.by else 'to'}: goes with --balance")
+    if args.clip and not args.fps:
+        raise UsageError("--clip: goes with --fps F, the frames a second")
+    if args.video and not args.clip:
+        raise UsageError("--video: goes with --clip")
     if args.reject_below is not None and args.annotator == OFF:
         raise UsageError("--annotator off: --reject-below needs the annotator; leave one of them out")
 
 
-def make_plan(args: argparse.Namespace, schema: Schema, default: int = DEFAULT_COUNT) -> Plan:
+def make_plan(args: argparse.Namespace, schema: Schema, default: int = DEFAULT_COUNT) -> FramePlan:
     """The requested conditions; UsageError for fields and values that the schema doesn't have."""
+    shape = clip_shape(args)
+    plan = _plan_of(args, schema, 1 if args.grid or shape else default)
+    return ClipPlan(plan, shape) if shape else plan
+
+
+def _plan_of(args: argparse.Namespace, schema: Schema, default: int) -> Plan:
     common = schema.parse(args.pairs)
     if args.plan:
         return read_plan(args.plan, schema, common)
     if args.balance:
         return balancing_plan(args.balance, schema, args.by, args.to, common)
-    return Plan(schema, [Cell(common, args.grid, args.count or (1 if args.grid else default))])
+    return Plan(schema, [Cell(common, args.grid, args.count or default)])
 
 
 def make_settings(args: argparse.Namespace) -> RunSettings:
     """What a dataset is asked for beside its plan."""
     layout, codec = args.format or DEFAULT_FORMAT, args.codec or DEFAULT_CODEC
-    return RunSettings(args.seed, args.reject_below, layout, codec, args.sign is not None)
+    return RunSettings(args.seed, args.reject_below, layout, codec, args.sign is not None, clip_shape(args))
+
+
+def clip_shape(args: argparse.Namespace) -> ClipShape | None:
+    """The length of the clips that were asked for, None without `--clip`."""
+    return shape_of(args.clip, args.fps) if args.clip else None
+
+
+def check_images(args: argparse.Namespace, image: ImageShape) -> None:
+    """Refuse formats that can't hold such frames, before the first one is drawn."""
+    check_codec(make_settings(args).codec, image.channels)
+    if args.video:
+        check_video_encoder(image)
 
 
 def _batch(text: str) -> int | str:

@@ -1,10 +1,7 @@
 """Which frames each batch draws: new ones, and those again that don't show their condition, until all are settled.
 
     sampling = RejectionSampling(schema, numbered, size=8, below=0.5)   # numbered: (index, complete condition)
-    while sampling.pending:
-        for frames in draw(sampling.requests()):
-            sampling.take(frames, annotate(frames))
-            for settled in sampling.ready(): ...                        # the next `size` indices, in order
+    for settled in sampling.settle(draw): ...                           # the next `size` indices, in order
 
 Without a threshold every frame is settled by its first attempt, and batches come back as they were drawn.
 
@@ -17,16 +14,16 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from contract.annotation import Annotation, likelihood
 from contract.conditions import Array, Schema
 from contract.field import Condition
+from contract.frames import Frames
 
 MAX_ATTEMPTS = 16
 """Attempts after which the likeliest is kept, whatever it shows: some conditions are beyond a network."""
@@ -43,12 +40,14 @@ class BatchRequest(NamedTuple):
     """One for each index; None where all are first ones."""
 
 
+Draw = Callable[[Iterable[BatchRequest]], Iterator[tuple[Frames, Annotation | None]]]
+"""Draws each request in order: its frames uint8 [B, H, W, C] and, where an annotator runs, what they show."""
+
+
 class DrawnBatch(NamedTuple):
     """One batch as the engine drew it."""
 
-    frames: npt.NDArray[np.uint8]
-    """[B, H, W, C]"""
-
+    frames: Frames
     annotation: Annotation | None
     """What the frames show, where an annotator ran."""
 
@@ -67,16 +66,18 @@ class Candidate:
     """Of the likeliest attempt so far."""
 
     attempt: int = 0
+    """Which attempt that is."""
+
     batch: DrawnBatch | None = None
     row: int = 0
-    """Which attempt that is, and where it was drawn."""
+    """Where it was drawn."""
 
 
 class Settled(NamedTuple):
     """Consecutive indices and the frames that they end with."""
 
     candidates: Sequence[Candidate]
-    frames: npt.NDArray[np.uint8]
+    frames: Frames
     annotation: Annotation | None
 
 
@@ -92,6 +93,13 @@ class RejectionSampling:
         self._under_way: deque[list[Candidate]] = deque()
         self._rejected: deque[Candidate] = deque()
 
+    def settle(self, draw: Draw) -> Iterator[Settled]:
+        """Draw until every index has its frame; without a threshold no annotator needs to run."""
+        while self.pending:
+            for frames, annotation in draw(self.requests()):
+                self.take(frames, annotation)
+                yield from self.ready()
+
     @property
     def pending(self) -> bool:
         """Whether there is anything to draw. An engine that takes batches in advance may see the last ones
@@ -106,7 +114,7 @@ class RejectionSampling:
             indices = [candidate.index for candidate in candidates]
             yield BatchRequest(indices, rows, [candidate.tries for candidate in candidates])
 
-    def take(self, frames: npt.NDArray[np.uint8], annotation: Annotation | None) -> None:
+    def take(self, frames: Frames, annotation: Annotation | None) -> None:
         """The frames of the oldest batch that is under way, and what they show."""
         batch = DrawnBatch(frames, annotation)
         for row, candidate in enumerate(self._under_way.popleft()):

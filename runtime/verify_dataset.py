@@ -3,7 +3,8 @@
     report = verify_dataset("frames")           # Refused names the first file that isn't
 
 Every record is checked against the schema, every image is decoded and has to be of the described size and marked as
-synthetic. A folder dataset's frames that no record names are reported by the writer when it is opened again.
+synthetic, every clip has to have its figures. A folder dataset's frames that no record names are reported by the writer
+when it is opened again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from contract.dataset import DESCRIPTION
 from contract.errors import EdgeError, Refused
 from contract.provenance import digital_source
+from runtime.clips import read_clips
 from runtime.outputs.images import decode_image
 from runtime.outputs.reader import open_dataset
 
@@ -44,5 +46,6 @@ def verify_dataset(address: str) -> dict[str, Any]:
     if not description.complete or frames != description.count:
         found = f"{frames} of {description.count} frames"
         raise EdgeError(f"{address}: unfinished, {found}; run the command that began it again")
+    read_clips(dataset)
     about = {"layout": description.layout, "codec": description.codec, "parts": max(1, len(description.parts))}
     return {"dataset": address, "frames": frames, "image_bytes": size, "marked": frames, **about}

@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin", help="people, cameras and cars (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="of the run (0)")
     parser.add_argument("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes (all cores)")
-    parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel (9 denoised, 36 plain)")
+    parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel off the face (4 denoised, 16 plain)")
     parser.add_argument(
         "--depth-and-masks", action="store_true", help="write layers-NNNNN.npz beside each shard: depth, classes"
     )

@@ -33,6 +33,7 @@ LIBRARIES = {
         "c2pa",
         "pyarrow",
         "fsspec",
+        "imageio_ffmpeg",
         "yaml",
         "cryptography",
     },
@@ -42,6 +43,7 @@ LIBRARIES = {
 LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "c2pa", "cryptography"} | {
     "pyarrow",
     "fsspec",
+    "imageio_ffmpeg",
     "yaml",
 }
 """Engines and drivers, which may be absent: imported inside a function only."""

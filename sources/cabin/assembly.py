@@ -4,7 +4,8 @@ The head never moves in the renderer's world: camera, cabin and shoulders do. Ha
 are therefore built once and used for every moment.
 
     shapes = {"skin": build_shape(item, "rgb")}
-    radiance = trace(build_scene(shapes, emitters, camera, to_head, size=128), samples=8, seed=1)
+    sensor = build_sensor(camera, to_head, size=128)
+    radiance = trace(build_scene(shapes, emitters, to_head), samples=8, seed=1, lenses=False, sensor=sensor)
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def _build_strands(item: Strands, sensor: str) -> Any:
     table = np.concatenate([points, radius[..., None]], axis=-1)
     if not np.isfinite(table).all():
         raise ValueError(f"strands {item.name or item.label}: not finite")
-    text = "\n\n".join("\n".join("{:.6f} {:.6f} {:.6f} {:.6f}".format(*p) for p in strand) for strand in table.tolist())
-    text += "\n\n" + "\n".join("{:.6f} {:.6f} {:.6f} 0.000001".format(*p) for p in LAST_STRAND.tolist()) + "\n"
+    strand = "%.6f %.6f %.6f %.6f\n" * table.shape[1] + "\n"
+    text = strand * len(table) % tuple(table.ravel().tolist())
+    text += "\n".join("{:.6f} {:.6f} {:.6f} 0.000001".format(*p) for p in LAST_STRAND.tolist()) + "\n"
     memory = Path("/dev/shm")
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=memory if memory.is_dir() else None) as file:
         file.write(text)
@@ -142,16 +144,24 @@ def _bsdf(material: Material, sensor: str) -> dict[str, Any]:
     return {"type": "twosided", "bsdf": bsdf}
 
 
-def build_scene(
-    shapes: Mapping[str, Any], emitters: Mapping[str, Mapping[str, Any]], camera: Camera, to_head: Transform, size: int
-) -> Any:
-    """A Mitsuba scene; shapes are in head coordinates, camera and emitters in the world's."""
+def build_scene(shapes: Mapping[str, Any], emitters: Mapping[str, Mapping[str, Any]], to_head: Transform) -> Any:
+    """A Mitsuba scene; shapes are in head coordinates, emitters in the world's."""
+    mi = renderer()
+    scene: dict[str, Any] = {"type": "scene"} | dict(shapes)
+    for name, emitter in emitters.items():
+        scene[name] = place_emitter(dict(emitter), to_head)
+    # Threads and merging would change the order of the lights, and with it the samples.
+    return mi.load_dict(scene, parallel=False, optimize=False)
+
+
+def build_sensor(camera: Camera, to_head: Transform, size: int, crop: tuple[int, int, int, int] | None = None) -> Any:
+    """A camera of `size` pixels along each side; of these it draws `crop` alone: left, top, width, height."""
     mi = renderer()
     origin = to_head(camera.origin)
     forward, up = to_head.rotation @ camera.axes[:, 1], to_head.rotation @ camera.axes[:, 2]
-    scene: dict[str, Any] = {
-        "type": "scene",
-        "sensor": {
+    left, top, width, height = crop or (0, 0, size, size)
+    return mi.load_dict(
+        {
             "type": "perspective",
             "fov": float(np.degrees(2.0 * np.arctan(camera.tangent))),
             "fov_axis": "x",
@@ -167,15 +177,11 @@ def build_scene(
             "sampler": {"type": "multijitter", "sample_count": 4},
             "film": {
                 "type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "box"},
+                "crop_offset_x": left, "crop_offset_y": top, "crop_width": width, "crop_height": height,
                 "pixel_format": "rgb", "component_format": "float32",
             },
-        },
-    }  # fmt: skip
-    scene |= dict(shapes)
-    for name, emitter in emitters.items():
-        scene[name] = place_emitter(dict(emitter), to_head)
-    # Threads and merging would change the order of the lights, and with it the samples.
-    return mi.load_dict(scene, parallel=False, optimize=False)
+        }
+    )  # fmt: skip
 
 
 def place_emitter(emitter: dict[str, Any], to_head: Transform) -> dict[str, Any]:
@@ -198,15 +204,16 @@ def place_emitter(emitter: dict[str, Any], to_head: Transform) -> dict[str, Any]
     return {**emitter, "to_world": look @ mi.ScalarTransform4f().scale([width / 2, height / 2, 1.0])}
 
 
-def trace(scene: Any, samples: int, seed: int, lenses: bool = False) -> Image:
-    """Radiance: float32 [H, W, 3]. The same scene, samples and seed give the same picture.
+def trace(scene: Any, samples: int, seed: int, lenses: bool, sensor: Any) -> Image:
+    """Radiance: float32 [H, W, 3]. The same scene, sensor, samples and seed give the same picture.
 
     `lenses` lets shadow rays pass through thin glass, at some cost.
     """
     mi = renderer()
     depth = DEPTH + 1 if lenses else DEPTH
     integrator = mi.load_dict({"type": "volpath" if lenses else "path", "max_depth": depth, "rr_depth": 3})
-    return whole(np.array(mi.render(scene, integrator=integrator, spp=samples, seed=seed), dtype=np.float32)[..., :3])
+    found = mi.render(scene, sensor=sensor, integrator=integrator, spp=samples, seed=seed)
+    return whole(np.array(found, dtype=np.float32)[..., :3])
 
 
 def whole(radiance: Image) -> Image:

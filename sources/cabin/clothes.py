@@ -24,6 +24,10 @@ Ints = npt.NDArray[np.int64]
 OFFSET = 0.007
 """How far cloth stands off the body, metres."""
 NECK_AXIS = np.array([0.0, -0.012, 0.752])
+FLAT = 1.4
+"""Texture widths a metre of the template."""
+TORSO = 0.21
+"""Half the width of the template's torso without its arms, metres."""
 BELT_WIDTH = 0.046
 
 PALETTE = [
@@ -158,7 +162,7 @@ def _garment(
     whole = Surface(posed, part.source[part.faces], np.zeros((len(posed), 2)), material)
     folds = np.sin(anatomy.template @ np.array([31.0, 17.0, 53.0])) * 0.0012
     stood = posed + (offset + folds[:, None]) * whole.normals()
-    flat = anatomy.template[:, [0, 2]] * np.array([1.4, 1.4]) + np.array([0.5, -0.45])
+    flat = anatomy.template[:, [0, 2]] * FLAT + np.array([0.5, -0.45])
     return Surface(pattern(stood), pattern.faces, pattern(flat), material, "clothes", name=name)
 
 
@@ -229,7 +233,7 @@ def _buttons(shirt: Surface, zip_only: bool) -> Surface:
 
 def belt(shirt: Surface, anchor: Floats, side: float) -> Surface:
     """The seat belt from the pillar over the shoulder across the chest; `side` +1 is the subject's left."""
-    points = shirt.vertices
+    points = shirt.vertices[np.abs(shirt.uv[:, 0] - 0.5) < TORSO * FLAT]  # a raised sleeve isn't under the belt
     middle = np.median(points[points[:, 2] > np.percentile(points[:, 2], 60), 0])
     top = points[np.abs(points[:, 0] - (middle + side * 0.115)) < 0.03]
     shoulder = top[top[:, 2].argmax()]

@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from contract.field import Condition
 from sources.cabin import denoise
-from sources.cabin.assembly import build_scene, trace
+from sources.cabin.assembly import build_scene
 from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
 from sources.cabin.labels import LANDMARKS, Layers, hidden_fields, landmarks, layers
 from sources.cabin.layout import Layout
+from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import Moment, compose
 from sources.cabin.packing import load
 from sources.cabin.schema import SCHEMA, complete
@@ -31,18 +32,17 @@ from sources.cabin.sensor import expose
 from sources.cabin.settings import Settings
 from sources.cabin.sitter import Sitter
 from sources.cabin.streams import CONDITION, NOISE, SITTING, stream
+from sources.cabin.windows import EYE_PATHS, FACE_PATHS, GRAIN, photograph
 
-VERSION = 1
+VERSION = 2
 """Number of the picture: frames of two versions don't belong into one folder."""
 
 MOMENTS = 4
 """Frames of one sitting."""
-SAMPLES = 9
-"""Paths a pixel where frames are denoised."""
-PLAIN_SAMPLES = 36
-"""Paths a pixel where the denoiser isn't installed: about the same error."""
-GRAIN = 0.25
-"""Share of the undenoised picture in a frame, fireflies clamped: lashes and glints keep their edge."""
+SAMPLES = 4
+"""Paths a pixel off the face where frames are denoised."""
+PLAIN_SAMPLES = 16
+"""Paths a pixel off the face where the denoiser isn't installed: about the same error."""
 STRIDE = 1021
 """From one sitting's person to the next one's: everybody is drawn equally often."""
 WHOLE_RANGE = 0.3
@@ -142,13 +142,11 @@ class Cabin:
         self, condition: Condition, subject: int, seed: int, index: int, attempt: int, with_layers: bool
     ) -> tuple[npt.NDArray[np.uint8], Condition, npt.NDArray[np.float32], tuple[str, ...], Layers | None]:
         moment = self.moment(condition, subject, seed, index)
-        scene = build_scene(moment.shapes(), moment.emitters(), moment.camera, moment.to_head, self.size)
+        scene = build_scene(moment.shapes(), moment.emitters(), moment.to_head)
         sampler_seed = (index * 2654435761 + seed * 40503 + attempt * 7919) % (1 << 31)
-        radiance = trace(scene, self.samples, sampler_seed, lenses="glasses" in moment.labels().values())
-        if self.denoised:
-            clean = denoise.denoise(radiance)
-            radiance = (1 - GRAIN) * clean + GRAIN * np.clip(radiance, 0.7 * clean, 1.3 * clean)
-        frame = expose(radiance, moment.face_at(), moment.optics, stream(NOISE, seed, index))
+        radiance = photograph(scene, moment, self.size, self.samples, sampler_seed, self.denoised)
+        gain = exposure_gain(scene, moment, radiance)
+        frame = expose(radiance, gain, moment.optics, stream(NOISE, seed, index))
         measured = SCHEMA.check(
             {**condition, "eye_openness": moment.measured.eyes, "mouth_openness": moment.measured.mouth}
         )
@@ -164,5 +162,6 @@ def origin(settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "samples": settings.samples or (SAMPLES if denoised else PLAIN_SAMPLES),
         "denoiser": "oidn" if denoised else None,
-        "grain": GRAIN if denoised else 0.0, "moments": MOMENTS, "depth_and_masks": settings.layers,
+        "grain": GRAIN if denoised else 0.0, "moments": MOMENTS,
+        "face_paths": FACE_PATHS, "eye_paths": EYE_PATHS, "depth_and_masks": settings.layers,
     }  # fmt: skip

@@ -22,6 +22,7 @@ LOWER = {"L": (13368, 13370, 13372, 13373)}
 """Vertices of the lid margins of the subject's left eye, pairwise above each other; the right eye's by mirror."""
 INNER, OUTER = {"L": 7769}, {"L": 6804}
 UPPER_LIP, LOWER_LIP = 474, 523
+NOSE_TIP, NOSE_BRIDGE, CHIN = 5054, 132, 5162
 MOUTH_CORNER = np.array([0.0246, -0.1468, 0.8283])
 BROW_ENDS = (np.array([0.0125, -0.152, 0.9225]), np.array([0.0565, -0.125, 0.918]))
 """Corner of the mouth, inner and outer end of a brow on the template's left side."""
@@ -35,6 +36,12 @@ LOOK_UP = 2.0
 """Both lids follow a gaze upwards, or half-shut eyes would show their whites alone."""
 JAW = 0.80
 """Face action `jawOpen` of a mouth that is fully open."""
+ABOVE = 0.0006
+"""How far the pupil of a straight gaze lies above the middle of the open lids, metres."""
+LOWER_LID = 0.45
+"""How much of a squint comes with a blink: the lower lid rises too."""
+LOOK_DOWN, SINK = 0.7, 0.8
+"""Both lids follow a gaze downwards, the lower one by as much less squint; the upper one then keeps the gap."""
 CLEAR = 1.05
 """Lids lie on a sphere of this many eyeball radii."""
 
@@ -98,6 +105,15 @@ class Face:
         mouth = (self._lip_gap(moved) - self.shut_lips) / self.open_mouth
         return moved, Measured(float(np.clip(eyes, 0.0, 1.0)), float(np.clip(mouth, 0.0, 1.0)))
 
+    def eye_outline(self, side: str) -> list[int]:
+        """Vertices of the lid margins and corners of an eye."""
+        return [*self.upper[side].tolist(), *self.lower[side].tolist(), *self.corners[side]]
+
+    def outline(self, moved: Floats) -> Floats:
+        """Points [N, 3] that a box around brows, eyes, nose, mouth and chin has to hold."""
+        ends = [row for side in "LR" for row in (*self.brow_ends[side], self.mouth_corners[side])]
+        return moved[[*self.eye_outline("L"), *self.eye_outline("R"), *ends, NOSE_TIP, CHIN]]
+
     def _moved(self, expression: Expression, blink: float, lids_only: bool = False) -> Floats:
         weights = dict(expression.actions)
         wide = min(max(0.0, 1.0 - 3.0 * blink), 1.0) * WIDE
@@ -105,10 +121,12 @@ class Face:
         for side, outward in (("Left", 1.0), ("Right", -1.0)):
             weights[f"eyeBlink{side}"] = blink
             weights[f"eyeWide{side}"] = wide
-            weights[f"eyeLookUp{side}"], weights[f"eyeLookDown{side}"] = min(LOOK_UP * up, 1.4), 0.7 * down
+            weights[f"eyeLookUp{side}"], weights[f"eyeLookDown{side}"] = min(LOOK_UP * up, 1.4), LOOK_DOWN * down
             turned = expression.gaze_yaw * outward / 35.0
             weights[f"eyeLookOut{side}"], weights[f"eyeLookIn{side}"] = max(turned, 0.0), max(-turned, 0.0)
-            weights[f"eyeSquint{side}"] = weights.get(f"eyeSquint{side}", 0.0) + 0.15 * max(blink, 0.0)
+            weights[f"eyeSquint{side}"] = (
+                weights.get(f"eyeSquint{side}", 0.0) + LOWER_LID * max(blink, 0.0) - SINK * down
+            )
         weights["jawOpen"] = JAW * expression.mouth
         moved = self._act(self.rest, weights)
         return self._clear_of_eyes(moved)
@@ -141,7 +159,10 @@ class Face:
         return float(moved[UPPER_LIP, 2] - moved[LOWER_LIP, 2])
 
     def _centre(self, side: str) -> Floats:
-        return np.asarray(self.rest[self.anatomy.joints[self.anatomy.bones[f"eye.{side}"], 0]].mean(axis=0))
+        """The eye's bone, at the height where the lids frame the iris as in people: its joint sits higher."""
+        centre = np.asarray(self.rest[self.anatomy.joints[self.anatomy.bones[f"eye.{side}"], 0]].mean(axis=0))
+        middle = float(self.rest[[*self.upper[side], *self.lower[side]], 2].mean())
+        return np.array([centre[0], centre[1], middle + ABOVE])
 
     def _ball(self) -> float:
         """Radius of the person's eyeballs, from the mesh's own."""

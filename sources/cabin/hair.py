@@ -32,8 +32,8 @@ def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) 
     roots = scalp.roots(lambda p: _density(scalp, wig, p), STRANDS, own)
     points, width = _style(scalp, wig, roots, own)
     if wig.style in ("tail", "bun"):
-        extra, extra_width = _tied(scalp, wig, own)
-        points, width = np.concatenate([points, extra]), np.concatenate([width, extra_width])
+        parts = (points, width), _tied(scalp, wig, own), _loose(scalp, wig, own)
+        points, width = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     other = own.random(len(points)) < (wig.grey if 0.1 < wig.grey < 0.8 else 0.22)
     if hat_line is not None:
         points, other, width = _under_hat(scalp, points, other, width, hat_line)
@@ -209,14 +209,15 @@ def _knot(scalp: Scalp, wig: Wig) -> Floats:
 
 
 def _combed_to_knot(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> Floats:
-    """Strands drawn tight over the skull from their roots to the knot."""
+    """Strands drawn over the skull from their roots to the knot, loosely: full on top and at the sides."""
     knot = _knot(scalp, wig)
     share = np.linspace(0.0, 1.0, POINTS)[None, :, None]
     ends = knot + 0.010 * own.standard_normal((len(roots), 1, 3))
     line = roots.at[:, None] * (1 - share) + ends * share
     line[..., 2] += 0.006 * np.sin(np.pi * share[..., 0])
-    clearance = 0.0012 + 0.0055 * wig.volume * own.random((len(roots), 1)) * np.sin(
-        np.pi * np.minimum(1.2 * share[..., 0], 1.0)
+    full = 0.006 + 0.010 * _locks(roots.template, own)
+    clearance = 0.0012 + full[:, None] * wig.volume * (0.45 + 0.55 * own.random((len(roots), 1))) * np.sin(
+        np.pi * np.minimum(0.12 + 1.1 * share[..., 0], 1.0)
     )
     tight = scalp.push_out(line, clearance)
     tight[:, 0] = roots.at
@@ -236,15 +237,35 @@ def _tied(scalp: Scalp, wig: Wig, own: np.random.Generator) -> tuple[Floats, Flo
         angle = 2.6 * np.pi * share * 0.5 + own.random((n, 1, 1)) * 6.28
         ball = np.cos(angle) * one[:, None] + np.sin(angle) * two[:, None]
         return middle + size * (0.86 + 0.14 * own.random((n, 1, 1))) * ball, np.full(n, 0.0011)
-    n = 520
+    n = 560
     side = 1.0 if wig.parting >= 0 else -1.0
     fan = own.standard_normal((n, 1, 3))
     start = knot + 0.006 * fan
-    out = np.array([0.02 * side, 0.055, 0.030 if high else -0.01])
-    end = np.array([side * (0.100 + 0.01 * wig.curl), 0.005, -0.24 if high else -0.17])
-    path = start + out * np.sin(np.pi * np.minimum(share * 1.2, 1.0)) + end * share**1.4
+    out = np.array([0.035 * side, 0.050, 0.035 if high else -0.01])
+    end = np.array([side * (0.104 + 0.01 * wig.curl), -0.085, -0.29 if high else -0.22])
+    fall = end * np.concatenate([share**0.7, share**1.2, share**1.5], axis=2)
+    path = start + out * np.sin(np.pi * np.minimum(share * 1.2, 1.0)) + fall
     wave = 0.010 * wig.curl * np.sin(9 * share + own.random((n, 1, 1)) * 1.5)
-    return path + 0.016 * fan * np.sin(np.pi * share * 0.75) + wave, np.full(n, 0.0008)
+    return path + 0.017 * fan * np.sin(np.pi * share * 0.75) + wave, np.full(n, 0.0008)
+
+
+def _loose(scalp: Scalp, wig: Wig, own: np.random.Generator) -> tuple[Floats, Floats]:
+    """Strands at the temples that no knot holds: they fall past the cheeks and frame the face."""
+    full = own.random()
+
+    def density(points: Floats) -> Floats:
+        degrees, above = azimuth(points), scalp.layout.hair(points)
+        return np.where((degrees > 44) & (degrees < 84) & (above > -0.001) & (above < 0.013), 1.0, 0.0)
+
+    roots = scalp.roots(density, int(140 + 140 * full), own)
+    n = len(roots)
+    side = np.sign(roots.template[:, :1])
+    flow = side * np.array([[0.9, 0.0, 0.0]]) + np.array([0.0, 0.10, -0.6])
+    length = (0.090 + 0.070 * wig.length + 0.010 * full) * (0.55 + 0.45 * own.random(n))
+    volume = 0.004 + 0.009 * _locks(roots.template, own)
+    growth = _Growth(flow, length, 0.42, 0.12 + 0.20 * wig.curl, 0.25, volume, 0.22, own)
+    first = _unit(0.4 * _unit(roots.at - scalp.centre) + flow + 0.05 * own.standard_normal((n, 3)))
+    return _grow(scalp, roots, first, growth), np.full(n, 0.00046)
 
 
 def _under_hat(

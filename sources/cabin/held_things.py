@@ -45,8 +45,12 @@ def _phone(gesture: Gesture, s: float, f: Features) -> list[Surface]:
         at = np.array([s * (f.ear_x + 0.011), -0.072, f.eyes["L"][2] - 0.028])
         screen_side = -s
     else:
-        turn = about((0, 0, 1), s * np.radians(62)) @ about((0, 1, 0), s * np.radians(18))
-        at = np.array([s * 0.078, f.mouth[1] - 0.100, f.chin[2] - 0.015])
+        turn = (
+            about((1, 0, 0), np.radians(14))
+            @ about((0, 0, 1), -s * np.radians(66))
+            @ about((0, 1, 0), s * np.radians(6))
+        )
+        at = np.array([s * 0.082, f.mouth[1] - 0.058, f.chin[2] + 0.018])
         screen_side = -s
     solid = place(body, turn, at)
     screen = place(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from contract.field import Condition
 from sources.cabin.assembly import renderer
 from sources.cabin.eyes import cornea
-from sources.cabin.face import LOWER_LIP, UPPER_LIP
+from sources.cabin.face import CHIN, LOWER_LIP, NOSE_BRIDGE, NOSE_TIP, UPPER_LIP
 from sources.cabin.moment import Moment
 from sources.cabin.schema import SCHEMA
 from sources.cabin.surfaces import LABELS
@@ -34,7 +34,6 @@ MIRROR = tuple((name, name.replace("left", "right")) for name in LANDMARKS if "l
 
 SIDES = {"left": "R", "right": "L"}
 """The subject's eye that lies at the left and right of the picture."""
-NOSE_TIP, NOSE_BRIDGE, CHIN = 5054, 132, 5162
 NEAR = 0.012
 """A hit this close before a point is the point itself, metres."""
 

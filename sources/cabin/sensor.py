@@ -1,6 +1,6 @@
-"""From radiance to a frame: exposure for the face, lens, noise, tone curve, 8 bits.
+"""From radiance to a frame: exposure, lens, noise, tone curve, 8 bits.
 
-frame = expose(radiance, face, optics, generator)        # uint8 [H, W, 3]
+frame = expose(radiance, gain, optics, generator)        # uint8 [H, W, 3]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Optics:
 
     nir: bool
     key: float
-    """Linear value that the face's median is exposed to"""
+    """Linear value that medium skin is exposed to"""
     blur: float
     """Standard deviation in shares of the width"""
     shot: float
@@ -33,8 +33,8 @@ class Optics:
     contrast: float
 
 
-def expose(radiance: Image, face: Floats, optics: Optics, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """`face` is where the middle of the face lies, as shares of width and height."""
+def expose(radiance: Image, gain: float, optics: Optics, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """`gain` is the exposure, as `sources.cabin.metering` measures it."""
     size = radiance.shape[0]
     image = np.maximum(np.nan_to_num(radiance, nan=0.0, posinf=1e4), 0.0).astype(np.float64)
     if optics.nir:
@@ -43,7 +43,7 @@ def expose(radiance: Image, face: Floats, optics: Optics, generator: np.random.G
         image = image * np.array(optics.balance)
     if optics.distortion:
         image = _distort(image, optics.distortion)
-    image = image * (optics.key / max(_meter(image, face), 1e-9))
+    image = image * gain
     if optics.bloom:
         bright = np.minimum(np.maximum(image - 1.5, 0.0), 30.0)
         wide = sum(gaussian_filter(bright, (s * size, s * size, 0)) for s in (0.02, 0.08))
@@ -60,14 +60,6 @@ def expose(radiance: Image, face: Floats, optics: Optics, generator: np.random.G
     encoded = _srgb(np.clip(mapped, 0.0, 1.0))
     encoded = np.clip(0.5 + (encoded - 0.5) * optics.contrast, 0.0, 1.0)
     return np.asarray(np.round(encoded * 255.0), dtype=np.uint8)
-
-
-def _meter(image: Floats, face: Floats) -> float:
-    """Median luminance of a disc over the face: what the camera exposes for."""
-    size = image.shape[0]
-    axis = (np.arange(size) + 0.5) / size
-    disc = (axis[None, :] - face[0]) ** 2 + (axis[:, None] - face[1]) ** 2 < 0.19**2
-    return float(np.median((image @ np.array([0.25, 0.6, 0.15]))[disc]))
 
 
 def _distort(image: Floats, strength: float) -> Floats:

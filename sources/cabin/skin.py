@@ -92,7 +92,7 @@ class SkinMaps:
         shade = dark * (0.45 if nir else 1.0)
         tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
-        strength = 0.6 if nir else 0.85  # blood darkens a fold, less so in the near infrared
+        strength = 0.4 if nir else 0.75  # blood darkens a fold, less so in the near infrared
         log = log - strength * self._lines(fatigue)[..., None]
         albedo = np.exp(log)
         albedo = self._lips(albedo, nir)
@@ -103,7 +103,7 @@ class SkinMaps:
         fields, person = self.fields, self.person
         crease = person.crease * 0.85 * fields["crease"]
         bag = (0.12 + 0.35 * person.years + 0.60 * fatigue) * fields["bag_line"]
-        folds = (0.06 + 0.62 * person.years + 0.12 * fatigue) * (0.75 if person.is_woman else 1.0) * fields["folds"]
+        folds = (0.06 + 0.50 * person.years + 0.12 * fatigue) * (0.75 if person.is_woman else 1.0) * fields["folds"]
         return np.asarray(
             crease + bag + folds + (0.6 if person.is_woman else 0.9) * person.years * self.wrinkles, dtype=np.float32
         )
@@ -133,7 +133,7 @@ class SkinMaps:
         height = 0.025 * self.noise[3] - 0.55 * person.crease * fields["crease"]
         height = height + (0.15 + 0.7 * person.years + 0.9 * fatigue) * fields["bag"]
         height = (
-            height - (0.2 + 0.9 * person.years + 0.2 * fatigue) * fields["folds"] - 0.6 * person.years * self.wrinkles
+            height - (0.2 + 0.65 * person.years + 0.2 * fatigue) * fields["folds"] - 0.5 * person.years * self.wrinkles
         )
         return np.asarray(height, dtype=np.float32)
 
@@ -144,15 +144,17 @@ class SkinMaps:
         front = y < -0.09
         wave = z + 0.0025 * np.sin(x * 90 + 6 * phases[0]) + 0.002 * np.sin(points[..., 0] * 140 + 6 * phases[1])
         period = 0.0085 + 0.003 * phases[2]
-        lines = np.exp(-(((wave % period) - period / 2) ** 2) / 0.0011**2)
+        lines = np.exp(-(((wave % period) - period / 2) ** 2) / 0.0016**2)
         forehead = lines * np.exp(-(((z - 0.945) / 0.016) ** 2)) * np.clip((0.046 - x) / 0.015, 0, 1)
         dx, dz = x - 0.050, z - 0.9005
         radius, angle = np.hypot(dx, dz), np.degrees(np.arctan2(dz, dx))
-        rays = np.exp(-(((angle + 6 * np.sin(radius * 300)) % 22.0 - 11.0) ** 2) / 3.2**2)
+        rays = np.exp(-(((angle + 6 * np.sin(radius * 300)) % 22.0 - 11.0) ** 2) / 4.2**2)
         crow = rays * np.exp(-(((radius - 0.011) / 0.008) ** 2)) * (np.abs(angle) < 65)
-        frown = np.exp(-(((x - 0.0075) / 0.0011) ** 2)) * np.exp(-(((z - 0.922) / 0.009) ** 2))
-        total = np.where(front, np.maximum(forehead * 0.9, frown * 0.8), 0.0)
-        return np.asarray(np.maximum(total, np.where(y < -0.06, crow, 0.0)), dtype=np.float32)
+        frown = np.exp(-(((x - 0.0075) / 0.0016) ** 2)) * np.exp(-(((z - 0.922) / 0.009) ** 2))
+        total = np.where(front, np.maximum(forehead * 0.9, frown * 0.7), 0.0)
+        total = np.maximum(total, np.where(y < -0.06, crow, 0.0))
+        broken = np.clip(0.70 + 0.35 * self.noise[1], 0.15, 1.0)  # no line is of one depth from end to end
+        return np.asarray(total * broken, dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -186,7 +188,7 @@ def _nasolabial(x: Floats, z: Floats) -> Floats:
     """The fold from the wing of the nose past the corner of the mouth, and on towards the chin."""
     path = np.interp(z, [0.800, 0.815, 0.829, 0.845, 0.860], [0.0290, 0.0300, 0.0315, 0.0275, 0.0200])
     depth = np.interp(z, [0.796, 0.812, 0.835, 0.855, 0.866], [0.0, 0.45, 1.0, 0.9, 0.0])
-    return np.asarray(np.exp(-(((x - path) / 0.0019) ** 2)) * depth)
+    return np.asarray(np.exp(-(((x - path) / 0.0028) ** 2)) * depth)
 
 
 def _spot(points: Floats, centre: tuple[float, float, float], radius: float) -> Floats:

@@ -19,8 +19,8 @@ Floats = npt.NDArray[np.float64]
 COLOURS = {
     "black": (0.013, 0.010, 0.009), "dark": (0.034, 0.020, 0.012), "brown": (0.080, 0.044, 0.023),
     "light": (0.17, 0.100, 0.050), "blond": (0.33, 0.220, 0.110), "red": (0.19, 0.065, 0.022),
-    "grey": (0.23, 0.225, 0.22),
-    "white": (0.42, 0.41, 0.395),
+    "grey": (0.245, 0.228, 0.202),
+    "white": (0.43, 0.41, 0.375),
 }  # fmt: skip
 NIR = {
     "black": 0.10, "dark": 0.15, "brown": 0.22, "light": 0.32, "blond": 0.42, "red": 0.30, "grey": 0.38, "white": 0.50,
@@ -33,8 +33,8 @@ MEN = {
     "senior": {"crop": 2, "side": 3, "buzz": 1.2, "slick": 1.5, "ring": 2.5, "curls": 0.5},
 }
 WOMEN = {
-    "young": {"long": 3, "wavy": 2.5, "fringe": 2, "bob": 2, "tail": 2.5, "bun": 1.5, "pixie": 0.8, "big": 1},
-    "middle": {"long": 2, "wavy": 2.5, "fringe": 1.5, "bob": 3, "tail": 2, "bun": 1.5, "pixie": 1.2, "big": 0.8},
+    "young": {"long": 3.5, "wavy": 3, "fringe": 2, "bob": 2.5, "tail": 1.8, "bun": 0.8, "pixie": 0.6, "big": 1},
+    "middle": {"long": 2.2, "wavy": 3, "fringe": 1.5, "bob": 3, "tail": 1.5, "bun": 0.9, "pixie": 1.2, "big": 0.8},
     "senior": {"wavy": 1.5, "bob": 3, "fringe": 1, "bun": 1.5, "pixie": 2.5, "big": 1.2, "tail": 0.5},
 }
 

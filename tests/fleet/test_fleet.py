@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -29,9 +30,13 @@ from fleet.run import Fleet
 from fleet.scheduler import TRIES, Scheduler, cut
 from fleet.worker import EngineSettings, find_bundle, read_files
 from pictures.contact_sheet import contact_path
+from runtime.certificate import CERTIFICATE, KEY
+from runtime.certificate import main as certify
 from runtime.dataset_run import RunSettings
 from runtime.generate import main as generate
 from runtime.outputs.folder import FolderWriter
+from runtime.outputs.images import decode_image
+from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import FORMATS
 from tests.fake_bundle import write_fake_bundle
 from tests.fleet.fake_workers import Deadly, Quick, Sleeper
@@ -170,6 +175,41 @@ def test_every_format_is_that_of_one_process(
         generate_by_fleet([str(bundle), "-o", str(tmp_path / "many"), *options, "--workers", "2", "--shard", "7"]) == 0
     )
     assert_same(tmp_path / "many", tmp_path / "one")
+
+
+@pytest.mark.parametrize("shard", ["8", "100"], ids=["a part of a clip", "several clips"])
+@pytest.mark.parametrize("reject", [[], ["--reject-below", "0.7"]], ids=["plain", "rejecting"])
+def test_clips_are_those_of_one_process(
+    cluster: Cluster, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reject: list[str], shard: str
+) -> None:
+    monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
+    video = ["--video"] * bool(importlib.util.find_spec("imageio_ffmpeg"))
+    options = ["-n", "3", "--seed", "4", "--backend", "cpu", "--clip", "1.5", "--fps", "8", *reject, *video]
+    assert generate([str(bundle), "-o", str(tmp_path / "one"), *options]) == 0
+    many = [str(bundle), "-o", str(tmp_path / "many"), *options, "--workers", "2", "--shard", shard]
+    assert generate_by_fleet(many) == 0
+    assert_same(tmp_path / "many", tmp_path / "one")
+    assert generate_by_fleet(many) == 0, "complete already"
+
+
+def test_signed_frames_are_those_of_one_process_with_valid_manifests(
+    cluster: Cluster, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c2pa = pytest.importorskip("c2pa", reason="c2pa-python isn't installed: pip install '.[sign]'")
+    monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
+    assert certify([str(tmp_path / "c")]) == 0
+    options = ["-n", "20", "--seed", "3", "--backend", "cpu", "--codec", "webp"]
+    options += ["--sign", str(tmp_path / "c" / CERTIFICATE), str(tmp_path / "c" / KEY)]
+    assert generate([str(bundle), "-o", str(tmp_path / "one"), *options]) == 0
+    assert (
+        generate_by_fleet([str(bundle), "-o", str(tmp_path / "many"), *options, "--workers", "2", "--shard", "7"]) == 0
+    )
+    one, many = open_dataset(tmp_path / "one"), open_dataset(tmp_path / "many")
+    assert many.description == one.description and many.description.signed
+    for mine, theirs in zip(many.samples(), one.samples(), strict=True):
+        assert mine.record == theirs.record
+        assert (decode_image(mine.content) == decode_image(theirs.content)).all()
+        assert c2pa.Reader("image/webp", io.BytesIO(mine.content)).get_validation_state() == "Valid"
 
 
 def test_either_command_goes_on_with_what_the_other_began(

@@ -1,6 +1,9 @@
 """Kill a run at moments spread evenly over its writing, resume it, and compare every byte with an undisturbed run.
 
     python -m tests.runtime.kill_runs build/kills --kills 100 --frames 2000
+    python -m tests.runtime.kill_runs build/kills --kills 100 --frames 2000 --clip 15 --reject-below 0.6
+
+With `--clip`, the frames make up clips of that many.
 
 Prints one line a layout: kills, how many came while frames were written, and how many runs differed (which is a bug,
 and exit status 1).
@@ -21,6 +24,8 @@ from runtime.generate import main as generate
 from runtime.outputs.writer import FORMATS
 from tests.fake_bundle import write_fake_bundle
 
+FPS = 5
+
 
 def digest(folder: Path) -> str:
     """Of names and contents of every file."""
@@ -30,9 +35,12 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def command(bundle: Path, output: Path, layout: str, frames: int) -> list[str]:
-    options = ["-n", str(frames), "--backend", "cpu", "--batch", "16", "--format", layout]
-    return [str(bundle), "-o", str(output), *options]
+def command(bundle: Path, output: Path, layout: str, args: argparse.Namespace) -> list[str]:
+    options = ["--backend", "cpu", "--batch", "16", "--format", layout]
+    options += ["--reject-below", args.reject_below] if args.reject_below else []
+    count = args.frames // (args.clip or 1)
+    options += ["--clip", str(args.clip / FPS), "--fps", str(FPS)] if args.clip else []
+    return [str(bundle), "-o", str(output), "-n", str(count), *options]
 
 
 def start(command: list[str]) -> int:
@@ -80,6 +88,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--format", nargs="+", choices=tuple(FORMATS), default=list(FORMATS))
+    parser.add_argument("--clip", type=int, metavar="FRAMES")
+    parser.add_argument("--reject-below", metavar="P")
     args = parser.parse_args()
     bundle, failures = args.output / "bundle", 0
     shutil.rmtree(args.output, ignore_errors=True)
@@ -88,11 +98,11 @@ def main() -> int:
 
     for layout in args.format:
         whole, output = args.output / f"{layout}-whole", args.output / layout
-        seconds = writing_time(command(bundle, whole, layout, args.frames), whole)
+        seconds = writing_time(command(bundle, whole, layout, args), whole)
         wanted, during, different = digest(whole), 0, 0
         for kill in range(args.kills):
             shutil.rmtree(output, ignore_errors=True)
-            run = command(bundle, output, layout, args.frames)
+            run = command(bundle, output, layout, args)
             during += killed(run, output, seconds * (kill + 0.5) / args.kills)
             finish(run)
             different += digest(output) != wanted

@@ -16,6 +16,8 @@ from PIL import Image
 from contract.dataset import Dataset, read_dataset
 from contract.schemas import CABIN
 from runtime.generate import main
+from runtime.outputs.reader import open_dataset
+from runtime.outputs.writer import FORMATS
 from tests.fake_bundle import write_fake_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,43 @@ def test_a_full_disk_is_one_line_and_leaves_a_valid_dataset(
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
     assert main(command) == 0
     assert len(list(read_dataset(small_disk / "d").records())) == 1000
+
+
+ENOUGH_FOR_SOME = {"folder": "1536k", "webdataset": "5m", "parquet": "1m"}
+"""Disks that hold some frames of a folder, or one shard and not two."""
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_a_disk_that_becomes_read_only_is_one_line_and_what_was_written_loads(
+    layout: str, bundle: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk stops the run; then, as after an error of the disk, nothing can be written there any more."""
+    subprocess.run(["mount", "-o", f"remount,size={ENOUGH_FOR_SOME[layout]}", str(small_disk)], check=True)
+    options = ["-n", "2200", "--backend", "cpu", "--batch", "16", "--format", layout]
+    command = [str(bundle), "-o", str(small_disk / "d"), *options]
+    assert main(command) == 1 and "No space left on device" in capsys.readouterr().err
+    written = [sample.record["index"] for sample in open_dataset(small_disk / "d").samples()]
+    assert written == list(range(len(written))) and written
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for output in (small_disk / "d", small_disk / "new"):
+        assert main([str(bundle), "-o", str(output), *options]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "Read-only file system" in error and str(small_disk) in error
+    assert len(list(open_dataset(small_disk / "d").samples())) == len(written)
+    subprocess.run(["mount", "-o", "remount,rw,size=64m", str(small_disk)], check=True)
+    assert main(command) == 0
+    assert [record["index"] for record in open_dataset(small_disk / "d").records()] == list(range(2200))
+
+
+def test_a_folder_without_the_right_to_write_is_one_line(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d").mkdir(mode=0o555)
+    if os.access(tmp_path / "d", os.W_OK):
+        pytest.skip("may write everywhere, as root does; the test above takes a file system that is read-only")
+    assert main([str(bundle), "-o", str(tmp_path / "d"), "-n", "4", "--backend", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Permission denied" in error and not list((tmp_path / "d").iterdir())
 
 
 LIMITED = """

@@ -15,14 +15,16 @@ from contract.errors import Unavailable
 from sources import render, sheet
 from sources.base import LabelledFrames
 from sources.cabin import driver, packing, workers
-from sources.cabin.assembly import whole
+from sources.cabin.assembly import build_scene, build_sensor, trace, whole
 from sources.cabin.camera import Camera
 from sources.cabin.domains import DOMAINS
 from sources.cabin.driver import Cabin
 from sources.cabin.labels import LANDMARKS, MIRROR, landmarks
+from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import Moment
 from sources.cabin.schema import SCHEMA
 from sources.cabin.surfaces import LABELS
+from sources.cabin.windows import Window, photograph
 from sources.shards import read_shards
 
 try:
@@ -36,6 +38,12 @@ LIPS = 0.05
 """Lips that a smile or a frown parts can't be shut by the jaw alone."""
 ANGLE = 1e-6
 """Degrees: head and gaze are exact by construction."""
+PUPIL = 0.36 * 0.0068
+"""Radius of a small pupil, metres."""
+SAMPLING = 0.12
+"""Share of the mean radiance by which two pictures of few paths may differ."""
+EXPOSURE = 0.2
+"""Share by which an accessory may change the exposure: what skin stays bare is lit otherwise (17 % with a mask)."""
 PIXEL = 0.02
 """Share of the frame: a landmark's place by the mesh against the renderer's own ray."""
 
@@ -230,6 +238,51 @@ def test_an_undefined_pixel_takes_its_neighbours_value() -> None:
     radiance = np.full((4, 4, 3), 2.0, dtype=np.float32)
     radiance[1, 2], radiance[3, 3, 0] = np.nan, np.inf
     assert np.array_equal(whole(radiance), np.full((4, 4, 3), 2.0))
+
+
+def test_a_window_shows_what_the_whole_picture_shows_there(cabin: Cabin) -> None:
+    scene = moment(cabin)
+    built = build_scene(scene.shapes(), scene.emitters(), scene.to_head)
+    window = Window(8, 9, 22, 25)
+    pictures = [
+        trace(built, 64, 1, False, build_sensor(scene.camera, scene.to_head, 32, crop))
+        for crop in (None, (window.left, window.top, window.right - window.left, window.bottom - window.top))
+    ]
+    whole_picture, cut = pictures[0][window.rows], pictures[1]
+    assert cut.shape == whole_picture.shape
+    assert np.abs(cut - whole_picture).mean() < SAMPLING * whole_picture.mean()
+    moved_by_one = pictures[0][window.top : window.bottom, window.left + 1 : window.right + 1]
+    assert np.abs(cut - whole_picture).mean() < 0.7 * np.abs(cut - moved_by_one).mean()
+
+
+def test_a_window_fades_at_its_border_and_stays_in_the_picture() -> None:
+    window = Window.around(np.array([[-0.2, 0.4], [0.3, 0.6]]), 40, (0.0, 0.05))
+    assert window == Window(14, 0, 26, 14)
+    fade = window.fade()[..., 0]
+    assert fade.shape == (12, 14)
+    assert fade.max() == 1.0 and 0.0 < fade[0].max() <= 0.25
+    assert Window.around(np.array([[1.3, 0.4], [1.5, 0.6]]), 40, (0.0, 0.05)) is None
+
+
+def test_exposure_follows_skin_and_not_what_is_worn(cabin: Cabin) -> None:
+    def gain(**changes: Any) -> float:
+        scene = moment(cabin, **changes)
+        built = build_scene(scene.shapes(), scene.emitters(), scene.to_head)
+        return exposure_gain(built, scene, photograph(built, scene, 48, 9, 1, denoised=False))
+
+    bare = gain()
+    for accessory in ("sunglasses", "mask"):
+        assert gain(accessory=accessory) == pytest.approx(bare, rel=EXPOSURE)
+    assert gain(skin_tone=0.9) < 2.0 * bare  # were every face equally bright, it would be 3.6 times as much
+
+
+@pytest.mark.parametrize("openness", [0.3, 0.5])
+def test_half_shut_eyes_show_part_of_the_pupil(cabin: Cabin, openness: float) -> None:
+    scene = moment(cabin, eye_openness=openness)
+    face = scene.sitter.face
+    for side in "LR":
+        lid = float(scene.moved[face.upper[side]][1:3, 2].mean())
+        assert lid > face.centres[side][2] - PUPIL
 
 
 def test_no_two_domains_share_a_driver() -> None:
