@@ -35,11 +35,17 @@ ADVICE = "uninstall the package that brings it, or install dms-edge into an envi
 
 def run(module: str) -> int:
     """Run `python -m MODULE` with this process's arguments; its exit status comes as SystemExit."""
+    program = Path(sys.argv[0]).name
     if problem := shadowed():
-        print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
+        print(f"{program}: {problem}", file=sys.stderr)
         return 1
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-    return 0
+    from contract.errors import run_command  # ours, as has just been seen
+
+    def start() -> int:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return 0
+
+    return run_command(program, start)
 
 
 export = partial(run, "export")

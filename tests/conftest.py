@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest
 from contract.silence import silence_engines
 
 silence_engines()  # before any test imports an engine
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in the background of a shell; commands of tests inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PACKAGES = (
     "numpy",
