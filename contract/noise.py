@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from contract.errors import UsageError
 SEEDS = 1 << 64
 """Seeds and indices are one 64-bit word of the Philox key each."""
 
+FEWEST = 8
+"""Frames that are worth a thread: starting one takes about as long as drawing the noise of one frame."""
+
 
 def initial_noise(seed: int, index: int, shape: tuple[int, ...], attempt: int = 0) -> npt.NDArray[np.float32]:
     """Standard normal float32 of `shape` [C, H, W] that frame `index` starts from; `attempt` regenerates it."""
@@ -26,15 +30,26 @@ def initial_noise(seed: int, index: int, shape: tuple[int, ...], attempt: int = 
 
 
 def initial_noises(
-    seed: int, indices: Sequence[int], shape: tuple[int, ...], attempts: Sequence[int] | None = None
+    seed: int, indices: Sequence[int], shape: tuple[int, ...], attempts: Sequence[int] | None = None, threads: int = 1
 ) -> npt.NDArray[np.float32]:
     """`initial_noise` of several frames, float32 [N, C, H, W], drawn where it is needed, without a copy.
 
-    `attempts` has one number a frame; without it all are first ones.
+    `attempts` has one number a frame; without it all are first ones. With more `threads` the noise is the same: each
+    frame has a stream of its own, and numpy lets other threads run while it fills one.
     """
     x = np.empty((len(indices), *shape), dtype=np.float32)
-    for row, index, attempt in zip(x, indices, attempts or [0] * len(indices), strict=True):
-        _stream(seed, index, (0, 0, 0, attempt)).standard_normal(out=row, dtype=np.float32)
+    frames = list(zip(x, indices, attempts or [0] * len(indices), strict=True))
+
+    def fill(first: int) -> None:
+        for row, index, attempt in frames[first::threads]:
+            _stream(seed, index, (0, 0, 0, attempt)).standard_normal(out=row, dtype=np.float32)
+
+    threads = max(1, min(threads, len(frames) // FEWEST))
+    if threads == 1:
+        fill(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, range(threads)))
     return x
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import onnx.reference
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contract.bundle import Latent, Sampler
@@ -65,8 +66,9 @@ class Step(nn.Module):
         step: Tensor,  # [] int64, 0 to K - 1
     ) -> tuple[Tensor, ...]:
         """x_next like x, and frame uint8 [B, H, W, C], which steps on latents don't give."""
-        a, b, c, d, e = self.coefficients[step].unbind()
-        prediction = self._guided(x, self.embeddings[step], condition)
+        # embedding, since torch up to 2.11 asks for the value of a tensor that indexes another
+        a, b, c, d, e = F.embedding(step, self.coefficients).unbind()
+        prediction = self._guided(x, F.embedding(step, self.embeddings), condition)
         x0 = a * x + b * prediction
         clamped = x0.clamp(-1.0, 1.0)
         if self.clip is not None:

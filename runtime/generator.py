@@ -23,6 +23,7 @@ import numpy.typing as npt
 from contract.annotation import Annotation
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import Array, Schema
+from contract.cores import cores
 from contract.errors import Unavailable, UsageError
 from contract.field import Condition
 from contract.limits import LARGEST
@@ -265,9 +266,9 @@ class Generator:
             raise _too_large(batch) from None
 
     def _noises(self, requests: Iterable[BatchRequest], seed: int, clip: int = 1) -> Iterator[tuple[Array, Array]]:
-        shape = tuple(self.manifest.x_shape)
+        shape, threads = tuple(self.manifest.x_shape), cores() if BACKENDS[self.choice.backend].on_gpu else 1
         started = (([index - index % clip for index in r.indices], r) for r in requests)
-        return ((initial_noises(seed, indices, shape, r.attempts), r.rows) for indices, r in started)
+        return ((initial_noises(seed, indices, shape, r.attempts, threads), r.rows) for indices, r in started)
 
     def _open_annotator(self, name: str) -> None:
         """Open the annotator of that precision; with `auto`, `unannotated` says why there is none."""

@@ -15,9 +15,7 @@ from contract.silence import silence_engines
 
 silence_engines()  # before any test imports an engine
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in the background of a shell; commands of tests inherit it
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, whose programs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PACKAGES = (

@@ -105,6 +105,9 @@ class BackendSpec:
     missing: str
     """What to run where the bundle has no file for it."""
 
+    on_gpu: bool = False
+    """Whether the CPU's cores are free for other work, such as drawing noise, while the engine runs."""
+
     proven: bool = False
     """Whether the exporter compared the files with torch by this very engine, or says in the manifest that it
     couldn't."""
@@ -133,8 +136,12 @@ ON_CPU = ("fp32", "int8", "fp16")
 """fp16 is emulated on a CPU, and int8 is for those who ask for it."""
 
 BACKENDS = {
-    "trt": BackendSpec(trt.check_ready, engine.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT, proven=True),
-    "cuda": BackendSpec(ort_cuda.check_cuda, onnx_interface.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT),
+    "trt": BackendSpec(
+        trt.check_ready, engine.engine_files, _open_trt, ("fp16", "fp32"), 32, EXPORT_TRT, on_gpu=True, proven=True
+    ),
+    "cuda": BackendSpec(
+        ort_cuda.check_cuda, onnx_interface.find, _open_cuda, ("fp16", "fp32"), 32, EXPORT, on_gpu=True
+    ),
     "openvino": BackendSpec(ov.check_openvino, onnx_interface.find, _open_openvino, ON_CPU, 16, EXPORT),
     "cpu": BackendSpec(ort_cpu.check_cpu, onnx_interface.find, _open_cpu, ON_CPU, 8, EXPORT, proven=True),
 }

@@ -37,6 +37,13 @@ def test_several_frames_at_once_are_the_same_frames() -> None:
     np.testing.assert_array_equal(x, np.stack([initial_noise(7, index, SHAPE) for index in range(3, 6)]))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 64])
+def test_threads_change_nothing(threads: int) -> None:
+    attempts = [index % 3 for index in range(50)]
+    x = initial_noises(7, range(50), SHAPE, attempts, threads)
+    np.testing.assert_array_equal(x, np.stack([initial_noise(7, i, SHAPE, attempts[i]) for i in range(50)]))
+
+
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_outside_64_bits_is_refused(seed: int) -> None:
     with pytest.raises(UsageError, match="from 0 to"):

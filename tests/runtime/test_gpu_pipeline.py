@@ -269,7 +269,7 @@ def test_the_buffers_take_turns(steps: int) -> None:
 
 # ------------------------------------------------------------------------------------------------- on a GPU, in torch
 
-SIZES = [8] * (TO_DECIDE + 4) + [4] * (TO_DECIDE + 4) + [3, 1, 20, 4]
+SIZES = [4] * (TO_DECIDE + 4) + [8] * (TO_DECIDE + 4) + [3, 1, 20, 4]
 """Enough of two sizes for their graphs to be measured, then tails, a batch to split, and one that was open before."""
 
 
