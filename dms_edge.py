@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,64 +35,43 @@ ADVICE = "uninstall the package that brings it, or install dms-edge into an envi
 
 def run(module: str) -> int:
     """Run `python -m MODULE` with this process's arguments; its exit status comes as SystemExit."""
+    program = Path(sys.argv[0]).name
     if problem := shadowed():
-        print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
+        print(f"{program}: {problem}", file=sys.stderr)
         return 1
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-    return 0
+    from contract.errors import run_command  # ours, as has just been seen
+
+    def start() -> int:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return 0
+
+    return run_command(program, start)
 
 
-def export() -> int:
-    return run("export")
-
-
-def export_trt() -> int:
-    return run("export.trt")
-
-
-def generate() -> int:
-    return run("runtime.generate")
-
-
-def verify() -> int:
-    return run("runtime.verify")
-
-
-def certificate() -> int:
-    return run("runtime.certificate")
-
-
-def fleet() -> int:
-    return run("fleet.generate")
-
-
-def contact_sheet() -> int:
-    return run("pictures")
-
-
-def train() -> int:
-    return run("training.train")
-
-
-def distill() -> int:
-    return run("training.distill")
-
-
-def render() -> int:
-    return run("sources.render")
-
-
-def fidelity() -> int:
-    return run("audit.fidelity")
-
-
-def provenance() -> int:
-    return run("audit.provenance")
-
-
-def data_card() -> int:
-    return run("audit.data_card")
-
-
-def report() -> int:
-    return run("audit.report")
+export = partial(run, "export")
+export_trt = partial(run, "export.trt")
+generate = partial(run, "runtime.generate")
+verify = partial(run, "runtime.verify")
+certificate = partial(run, "runtime.certificate")
+merge = partial(run, "runtime.merge")
+fleet = partial(run, "fleet.generate")
+contact_sheet = partial(run, "pictures")
+train = partial(run, "training.train")
+train_annotator = partial(run, "training.train_annotator")
+distill = partial(run, "training.distill")
+private_evolution = partial(run, "training.private_evolution")
+inspect = partial(run, "sources.inspect")
+convert = partial(run, "sources.convert")
+render = partial(run, "sources.render")
+render_sheet = partial(run, "sources.sheet")
+cartoon = partial(run, "sources.cartoon.render")
+cartoon_sheet = partial(run, "sources.cartoon.sheet")
+fidelity = partial(run, "audit.fidelity")
+provenance = partial(run, "audit.provenance")
+lineage = partial(run, "audit.lineage")
+data_card = partial(run, "audit.data_card")
+report = partial(run, "audit.report")
+utility = partial(run, "audit.utility")
+privacy = partial(run, "audit.privacy")
+privacy_shadows = partial(run, "audit.privacy.shadows")
+insert_canaries = partial(run, "audit.privacy.insert_canaries")

@@ -57,9 +57,14 @@ def run_command(program: str, run: Callable[[], int]) -> int:
         message, status = "the reader of the output went away", 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        message, status = f"{where}{error.strerror or error}", 1
+        message, status = f"{where}{error.strerror or error}{_advice(error)}", 1
     print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _advice(error: OSError) -> str:
+    """What Python's `tempfile` doesn't say on a read-only machine."""
+    return "; name a folder that can be written: TMPDIR=FOLDER" if "temporary directory" in str(error.strerror) else ""
 
 
 def _print_on_any_console() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ from contract.errors import Refused
 
 TEMPORARY = ".tmp"
 """Ending of a file that isn't whole yet."""
+
+DEEPEST = 200
+"""Levels of a JSON value: far more than any file of ours has, and few enough for functions that call themselves.
+
+Python's own parser stops elsewhere in each version."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -60,7 +66,10 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
 def parse_json(content: bytes) -> Any:
     """Strict JSON: NaN, infinities, repeated keys and bottomless nesting raise ValueError."""
     try:
-        return json.loads(content.decode(), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        found = json.loads(content.decode(), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        if content.count(b"{") + content.count(b"[") >= DEEPEST:
+            _refuse_depth(found)
+        return found
     except RecursionError:
         raise ValueError("nested too deep") from None
     except UnicodeDecodeError:
@@ -78,6 +87,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Refused(f"{path}: a {type(content).__name__}; expected a JSON object")
     return content
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        below = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list)))
+        level = list(itertools.chain.from_iterable(below))
+    if level:
+        raise ValueError("nested too deep")
 
 
 def _no_constant(name: str) -> None:

@@ -16,6 +16,12 @@ IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
 PROPERTY = "DigitalSourceType"
 
+XMP_IN_PNG = "XML:com.adobe.xmp"
+"""Keyword of the iTXt chunk that holds a PNG's packet."""
+
+XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+"""How the APP1 segment begins that holds a JPEG's packet."""
+
 TERMS = {"generated": "trainedAlgorithmicMedia", "rendered": "algorithmicMedia"}
 """The term for each `origin` of a record; a recorded frame carries no mark that it is synthetic."""
 

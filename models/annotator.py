@@ -129,9 +129,12 @@ class Annotator(nn.Module):
         images = scale_pixels(frames.to(self.low.dtype).permute(0, 3, 1, 2))  # TensorRT transposes no bytes
         logits, numbers, log_errors, landmarks, features = self.read(images)
         parts = [F.softmax(logits[:, s] / t, dim=1) for s, t in zip(self.slices, self.temperature, strict=True)]
-        half = (self.high - self.low) / 2.0
-        values = self.low + half * (numbers.clamp(-1.0, 1.0) + 1.0)
-        return torch.cat(parts, dim=1), values, half * log_errors.exp() * self.error_scale, landmarks, features
+        errors = log_errors
+        if self.count:  # ONNX Runtime 1.23 opens no graph that computes with constants of zero elements
+            half = (self.high - self.low) / 2.0
+            numbers = self.low + half * (numbers.clamp(-1.0, 1.0) + 1.0)
+            errors = half * log_errors.exp() * self.error_scale
+        return torch.cat(parts, dim=1), numbers, errors, landmarks, features
 
     @torch.no_grad()
     def annotate(self, frames: npt.NDArray[np.uint8]) -> Annotation:

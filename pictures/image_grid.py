@@ -14,19 +14,17 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from contract.files import write_whole
+from pictures.font import caption_font, drawable
 
 Frame = npt.NDArray[np.uint8]
 """uint8 [H, W, C]"""
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 MIN_TILE = 160
 """Frames are enlarged by a whole factor to at least this many pixels, so that one can see an eyelid."""
@@ -91,7 +89,7 @@ def draw_grid(
         for column, entry in enumerate(row):
             _draw_tile(image, draw, (left + column * (tile[0] + GAP), top + number * row_height), entry, tile)
     if legend:
-        draw.text((GAP, image.height - LINE - GAP), legend, MARK, _font())
+        _write(draw, (GAP, image.height - LINE - GAP), [legend], MARK)
     return image
 
 
@@ -119,7 +117,8 @@ def tile_size(frame: Frame, least: int = MIN_TILE) -> tuple[int, int]:
 
 def fits(width: int) -> Callable[[str], bool]:
     """Whether a line of text is at most `width` pixels wide."""
-    return lambda text: _font().getlength(text) <= width
+    font = caption_font(FONT_SIZE)
+    return lambda text: font.getlength(drawable(text, font)) <= width
 
 
 def wrap(words: Sequence[str], separator: str, fitting: Callable[[str], bool]) -> list[str]:
@@ -157,11 +156,9 @@ def _draw_tile(
     _write(draw, (left, top + size[1] + GAP // 2), entry.caption)
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str]) -> None:
+def _write(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str], color: tuple[int, int, int] = INK
+) -> None:
+    font = caption_font(FONT_SIZE)
     for number, line in enumerate(lines):
-        draw.text((place[0], place[1] + number * LINE), line, INK, _font())
-
-
-@lru_cache(maxsize=1)
-def _font() -> Font:
-    return ImageFont.load_default(size=FONT_SIZE)
+        draw.text((place[0], place[1] + number * LINE), drawable(line, font), color, font)

@@ -26,15 +26,19 @@ for text in ("old", "new"):
 """
 
 
+NAMELESS = "12345"
+"""A user that has no entry in the list of users."""
+
+
 def on_a_volume(volume: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command where `volume` is a mount point, and the folder around it read-only."""
-    around = volume.parent
-    kept = around.parent / "kept"
+    """Run a command as a user without a name where `volume` is a mount point and the root is read-only."""
+    kept = volume.parents[1] / "kept"
     kept.mkdir(exist_ok=True)
-    script = f"mount --bind {around} {around}; mount --bind {kept} {volume}; mount -o remount,bind,ro {around}"
+    user = f"unshare --user --map-user={NAMELESS} --map-group={NAMELESS}"
+    script = f"mount --bind {kept} {volume}; mount -o remount,bind,ro /; cd {ROOT}"
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [*ENTER, f'{script}; exec "$@"', "sh", *command],
+        [*ENTER, f'{script}; exec {user} "$@"', "sh", *command],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -73,3 +77,18 @@ def test_a_dataset_is_complete_without_its_contact_sheet(volume: Path, tmp_path:
     assert "4 frames" in done.stdout and "look at" not in done.stdout
     assert "contact.png" in done.stderr and "complete without it" in done.stderr
     assert (tmp_path / "kept/dataset.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("import tempfile; tempfile.gettempdir()", "name a folder that can be written: TMPDIR=FOLDER"),
+        ("from audit.figure import new_figure; new_figure('a.png', (1, 1), 10)", "a.png isn't drawn, since matplotlib"),
+    ],
+)
+def test_what_takes_a_place_for_temporary_files_says_so_in_one_line(volume: Path, body: str, line: str) -> None:
+    program = f"from contract.errors import run_command\ndef run():\n {body}\nraise SystemExit(run_command('p', run))"
+    done = on_a_volume(volume, [sys.executable, "-c", program])
+    if done.returncode == 0:
+        pytest.skip("a file system of its own holds the temporary files")
+    assert done.returncode == 1 and line in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr

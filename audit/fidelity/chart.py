@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.errors import Unavailable
+from audit.figure import new_figure
 from contract.files import write_whole
 
 INCHES, DPI = (11.0, 4.6), 100
@@ -30,11 +30,7 @@ class Point(NamedTuple):
 
 def write_chart(path: Path, report: Mapping[str, Any]) -> None:
     """Draw both charts; runs that differ in steps alone are joined. Unavailable without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise Unavailable(f"{path.name} isn't drawn without matplotlib; run: pip install '.[audit]'") from None
-    figure = Figure(INCHES, DPI, layout="constrained")
+    figure = new_figure(path.name, INCHES, DPI)
     floor = next((item["fd_dms"] for item in report["floors"] if item["frames"] == report["frames"]), None)
     charts = (
         ("mean class accuracy", "mean_class_accuracy", report["annotator"]["mean_class_accuracy"]),

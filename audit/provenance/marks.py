@@ -13,25 +13,32 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from contract.provenance import IPTC_EXTENSION, PROPERTY
+from contract.provenance import IPTC_EXTENSION, PROPERTY, XMP_IN_JPEG, XMP_IN_PNG
 
 LARGEST_PACKET = 1 << 20
 """Bytes; a packet of ours has some 400."""
 
 _PROPERTY = f"{{{IPTC_EXTENSION}}}{PROPERTY}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-_PACKET_KEYS = ("xmp", "XML:com.adobe.xmp")
-"""Where Pillow puts a packet."""
 
 
 def read_mark(path: Path) -> str | None:
     """The digital source type that an image's XMP states, or None; OSError for what isn't a readable image."""
     try:
         with Image.open(path) as image:
-            packet = next((image.info[key] for key in _PACKET_KEYS if key in image.info), b"")
+            packet = _packet(image)
     except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(f"{path}: not a readable image ({error})") from error
-    return digital_source_of(packet.encode() if isinstance(packet, str) else packet)
+    return digital_source_of(packet)
+
+
+def _packet(image: Image.Image) -> bytes:
+    """The XMP packet where Pillow keeps it, empty where there is none; before 11.0 a JPEG's is a mere segment."""
+    found = image.info.get("xmp") or image.info.get(XMP_IN_PNG)
+    if found is None:
+        segments = [content for _, content in getattr(image, "applist", ()) if content.startswith(XMP_IN_JPEG)]
+        found = segments[0].removeprefix(XMP_IN_JPEG) if segments else b""
+    return found.encode() if isinstance(found, str) else bytes(found)
 
 
 def digital_source_of(packet: bytes) -> str | None:

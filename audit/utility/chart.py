@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from contract.errors import Unavailable
+from audit.figure import new_figure
 from contract.files import write_whole
 
 DPI = 100
@@ -24,12 +24,8 @@ ASIDE = 0.13
 
 def write_chart(path: Path, report: Mapping[str, Any]) -> None:
     """Draw the chart as PNG. Raises Unavailable without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise Unavailable(f"{path.name} isn't drawn without matplotlib; run: pip install '.[audit]'") from None
     arms = report["arms"]
-    figure = Figure((WIDE, 1.6 + ROW * len(arms)), DPI, layout="constrained")
+    figure = new_figure(path.name, (WIDE, 1.6 + ROW * len(arms)), DPI)
     first: Any = None
     for place, (measure, title) in enumerate(PANELS, start=1):
         axes = figure.add_subplot(1, len(PANELS), place, sharey=first)

@@ -21,14 +21,11 @@ from PIL import Image, PngImagePlugin
 
 from contract.errors import Refused, UsageError
 from contract.frame_record import SUFFIXES
-from contract.provenance import IPTC_EXTENSION, PROPERTY, digital_source
+from contract.provenance import IPTC_EXTENSION, PROPERTY, XMP_IN_JPEG, XMP_IN_PNG, digital_source
 from runtime.outputs.signing import FrameSigner
 
 Frame = npt.NDArray[np.uint8]
 """uint8 [H, W, C]"""
-
-XMP_IN_PNG = "XML:com.adobe.xmp"
-XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass(frozen=True)
@@ -113,14 +110,18 @@ def xmp_packet(origin: str) -> bytes:
     ).encode()
 
 
-@lru_cache(maxsize=8)
-def _mark(codec: str, origin: str) -> dict[str, Any]:
-    packet = xmp_packet(origin)
+def packet_options(codec: str, packet: bytes) -> dict[str, Any]:
+    """What Pillow's `save` is given so that the file holds an XMP packet."""
     if codec == "png":
         text = PngImagePlugin.PngInfo()
         text.add_itxt(XMP_IN_PNG, packet.decode())
         return {"pnginfo": text}
     if codec == "webp":
         return {"xmp": packet}
-    segment = XMP_IN_JPEG + packet
+    segment = XMP_IN_JPEG + packet  # `xmp` isn't known there before Pillow 11
     return {"extra": b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment}
+
+
+@lru_cache(maxsize=8)
+def _mark(codec: str, origin: str) -> dict[str, Any]:
+    return packet_options(codec, xmp_packet(origin))

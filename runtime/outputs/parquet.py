@@ -17,6 +17,7 @@ from contract.conditions import Schema
 from contract.dataset import Description, Record
 from contract.errors import Unavailable
 from contract.frame_record import Column, columns
+from runtime.outputs.features import record_features
 from runtime.outputs.shards import Sample, ShardWriter
 
 ROWS = 100
@@ -110,7 +111,7 @@ def table_schema(schema: Schema) -> Any:
     pa, _ = load_pyarrow()
     fields = columns(schema)
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    features = {IMAGE: {"_type": "Image"}} | {column.name: _feature(column) for column in fields}
+    features = {IMAGE: {"_type": "Image"}} | record_features(schema)
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema([(IMAGE, image), *((column.name, _type(pa, column)) for column in fields)], metadata)
 
@@ -120,11 +121,3 @@ def _type(pa: Any, column: Column) -> Any:
         struct = pa.struct([(child.name, _type(pa, child)) for child in column.children])
         return pa.list_(struct) if column.kind == "list" else struct
     return getattr(pa, {"bool": "bool_"}.get(column.kind, column.kind))()
-
-
-def _feature(column: Column) -> Any:
-    """The column as a Hugging Face feature."""
-    if column.children:
-        struct = {child.name: _feature(child) for child in column.children}
-        return [struct] if column.kind == "list" else struct
-    return {"dtype": column.kind, "_type": "Value"}

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from contract.cli import Parser, integer
 from contract.errors import run_command
 from contract.field import Condition
 from contract.files import write_whole
 from contract.schemas import CABIN
+from pictures.font import caption_font
 from sources.cartoon.cabin import Cabin
 from sources.cartoon.domains import DOMAINS
 
@@ -65,7 +66,7 @@ def draw_sheet(size: int, domain: str, seed: int) -> Image.Image:
     edge = size * -(-FEWEST_PIXELS // size)
     rows = -(-len(named) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * edge, rows * (edge + CAPTION)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    pen, font = ImageDraw.Draw(sheet), caption_font(10)
     for start in range(0, len(named), COLUMNS):
         part = named[start : start + COLUMNS]
         indices = range(start, start + len(part))

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from audit.provenance.__main__ import main
 from audit.provenance.check import check, find_files
 from audit.provenance.marks import digital_source_of, read_mark
 from contract.errors import Refused
 from contract.provenance import IPTC_EXTENSION, digital_source
+from runtime.outputs.images import packet_options
 
 TRAINED = digital_source("generated")
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -56,14 +57,8 @@ def write_image(path: Path, xmp: bytes | None = None, seed: int = 0) -> Path:
     image = Image.fromarray(
         np.random.Generator(np.random.Philox(key=[0, seed])).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     )
-    if xmp is None:
-        image.save(path)
-    elif path.suffix == ".png":
-        info = PngImagePlugin.PngInfo()
-        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
-        image.save(path, pnginfo=info)
-    else:
-        image.save(path, xmp=xmp)
+    codec = {".jpg": "jpeg"}.get(path.suffix, path.suffix[1:])
+    image.save(path, **({} if xmp is None else packet_options(codec, xmp)))
     return path
 
 

@@ -24,6 +24,7 @@ from contract.field import Condition
 from contract.frame_record import columns
 from contract.frames import ImageShape
 from contract.schemas import CABIN
+from runtime.outputs.features import features_of
 from runtime.outputs.images import CODECS, decode_image, encode_image
 from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import FORMATS, open_writer
@@ -192,6 +193,40 @@ def test_parquet_columns_are_declared_and_do_not_depend_on_what_a_run_holds(tmp_
         "parquet", data_files=str(tmp_path / "*/frames/*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert both.num_rows == 2 * SMALL and isinstance(both.features["image"], datasets.Image)
+
+
+ONLY_SUNGLASSES, REJECTED, PLAIN = RUNS = "sunglasses", "rejected", "plain"
+
+
+def run_of(kind: str, address: Path, layout: str) -> None:
+    """A dataset that hides eyes in every frame, one whose frames were drawn several times, or an ordinary one."""
+    hidden = ("eye_openness", "gaze_yaw", "gaze_pitch") if kind == ONLY_SUNGLASSES else ()
+    tried = {"attempt": 1, "tries": 2} if kind == REJECTED else {}
+    about = small(layout, seed=RUNS.index(kind), reject_below=0.5 if tried else None)
+    with open_writer(str(address / kind), about) as writer:  # type: ignore[attr-defined]
+        for index in range(SMALL):
+            asked = condition(index) | ({"accessory": "sunglasses"} if hidden else {})
+            measured = {name: None if name in hidden else value for name, value in asked.items()}
+            reading = {"measured": measured, "agrees": True, "landmarks": None} | tried
+            writer.place(index, CONTENT)
+            writer.append([record(index, about.seed, asked, reading)])
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_runs_that_hold_different_keys_load_as_one(layout: str, tmp_path: Path) -> None:
+    for kind in RUNS:
+        run_of(kind, tmp_path, layout)
+    features = datasets.Features.from_dict(features_of(open_dataset(tmp_path / PLAIN).description))
+    kind = "imagefolder" if layout == "folder" else layout
+    found = {"data_dir": str(tmp_path)} if layout == "folder" else {"data_files": str(tmp_path / "*/frames/*")}
+    loaded = datasets.load_dataset(
+        kind, **found, split="train", features=features, cache_dir=str(tmp_path / "cache")
+    ).to_list()
+    rows = [row["json"] if layout == "webdataset" else row for row in loaded]
+    rows.sort(key=lambda row: (row["seed"], row["index"]))
+    asked = [condition(index)["eye_openness"] for index in range(SMALL)]
+    assert [row["tries"] for row in rows] == [None] * SMALL + [2] * SMALL + [None] * SMALL
+    assert [row["measured"]["eye_openness"] for row in rows] == [None] * SMALL + 2 * asked
 
 
 @pytest.mark.parametrize("codec", CODECS)
