@@ -96,7 +96,7 @@ def _row(group: Sequence[Mapping[str, Any]], cold: Mapping[str, Mapping[str, Any
         "samples": len(pooled),
         "spread": (max(medians) - min(medians)) / median,
         "difference": worst,
-        "same_frames": same(contender, worst),
+        "same_frames": same(contender.precision, worst),
         "joules_per_frame": statistics.median(joules) if joules else None,
         **NOT_MEASURED,
         **{key: started.get(key) for key in STARTUP},
