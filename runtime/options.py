@@ -164,16 +164,12 @@ def open_signer(args: argparse.Namespace) -> FrameSigner | None:
 def open_from(args: argparse.Namespace, manifest: Manifest, program: str) -> Iterator[Generator]:
     """The opened generator; what `auto` chose, and why, goes to standard error."""
     limit_cores(args.threads)
-    batch = None if args.batch == AUTO else args.batch
-    options: dict[str, Any] = {"batch": batch, "state": args.state, "annotator": args.annotator}
-    with Generator.open(args.bundle, args.backend, args.precision, manifest=manifest, **options) as generator:
+    where = (args.bundle, args.backend, args.precision)
+    options: dict[str, Any] = {"state": args.state, "manifest": manifest}
+    batch = _fastest_batch(where, options, program) if args.batch == AUTO else args.batch
+    with Generator.open(*where, batch=batch, annotator=args.annotator, **options) as generator:
         if args.reject_below is not None:
             generator.require_annotator()
-        if args.batch == AUTO:
-            rates = sweep(generator)
-            generator.batch = fastest(rates)
-            measured = ", ".join(f"{size}: {rate:.4g}" for size, rate in rates.items())
-            print(f"{program}: --batch auto: {generator.batch} of {measured} frames a second", file=sys.stderr)
         if args.backend == AUTO:
             choice = generator.choice
             why = f" ({choice.reason})" if choice.reason else ""
@@ -182,6 +178,18 @@ def open_from(args: argparse.Namespace, manifest: Manifest, program: str) -> Ite
         if unread and any(name in manifest.files for name in ANNOTATORS.values()):
             print(f"{program}: auto: no annotator ({generator.unannotated})", file=sys.stderr)
         yield generator
+
+
+def _fastest_batch(where: tuple[str, str, str], options: dict[str, Any], program: str) -> int:
+    """The batch size that draws the most frames a second here.
+
+    Measured by a generator of its own: the buffers and graphs of the sizes that were tried go with it.
+    """
+    with Generator.open(*where, annotator=OFF, **options) as generator:
+        rates = sweep(generator)
+    measured = ", ".join(f"{size}: {rate:.4g}" for size, rate in rates.items())
+    print(f"{program}: --batch auto: {fastest(rates)} of {measured} frames a second", file=sys.stderr)
+    return fastest(rates)
 
 
 def number(low: float, high: float, expected: str, below_high: bool = False) -> Callable[[str], float]:
