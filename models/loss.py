@@ -85,8 +85,9 @@ def face_weights(
     down = (torch.arange(height, device=landmarks.device, dtype=landmarks.dtype) + 0.5) / width  # square pixels
     dx = across[None, None, :] - landmarks[:, :, 0:1]
     dy = down[None, None, :] - landmarks[:, :, 1:2] * (height / width)
-    bells = torch.exp(-0.5 * (dx[:, :, None, :] ** 2 + dy[:, :, :, None] ** 2) / radius**2)
-    bells = bells * torch.as_tensor(extra, device=landmarks.device, dtype=landmarks.dtype).reshape(1, -1, 1, 1)
+    peaks = torch.as_tensor(extra, device=landmarks.device, dtype=landmarks.dtype).reshape(1, -1, 1)
+    rows, columns = (torch.exp(-0.5 * (offset / radius) ** 2) for offset in (dy, dx))
+    bells = (peaks * rows)[:, :, :, None] * columns[:, :, None, :]  # an exponential a side, not one a pixel
     weights = 1.0 + bells.amax(dim=1, keepdim=True)
     scaled: Tensor = weights / weights.mean(dim=(2, 3), keepdim=True)
     return scaled

@@ -1,7 +1,7 @@
 """What an annotator learns from: labels as targets, frames as a camera might have seen them, the loss, calibration.
 
 targets = Targets.of(source)                                   # every frame of a source
-images, chosen = augment(images, targets.rows(rows), generator)
+images, chosen = augment(images, targets.rows(rows), seed)
 loss = annotation_loss(network, images, chosen)
 """
 
@@ -17,11 +17,15 @@ from torch import Tensor
 
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Schema
+from contract.noise import stream
 from models.annotator import Annotator
 from sources.base import LabelledFrames, Landmarks
 
 SHIFT = 2
 """Pixels by which a batch is moved at most, at 64 pixels."""
+
+MOVE_TOPIC = 21
+"""Random stream of how far a batch is moved."""
 
 GAIN = 0.12
 NOISE = 0.03
@@ -89,14 +93,15 @@ class Targets:
         )
 
 
-def augment(images: Tensor, targets: Targets, generator: torch.Generator) -> tuple[Tensor, Targets]:
+def augment(images: Tensor, targets: Targets, seed: int) -> tuple[Tensor, Targets]:
     """Images [B, C, H, W] in [-1, 1] mirrored, moved, brightened, blurred and made noisy, with the labels of that."""
     (batch, _, height, width), device = images.shape, images.device
+    generator = torch.Generator(device).manual_seed(seed)
     u = torch.rand(batch, 4, generator=generator, device=device)
     mirrored = u[:, 0] < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     reach = max(1, SHIFT * max(height, width) // 64)
-    dx, dy = (int(torch.randint(-reach, reach + 1, (1,), generator=generator, device=device)) for _ in range(2))
+    dx, dy = stream(seed, 0, MOVE_TOPIC).integers(-reach, reach + 1, size=2).tolist()  # a GPU's would be waited for
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     images = padded[:, :, reach - dy : reach - dy + height, reach - dx : reach - dx + width]
     share = (BLUR * (2.0 * u[:, 1] - 1.0).clamp(min=0.0))[:, None, None, None]  # half of them stay sharp

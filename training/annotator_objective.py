@@ -66,8 +66,7 @@ class AnnotatorObjective:
         """Loss of batch `number`."""
         rows = self.batches.rows(number)
         labels = self.targets.rows(torch.from_numpy(rows).to(self.device))
-        noise = torch.Generator(self.device).manual_seed(int(torch.randint(2**62, ())))
-        images, labels = augment(self.batches.images(rows), labels, noise)
+        images, labels = augment(self.batches.images(rows), labels, int(torch.randint(2**62, ())))
         return annotation_loss(self.network, images.contiguous(memory_format=torch.channels_last), labels)
 
     def finished(self, run: Run, held_out: LabelledFrames) -> TrainedAnnotator:

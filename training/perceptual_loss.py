@@ -47,14 +47,14 @@ class Critic:
         labelled with, and look like `images`; `certainty` [B], 0 to 1, says how much of that a prediction can know."""
         seed = int(torch.randint(2**31, (1,)))
         chosen = self.targets.rows(torch.as_tensor(rows, device=self.device))
-        seen, turned = augment(predicted, chosen, torch.Generator(self.device).manual_seed(seed))
+        seen, turned = augment(predicted, chosen, seed)
         turned = turned.weighted(certainty)
         stages = features(self.network, seen)
         loss = self.recipe.label_weight * annotation_loss(self.network, seen, turned, body=stages[-1])
         if not self.recipe.detail_weight:
             return loss
         with torch.no_grad():
-            real, _ = augment(images, chosen, torch.Generator(self.device).manual_seed(seed))
+            real, _ = augment(images, chosen, seed)
             wanted = features(self.network, real)
         share = certainty / certainty.sum().clamp(min=1e-6)
         for found, asked in zip(stages, wanted, strict=True):

@@ -160,11 +160,10 @@ _ARMS: Mapping[str, Callable[[Pools, np.random.Generator], tuple[LabelledFrames,
 
 def augmented(source: LabelledFrames, untouched: int, random: np.random.Generator) -> LabelledFrames:
     """The frames but the first `untouched` mirrored, moved, blurred, exposed otherwise and noisy, at random."""
-    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
     targets, pieces = Targets.of(source), [source.frames[:untouched]]
     for first in range(untouched, len(source.frames), PIECE):
         rows = slice(first, first + PIECE)
-        images, _ = augment(as_images(source.frames[rows]), targets.rows(rows), generator)
+        images, _ = augment(as_images(source.frames[rows]), targets.rows(rows), int(random.integers(2**62)))
         pieces.append(to_frames(images.numpy()))
     return replace(source, frames=np.concatenate(pieces))
 
