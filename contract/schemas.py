@@ -43,13 +43,24 @@ _MASK = OcclusionRule("accessory", ("mask",))
 _FOOD = OcclusionRule("distraction_type", ("eating",))
 _SHUT = OcclusionRule("eye_openness", below=0.2)
 
+NIR_SHARE = 0.4
+"""How many of the frames that aren't taken at night come from a near-infrared camera; at night all do."""
+
 CABIN = Schema(
     "cabin",
-    26,
+    28,
     (
         Field(
-            "fatigue_level",
+            "sensor",
             0,
+            ("rgb", "nir"),
+            _one_hot(2),
+            given="lighting",
+            given_weights=((1.0 - NIR_SHARE, NIR_SHARE), (0.0, 1.0), (1.0 - NIR_SHARE, NIR_SHARE), (1.0 - NIR_SHARE, NIR_SHARE)),
+        ),
+        Field(
+            "fatigue_level",
+            2,
             ("normal", "mild", "moderate", "severe"),
             _scale(4),
             True,
@@ -58,19 +69,19 @@ CABIN = Schema(
         ),
         Field(
             "distraction_type",
-            1,
+            3,
             ("none", "phone", "eating", "adjusting", "other"),
             _one_hot(5),
             role="distraction",
         ),
-        Field("lighting", 6, ("day", "night", "tunnel", "backlight"), _one_hot(4)),
-        Field("accessory", 10, ("none", "glasses", "sunglasses", "mask"), _one_hot(4)),
-        Field("gender", 14, ("male", "female"), _one_hot(2), personal=True),
-        Field("age_group", 16, ("young", "middle", "senior"), _scale(3), True, personal=True),
-        Field("headwear", 17, ("none", "hat"), _one_hot(2), weights=(0.8, 0.2)),
+        Field("lighting", 8, ("day", "night", "tunnel", "backlight"), _one_hot(4)),
+        Field("accessory", 12, ("none", "glasses", "sunglasses", "mask"), _one_hot(4)),
+        Field("gender", 16, ("male", "female"), _one_hot(2), personal=True),
+        Field("age_group", 18, ("young", "middle", "senior"), _scale(3), True, personal=True),
+        Field("headwear", 19, ("none", "hat"), _one_hot(2), weights=(0.8, 0.2)),
         Field(
             "eye_openness",
-            19,
+            21,
             prior=((0.75, 1.0), (0.5, 0.65), (0.25, 0.4), (0.0, 0.15)),
             given="fatigue_level",
             hidden=(_DARK,),
@@ -78,7 +89,7 @@ CABIN = Schema(
         ),
         Field(
             "mouth_openness",
-            20,
+            22,
             prior=((0.0, 0.2), (0.0, 0.35), (0.0, 0.8), (0.0, 0.5)),
             given="fatigue_level",
             hidden=(_MASK, _FOOD),
@@ -86,7 +97,7 @@ CABIN = Schema(
         ),
         Field(
             "gaze_yaw",
-            21,
+            23,
             low=-35.0,
             high=35.0,
             unit="degrees",
@@ -97,7 +108,7 @@ CABIN = Schema(
         ),
         Field(
             "gaze_pitch",
-            22,
+            24,
             low=-25.0,
             high=25.0,
             unit="degrees",
@@ -106,10 +117,10 @@ CABIN = Schema(
             role="gaze_pitch",
         ),
         Field(
-            "head_yaw", 23, low=-45.0, high=45.0, unit="degrees", prior=((-25.0, 25.0),), role="head_yaw", mirrored=True
+            "head_yaw", 25, low=-45.0, high=45.0, unit="degrees", prior=((-25.0, 25.0),), role="head_yaw", mirrored=True
         ),
-        Field("head_pitch", 24, low=-25.0, high=25.0, unit="degrees", prior=((-12.0, 12.0),), role="head_pitch"),
-        Field("skin_tone", 25, personal=True),
+        Field("head_pitch", 26, low=-25.0, high=25.0, unit="degrees", prior=((-12.0, 12.0),), role="head_pitch"),
+        Field("skin_tone", 27, personal=True),
     ),
 )
 """The project's own schema: ordered classes on a scale from -1 to 1, unordered ones one-hot, openness and

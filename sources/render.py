@@ -23,7 +23,8 @@ from tqdm import tqdm
 from contract.cli import Parser, integer
 from contract.errors import run_command
 from contract.files import write_whole
-from sources.base import Landmarks
+from contract.schemas import CABIN
+from sources.cabin.landmarks import KIND
 from sources.shards import ShardDescription, ShardWriter
 
 PROGRAM = "python -m sources.render"
@@ -84,22 +85,18 @@ def run(args: argparse.Namespace) -> int:
 def describe(settings: Any) -> ShardDescription:
     """What a folder of frames of these settings is: enough to render it again."""
     from sources.cabin.driver import origin
-    from sources.cabin.labels import LANDMARKS, MIRROR
-    from sources.cabin.schema import SCHEMA
 
-    eyes = tuple(name for name in LANDMARKS if name.startswith(("eye", "pupil")))
-    return ShardDescription(SCHEMA, Landmarks(LANDMARKS, MIRROR, eyes), SHARD, origin(settings))
+    return ShardDescription(CABIN, KIND, SHARD, origin(settings))
 
 
 def arrays(batches: Sequence[Any], domain: str) -> dict[str, npt.NDArray[Any]]:
     """The columns of a shard, from batches in the order of their frames."""
     from sources.cabin.domains import DOMAINS
-    from sources.cabin.schema import SCHEMA
 
-    hidden = [[name in names for name in SCHEMA.names] for batch in batches for names in batch.hidden]
+    hidden = [[name in names for name in CABIN.names] for batch in batches for names in batch.hidden]
     return {
         "frames": np.concatenate([batch.frames for batch in batches]),
-        "conditions": np.concatenate([SCHEMA.encode(batch.conditions) for batch in batches]),
+        "conditions": np.concatenate([CABIN.encode(batch.conditions) for batch in batches]),
         "points": np.concatenate([batch.landmarks for batch in batches]),
         "hidden": np.array(hidden, dtype=bool),
         "subjects": np.concatenate([DOMAINS[domain].key(batch.subjects) for batch in batches]),

@@ -197,7 +197,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--epsilon", type=float, required=True, metavar="E", help="what may be given away of one unit")
     add("--delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
     add("--unit", choices=UNITS, default="driver", help="whose contribution is bounded (driver)")
-    add("--simulator", choices=SIMULATORS, default=SIMULATORS[0], help="(cartoon)")
+    add("--simulator", choices=SIMULATORS, default=SIMULATORS[0], help="(cabin)")
     add("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
     add("--exclude-drivers", type=Path, metavar="FILE", help="keys of drivers to leave out, one a line")
     return parser.parse_args(argv)

@@ -18,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.field import Condition
+from contract.schemas import CABIN
 from sources.cabin import denoise
 from sources.cabin.assembly import build_scene
 from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
-from sources.cabin.labels import LANDMARKS, Layers, hidden_fields, landmarks, layers
+from sources.cabin.labels import Layers, hidden_fields, landmarks, layers
+from sources.cabin.landmarks import LANDMARKS
 from sources.cabin.layout import Layout
 from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import Moment, compose
 from sources.cabin.packing import load
-from sources.cabin.schema import SCHEMA, complete
 from sources.cabin.sensor import expose
 from sources.cabin.settings import Settings
 from sources.cabin.sitter import Sitter
@@ -92,15 +93,15 @@ class Cabin:
         for index in map(int, indices):
             sitting = stream(SITTING, seed, index // MOMENTS)
             subject = (index // MOMENTS * STRIDE + seed) % self.domain.subjects
-            born = complete({}, stream(CONDITION, self.domain.identity_seed, subject))
-            worn = complete({}, sitting)
+            born = _complete({}, stream(CONDITION, self.domain.identity_seed, subject))
+            worn = _complete({}, sitting)
             known: dict[str, Any] = {name: born[name] for name in ("gender", "age_group", "skin_tone")}
             known |= {name: worn[name] for name in ("accessory", "headwear")}
             own = stream(CONDITION, seed, index)
             if own.random() < WHOLE_RANGE:
-                numbers = [field for field in SCHEMA.fields if not field.is_class and field.name not in known]
+                numbers = [field for field in CABIN.fields if not field.is_class and field.name not in known]
                 known |= {field.name: field.low + own.random() * (field.high - field.low) for field in numbers}
-            conditions.append(complete(known | dict(given or {}), own))
+            conditions.append(_complete(known | dict(given or {}), own))
             subjects.append(subject)
         return conditions, subjects
 
@@ -147,11 +148,17 @@ class Cabin:
         radiance = photograph(scene, moment, self.size, self.samples, sampler_seed, self.denoised)
         gain = exposure_gain(scene, moment, radiance)
         frame = expose(radiance, gain, moment.optics, stream(NOISE, seed, index))
-        measured = SCHEMA.check(
+        measured = CABIN.check(
             {**condition, "eye_openness": moment.measured.eyes, "mouth_openness": moment.measured.mouth}
         )
         hidden = hidden_fields(scene, moment, measured)
         return frame, measured, landmarks(moment), hidden, layers(scene, moment, self.size) if with_layers else None
+
+
+def _complete(given: Mapping[str, object], generator: np.random.Generator) -> Condition:
+    """Open fields from the prior; a night frame is near infrared whatever was asked."""
+    condition = CABIN.complete(given, generator)
+    return {**condition, "sensor": "nir"} if condition["lighting"] == "night" else condition
 
 
 def origin(settings: Settings) -> dict[str, Any]:

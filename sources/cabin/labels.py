@@ -13,24 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.field import Condition
+from contract.schemas import CABIN
 from sources.cabin.assembly import renderer
 from sources.cabin.eyes import cornea
 from sources.cabin.face import CHIN, LOWER_LIP, NOSE_BRIDGE, NOSE_TIP, UPPER_LIP
+from sources.cabin.landmarks import LANDMARKS
 from sources.cabin.moment import Moment
-from sources.cabin.schema import SCHEMA
 from sources.cabin.surfaces import LABELS
 
 Floats = npt.NDArray[np.float64]
-
-LANDMARKS = (
-    "eye_left_outer", "eye_left_inner", "eye_right_inner", "eye_right_outer", "nose_tip", "mouth_left", "mouth_right",
-    "mouth_top", "mouth_bottom", "eye_left_upper", "eye_left_lower", "eye_right_upper", "eye_right_lower", "pupil_left",
-    "pupil_right", "brow_left_outer", "brow_left_inner", "brow_right_inner", "brow_right_outer", "nose_bridge", "chin",
-)  # fmt: skip
-"""Names of the 2-D landmarks; left and right as they lie in the picture of a driver who faces it."""
-
-MIRROR = tuple((name, name.replace("left", "right")) for name in LANDMARKS if "left" in name)
-"""Pairs of landmarks that change places when the picture is flipped."""
 
 SIDES = {"left": "R", "right": "L"}
 """The subject's eye that lies at the left and right of the picture."""
@@ -82,7 +73,7 @@ def landmark_points(moment: Moment) -> Floats:
 
 def hidden_fields(scene: Any, moment: Moment, condition: Condition) -> tuple[str, ...]:
     """Fields that the frame doesn't show: by the schema's rules, and what a hand or a thing covers."""
-    names = set(SCHEMA.hidden(condition))
+    names = set(CABIN.hidden(condition))
     points = dict(zip(LANDMARKS, landmark_points(moment), strict=True))
     eyes = [[f"eye_{word}_upper", f"eye_{word}_lower", f"eye_{word}_inner", f"eye_{word}_outer"] for word in SIDES]
     if not any(sum(is_visible(scene, moment, points[name]) for name in group) >= 3 for group in eyes):
@@ -90,7 +81,7 @@ def hidden_fields(scene: Any, moment: Moment, condition: Condition) -> tuple[str
     lips = ("mouth_top", "mouth_bottom", "mouth_left", "mouth_right")
     if sum(is_visible(scene, moment, points[name]) for name in lips) < 2:
         names.add("mouth_openness")
-    return tuple(name for name in SCHEMA.names if name in names)
+    return tuple(name for name in CABIN.names if name in names)
 
 
 def is_visible(scene: Any, moment: Moment, point: Floats) -> bool:

@@ -133,7 +133,7 @@ def test_a_bare_state_dict_asks_for_what_it_does_not_say(tmp_path: Path, flags: 
 @pytest.mark.parametrize("flags, message", [
     ({"arch": "edge"}, "--arch edge: expected one of document"),
     ({"schema": "face"}, "--schema face: expected one of document, cabin"),
-    ({"schema": "cabin"}, r"condition_encoder.encoder.0.weight \[128, 10\] instead of \[128, 26\]"),
+    ({"schema": "cabin"}, r"condition_encoder.encoder.0.weight \[128, 10\] instead of \[128, 28\]"),
     ({"image_size": 60}, "size 60; expected multiples of 8"),
     ({"image_size": 10**9}, "size 1000000000; expected 8 to 1024 pixels"),
 ])  # fmt: skip

@@ -6,8 +6,7 @@ import numpy as np
 
 from contract.schemas import CABIN
 from sources.base import LabelledFrames, fingerprint
-from sources.cartoon.cabin import LANDMARKS
-from sources.cartoon.render import LANDMARK_KIND
+from sources.cabin.landmarks import KIND, LANDMARKS
 
 
 def grey_source(count: int = 48, size: int = 16, seed: int = 0) -> LabelledFrames:
@@ -24,4 +23,4 @@ def grey_source(count: int = 48, size: int = 16, seed: int = 0) -> LabelledFrame
     landmarks[:, :, 0] += np.linspace(-0.2, 0.2, len(LANDMARKS), dtype=np.float32)
     hidden = np.array([[name in CABIN.hidden(condition) for name in CABIN.names] for condition in conditions])
     known = fingerprint(frames, encoded)
-    return LabelledFrames(CABIN, frames, encoded, landmarks, hidden, np.arange(count), known, LANDMARK_KIND)
+    return LabelledFrames(CABIN, frames, encoded, landmarks, hidden, np.arange(count), known, KIND)

@@ -14,7 +14,7 @@ from contract.schemas import CABIN
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import read_annotator, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
-from sources.cartoon.cabin import LANDMARKS
+from sources.cabin.landmarks import LANDMARKS
 from tests.tiny_checkpoint import tiny_edge_checkpoint
 from tests.training.grey_source import grey_source
 from training import train_annotator

@@ -12,6 +12,7 @@ pytest.importorskip("scipy", reason="the renderer needs scipy; pip install '.[re
 pytest.importorskip("mitsuba", reason="the renderer needs mitsuba; pip install '.[render]'")
 
 from contract.errors import Unavailable
+from contract.schemas import CABIN
 from sources import render, sheet
 from sources.base import LabelledFrames
 from sources.cabin import driver, packing, workers
@@ -19,10 +20,10 @@ from sources.cabin.assembly import build_scene, build_sensor, trace, whole
 from sources.cabin.camera import Camera
 from sources.cabin.domains import DOMAINS
 from sources.cabin.driver import Cabin
-from sources.cabin.labels import LANDMARKS, MIRROR, landmarks
+from sources.cabin.labels import landmarks
+from sources.cabin.landmarks import LANDMARKS, MIRROR
 from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import Moment
-from sources.cabin.schema import SCHEMA
 from sources.cabin.surfaces import LABELS
 from sources.cabin.windows import Window, photograph
 from sources.shards import read_shards
@@ -218,7 +219,7 @@ def test_workers_resume_and_crash_change_nothing(
     assert np.array_equal(one.points, two.points)  # type: ignore[arg-type]
     assert np.array_equal(one.hidden, two.hidden) and np.array_equal(one.subjects, two.subjects)  # type: ignore[arg-type]
     assert one.frames.shape == (2, 16, 16, 3)
-    assert one.schema == SCHEMA
+    assert one.schema == CABIN
     before = (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns
     rendered(tmp_path / "one")
     assert (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns == before

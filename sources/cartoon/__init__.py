@@ -1,1 +1,0 @@
-"""Procedural driver frames, ray-marched signed distances."""
