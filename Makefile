@@ -16,7 +16,7 @@ DEFINED_BY := pyproject.toml constraints.txt
 .PHONY: demo test bench lint clean
 
 demo: $(VENV)/.demo
-	$(PY) -m export checkpoints/cabin64.pt -o build/bundle
+	$(PY) -m export checkpoints/cabin128.pt -o build/bundle
 	rm -rf build/frames build/frames.contact.png
 	$(PY) -m runtime.generate build/bundle -o build/frames -n 64 --seed 1 --backend cpu
 	@echo "frames in build/frames, the contact sheet in build/frames.contact.png"

@@ -14,7 +14,7 @@ from contract.errors import Unavailable
 from runtime.backends.registry import BACKENDS
 
 ROOT = Path(__file__).parents[1]
-STUDENT, TEACHER = ROOT / "checkpoints/cabin64.pt", ROOT / "checkpoints/cabin64-teacher.pt"
+STUDENT, TEACHER = ROOT / "checkpoints/cabin128.pt", ROOT / "checkpoints/cabin128-teacher.pt"
 
 BATCHES = (1, 4, 8, 16, 32)
 COMPARED = (1, 8, 32)

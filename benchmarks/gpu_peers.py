@@ -1,7 +1,7 @@
 """The runtime on a GPU beside PyTorch and diffusers with the same weights: frames a second, and milliseconds a batch.
 
-    python -m benchmarks.gpu_peers build/bundle checkpoints/cabin64.pt --batch 1 32 256
-    python -m benchmarks.gpu_peers build/bundle checkpoints/cabin64.pt --json -o build/gpu.json
+    python -m benchmarks.gpu_peers build/bundle checkpoints/cabin128.pt --batch 1 32 256
+    python -m benchmarks.gpu_peers build/bundle checkpoints/cabin128.pt --json -o build/gpu.json
 
 The bundle is exported with `--precision fp32 fp16 int8`. All ways draw the same noise under the same conditions, and
 only those count whose frames, drawn once more after they were timed, are those that the bundle draws in fp32 on the
@@ -37,7 +37,7 @@ from contract.noise import initial_noises
 from runtime import Generator
 from runtime.backends.registry import BACKENDS
 
-EXAMPLE = "example: python -m benchmarks.gpu_peers build/bundle checkpoints/cabin64.pt --batch 1 32 256 -o gpu.json"
+EXAMPLE = "example: python -m benchmarks.gpu_peers build/bundle checkpoints/cabin128.pt --batch 1 32 256 -o gpu.json"
 
 SECONDS, FEWEST, MOST = 0.6, 5, 60
 """Of timed draws for each way and batch, and how many at least and at most."""

@@ -1,6 +1,6 @@
 """Turn a trained checkpoint into a bundle that the runtime draws frames from.
 
-python -m export checkpoints/cabin64.pt -o bundle
+python -m export checkpoints/cabin128.pt -o bundle
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from export.precisions import PRECISIONS
 PROGRAM = "export"
 
 EXAMPLES = """examples:
-  python -m export checkpoints/cabin64.pt -o bundle
+  python -m export checkpoints/cabin128.pt -o bundle
   python -m export doc.pt --schema document --image-size 64 --steps 10 -o bundle
   python -m export last.ckpt --inspect
 """

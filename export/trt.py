@@ -29,7 +29,7 @@ from export.precisions import PRECISIONS
 PROGRAM = "export.trt"
 
 EXAMPLES = """examples:
-  python -m export.trt checkpoints/cabin64.pt -o bundle --precision fp16
+  python -m export.trt checkpoints/cabin128.pt -o bundle --precision fp16
   python -m export.trt bundle --flavor tensorrt_rtx --precision fp16 int8 --target sm86 sm89 --batch 1,8,32
   python -m export.trt bundle --precision fp16 --batch 8          # on the Jetson itself, without torch
 """

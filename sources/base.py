@@ -1,6 +1,6 @@
 """What every source of labelled frames delivers, whatever it was read from.
 
-    source = read_shards(Path("build/cabin64"))          # or read_imagefolder
+    source = read_shards(Path("build/cabin128"))          # or read_imagefolder
     source.frames, source.conditions, source.schema
 
 Which landmarks there are, and what mirroring a frame does to them, is said by the source: no code names one.

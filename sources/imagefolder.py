@@ -1,6 +1,6 @@
 """Where training frames come from: a folder of shards, or images with their labels in metadata files.
 
-source = read_source(Path("build/cabin64"), schema="cabin")
+source = read_source(Path("build/cabin128"), schema="cabin")
 """
 
 from __future__ import annotations

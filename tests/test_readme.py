@@ -61,7 +61,7 @@ def test_the_python_example_runs(used: Path) -> None:
 
 def test_make_demo_exports_the_shipped_checkpoint_into_the_promised_folders() -> None:
     planned = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert re.search(r"-m export checkpoints/cabin64\.pt -o build/bundle\b", planned)
+    assert re.search(r"-m export checkpoints/cabin128\.pt -o build/bundle\b", planned)
     assert re.search(r"-m runtime\.generate build/bundle -o build/frames -n 64\b", planned)
 
 

@@ -1,6 +1,6 @@
 """Distil a guided teacher into students of 16, 8, 4, 2 and 1 steps, each an ordinary checkpoint.
 
-    python -m training.distill checkpoints/cabin64-teacher.pt build/cabin64 -o build/students
+    python -m training.distill checkpoints/cabin128-teacher.pt build/cabin128 -o build/students
 
 The folder holds `student-16.pt`, `student-8.pt` ... (each the teacher of the next), `log.jsonl`, and `state.pt`
 with which the same command goes on after an interruption. A student runs on its own timesteps, without guidance.
@@ -128,7 +128,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m training.distill",
         description="Distil a guided teacher into students of few steps.",
-        epilog="example: python -m training.distill checkpoints/cabin64-teacher.pt build/cabin64 -o build/students",
+        epilog="example: python -m training.distill checkpoints/cabin128-teacher.pt build/cabin128 -o build/students",
     )
     add = parser.add_argument
     add("teacher", type=Path, metavar="CKPT", help="a checkpoint that predicts x0")

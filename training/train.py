@@ -1,7 +1,7 @@
 """Train the edge network on labelled frames.
 
-    python -m sources.cartoon.render build/cabin64 -n 40960
-    python -m training.train build/cabin64 -o build/run --samples 1000000
+    python -m sources.render build/cabin128 -n 40960
+    python -m training.train build/cabin128 -o build/run --samples 1000000
 
 The run's folder holds `checkpoint.pt` (averaged weights, ready to export), `log.jsonl`, sample grids, and `state.pt`
 with which the same command goes on after an interruption.
@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m training.train",
         description="Train the edge network on labelled frames.",
-        epilog="example: python -m training.train build/cabin64 -o build/run --samples 1000000",
+        epilog="example: python -m training.train build/cabin128 -o build/run --samples 1000000",
     )
     add_run_flags(parser, default, Path("build/run"))
     add = parser.add_argument

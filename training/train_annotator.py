@@ -1,7 +1,7 @@
 """Train the network that reads labels back from frames, and attach it to checkpoints.
 
-    python -m sources.cartoon.render build/heldout64 -n 4096 --domain held-out --seed 1
-    python -m training.train_annotator build/cabin64 --held-out build/heldout64 -o build/annotator --into CKPT.pt
+    python -m sources.render build/heldout128 -n 4096 --domain held-out --seed 1
+    python -m training.train_annotator build/cabin128 --held-out build/heldout128 -o build/annotator --into CKPT.pt
 
 One half of the held-out frames (other people) calibrates its confidence, the other half measures it. The folder
 holds `annotator.pt`, `log.jsonl`, and `state.pt` with which the same command goes on after an interruption.
@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m training.train_annotator",
         description="Train the network that reads labels back from frames.",
-        epilog="example: python -m training.train_annotator build/cabin64 --held-out build/heldout64"
+        epilog="example: python -m training.train_annotator build/cabin128 --held-out build/heldout128"
         " --into build/run/checkpoint.pt",
     )
     add_run_flags(parser, default, Path("build/annotator"))

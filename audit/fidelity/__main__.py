@@ -1,7 +1,7 @@
 """Do frames show what was asked for, and what is lost with fewer steps, another sampler or another precision?
 
     python -m audit.fidelity build/bundle --held-out build/held-out --frames 256
-    python -m audit.fidelity checkpoints/cabin64.pt --held-out build/held-out --steps 50 10 4 --sampler ddim ddpm
+    python -m audit.fidelity checkpoints/cabin128.pt --held-out build/held-out --steps 50 10 4 --sampler ddim ddpm
 
 An annotator reads every frame back; its own errors on held-out frames are the floor. All runs draw the conditions of
 the held-out frames from the same noise. The output folder holds `fidelity.json`, `steps.png`, `fidelity.png`,
@@ -51,7 +51,7 @@ TRAIN_ANNOTATOR = "train one: python -m training.train_annotator SHARDS --held-o
 EXAMPLES = """examples:
   python -m audit.fidelity build/bundle --held-out build/held-out --frames 256 --json
   python -m audit.fidelity teacher.pt --against student.pt --held-out build/held-out --steps 50 10 --sampler ddim ddpm
-  python -m audit.fidelity checkpoints/cabin64.pt --held-out build/held-out --guidance 1 2 3 --train build/cabin64"""
+  python -m audit.fidelity checkpoints/cabin128.pt --held-out build/held-out --guidance 1 2 3 --train build/cabin128"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Open what the command line names: a folder is a bundle, a file is a checkpoint.
 
-source = open_source(Path("checkpoints/cabin64.pt"))
+source = open_source(Path("checkpoints/cabin128.pt"))
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an audit draws frames with: the runs of a bundle or checkpoint, each one way of sampling.
 
-source = open_source(Path("checkpoints/cabin64.pt"))           # audit.fidelity.inputs; or a bundle
+source = open_source(Path("checkpoints/cabin128.pt"))           # audit.fidelity.inputs; or a bundle
 for run in source.runs(RunFilter(steps=(50, 10))):
     with source.drawer(run) as draw:
         frames = draw(vectors, range(32))
@@ -72,7 +72,7 @@ class Run:
 
 
 def label(run: Mapping[str, Any]) -> str:
-    """`cabin64 ddim 10 fp32 g2`, from a row of the report."""
+    """`cabin128 ddim 10 fp32 g2`, from a row of the report."""
     return f"{run['model']} {run['sampler']} {run['steps']} {run['precision']} g{run['guidance']:g}"
 
 

@@ -1,6 +1,6 @@
 """How much does a model, a bundle or a data set give away about the frames and drivers that it was made from?
 
-    python -m audit.privacy checkpoints/cabin64-teacher.pt --members build/train --non-members build/held-out
+    python -m audit.privacy checkpoints/cabin128-teacher.pt --members build/train --non-members build/held-out
     python -m audit.privacy build/frames --members build/train --non-members build/held-out      # a data set alone
     python -m audit.privacy --self-test                                                          # can it find a leak?
 

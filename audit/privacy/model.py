@@ -1,6 +1,6 @@
 """What white-box attacks ask of a model: the clean image that it predicts, at its own timesteps and guidance.
 
-    model = open_model(Path("checkpoints/cabin64.pt"))             # torch; or a bundle, through its step graph
+    model = open_model(Path("checkpoints/cabin128.pt"))             # torch; or a bundle, through its step graph
     x0 = model.predict_x0(x, step, condition)                      # float32 [N, C, H, W] like x
 
 Both kinds give the same numbers, so that an attack on what a vehicle carries is one on the checkpoint as well.

@@ -16,7 +16,7 @@ from contract.field import Condition
 from contract.noise import open_fields
 from contract.schemas import CABIN, DOCUMENT
 
-CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "cabin64.pt"
+CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "cabin128.pt"
 
 
 def conditions_of(count: int) -> list[Condition]:

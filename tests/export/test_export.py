@@ -166,7 +166,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.Ca
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--help"])
-    assert left.value.code == 0 and "python -m export checkpoints/cabin64.pt -o bundle" in capsys.readouterr().out
+    assert left.value.code == 0 and "python -m export checkpoints/cabin128.pt -o bundle" in capsys.readouterr().out
 
 
 def test_the_plan_follows_the_network_s_weight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.training.grey_source import grey_source
 from training import distill
 from training.norm_folding import fold
 
-CHECKPOINT = Path(__file__).parents[2] / "checkpoints/cabin64-teacher.pt"
+CHECKPOINT = Path(__file__).parents[2] / "checkpoints/cabin128-teacher.pt"
 
 UNEXPLAINED = 0.05
 """Share of the images' variance that a regression may miss on the shipped teacher before any healing; 0.01 is usual."""
