@@ -14,23 +14,27 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from contract.cli import Parser, integer
-from contract.errors import run_command
+from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
 from contract.schemas import CABIN
 from sources.cabin.landmarks import KIND
-from sources.shards import ShardDescription, ShardWriter
+from sources.shards import ShardDescription, ShardWriter, read_description, read_shards
+
+if TYPE_CHECKING:
+    from sources.cabin.settings import Asked
 
 PROGRAM = "python -m sources.render"
 EXAMPLE = """example:
   python -m sources.render build/cabin128 -n 20480 --size 128
-  python -m sources.render build/heldout128 -n 4096 --domain held-out
+  python -m sources.render build/heldout128 -n 4096 --domain held-out --seed 1
+  python -m sources.render build/rerendered128 -n 2048 --domain held-out --seed 11 --like build/heldout128
 """
 SHARD = 256
 
@@ -46,10 +50,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="of the run (0)")
     parser.add_argument("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes (all cores)")
     parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel off the face (4 denoised, 16 plain)")
+    parser.add_argument("--like", type=Path, metavar="DIR", help="other people under the conditions of these frames")
+    parser.add_argument("--first", type=integer(1, 10**7), metavar="K", help="of --like: its first K, again and again")
     parser.add_argument(
         "--depth-and-masks", action="store_true", help="write layers-NNNNN.npz beside each shard: depth, classes"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.first and not args.like:
+        raise UsageError("--first: of the conditions of --like DIR, which is missing")
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from sources.cabin.settings import Settings
     from sources.cabin.workers import run as work
 
-    settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks)
+    asked = _asked(args.like, args.first, -(-args.n // SHARD) * SHARD) if args.like else None
+    settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks, asked=asked)
     writer = ShardWriter(args.folder, describe(settings))
     missing = list(writer.missing(args.n))
     total = -(-args.n // SHARD) * SHARD
@@ -80,6 +90,19 @@ def run(args: argparse.Namespace) -> int:
                 del done[number]
     print(f"{args.folder}: {total} frames of {args.size} px")
     return 0
+
+
+def _asked(folder: Path, first: int | None, frames: int) -> Asked:
+    """The conditions of the first frames of a folder; Refused where it has fewer, or no such conditions."""
+    from sources.cabin.settings import Asked
+
+    source, wanted = read_shards(folder), first or frames
+    if not source.schema.encodes_like(CABIN):
+        raise Refused(f"{folder}: frames of the schema {source.schema.name!r}; expected conditions of {CABIN.name!r}")
+    if len(source.frames) < wanted:
+        raise Refused(f"{folder}: {len(source.frames)} frames, {wanted} conditions are asked for; lower -n or --first")
+    origin = dict(read_description(folder).origin) | ({"first": first} if first else {})
+    return Asked(source.conditions[:wanted], origin)
 
 
 def describe(settings: Any) -> ShardDescription:

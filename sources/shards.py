@@ -94,14 +94,19 @@ class ShardWriter:
         return self.folder / f"shard-{number:05d}.npz"
 
 
-def read_shards(folder: Path) -> LabelledFrames:
-    """All whole shards of a folder in memory; Refused where there is none, or one is damaged."""
+def read_description(folder: Path) -> ShardDescription:
+    """What a folder of shards holds; Refused where it doesn't say."""
     if not (folder / DESCRIPTION).is_file():
         raise Refused(f"{folder}: no {DESCRIPTION}; render frames with `{RENDER} {folder}`")
     try:
-        description = ShardDescription.from_dict(read_json(folder / DESCRIPTION))
+        return ShardDescription.from_dict(read_json(folder / DESCRIPTION))
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(f"{folder / DESCRIPTION}: {error}; render the frames again") from error
+
+
+def read_shards(folder: Path) -> LabelledFrames:
+    """All whole shards of a folder in memory; Refused where there is none, or one is damaged."""
+    description = read_description(folder)
     shards = sorted(folder.glob("shard-*.npz"))
     if not shards:
         raise Refused(f"{folder}: no shard; go on with `{RENDER} {folder}`")

@@ -60,7 +60,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("input", type=Path, nargs="+", metavar="BUNDLE_OR_CHECKPOINT", help="what draws the frames")
     add("--held-out", type=Path, required=True, metavar="FOLDER", help="frames of other people, with exact labels")
-    add("--rerendered", type=Path, metavar="FOLDER", help="other frames of the held-out frames' conditions (none)")
+    help_again = "other frames of the held-out frames' conditions (none)"
+    add("--rerendered", type=Path, nargs="+", default=[], metavar="FOLDER", help=help_again)
     add("--against", type=Path, nargs="+", default=[], metavar="INPUT", help="more inputs for the same table")
     add("--steps", type=integer(1, 100_000), nargs="+", metavar="K", help="step counts of a checkpoint (50 10 4)")
     add("--sampler", choices=SAMPLERS, nargs="+", default=["ddim"], help="ddpm takes every timestep (ddim)")

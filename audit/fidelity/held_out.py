@@ -1,9 +1,9 @@
 """Frames of people that no network was trained on: what generated frames are compared with.
 
-    held_out = read_held_out(Path("build/held-out"), schema, image, count=2000, rerendered=Path("build/rerendered"))
+    held_out = read_held_out(Path("build/held-out"), schema, image, count=2000, rerendered=[Path("build/rerendered")])
     held_out.frames, held_out.vectors                  # generated frames are asked for the same conditions
 
-A second folder may hold other frames of the same conditions, found by their encoded conditions, whatever their order:
+Other folders may hold other frames of the same conditions, found by their encoded conditions, whatever their order:
 what a perfect model would draw.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_frames(folder: Path, schema: Schema, image: ImageShape) -> LabelledFram
 
 
 def read_held_out(
-    folder: Path, schema: Schema, image: ImageShape, count: int, rerendered: Path | None = None
+    folder: Path, schema: Schema, image: ImageShape, count: int, rerendered: Sequence[Path] = ()
 ) -> HeldOut:
     """The first `count` frames of a folder, with other frames of their conditions where `rerendered` holds them.
 
@@ -85,15 +86,17 @@ def read_held_out(
             f" {len(source.frames)}"
         )
     frames, vectors = source.frames[:count], source.conditions[:count]
-    if rerendered is None:
+    if not rerendered:
         return HeldOut(source.schema, frames, vectors)
-    others = read_frames(rerendered, schema, image)
-    rows = _rows_by_condition(others.conditions)
+    others = [read_frames(path, schema, image) for path in rerendered]
+    drawn = np.concatenate([other.frames for other in others])
+    rows = _rows_by_condition(np.concatenate([other.conditions for other in others]))
     once = _choose(rows, vectors, 1)
     several = _choose(rows, vectors[:CONDITIONS], GROUP)
     if once is None and several is None:
-        raise Refused(f"{rerendered}: lacks conditions of {folder}; expected frames of the very same conditions")
-    pick = [None if chosen is None else others.frames[chosen] for chosen in (once, several)]
+        names = " ".join(map(str, rerendered))
+        raise Refused(f"{names}: lacks conditions of {folder}; expected frames of the very same conditions")
+    pick = [None if chosen is None else drawn[chosen] for chosen in (once, several)]
     return HeldOut(source.schema, frames, vectors, *pick)
 
 

@@ -10,7 +10,7 @@ one set of clothes, several moments of light, pose and expression.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +30,7 @@ from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import Moment, compose
 from sources.cabin.packing import load
 from sources.cabin.sensor import expose
-from sources.cabin.settings import Settings
+from sources.cabin.settings import Asked, Settings
 from sources.cabin.sitter import Sitter
 from sources.cabin.streams import CONDITION, NOISE, SITTING, stream
 from sources.cabin.windows import EYE_PATHS, FACE_PATHS, GRAIN, photograph
@@ -92,7 +92,7 @@ class Cabin:
         conditions, subjects = [], []
         for index in map(int, indices):
             sitting = stream(SITTING, seed, index // MOMENTS)
-            subject = (index // MOMENTS * STRIDE + seed) % self.domain.subjects
+            subject = self.subject(seed, index)
             born = _complete({}, stream(CONDITION, self.domain.identity_seed, subject))
             worn = _complete({}, sitting)
             known: dict[str, Any] = {name: born[name] for name in ("gender", "age_group", "skin_tone")}
@@ -105,12 +105,24 @@ class Cabin:
             subjects.append(subject)
         return conditions, subjects
 
+    def subject(self, seed: int, index: int) -> int:
+        """Who sits in frame `index`: everybody of the domain in turn."""
+        return (index // MOMENTS * STRIDE + seed) % self.domain.subjects
+
     def render(
         self, seed: int, indices: Sequence[int], given: Mapping[str, object] | None = None, with_layers: bool = False
     ) -> Batch:
         """Frames `indices` of the run `seed`, with the fields in `given` set."""
         conditions, subjects = self.conditions(seed, indices, given)
         return self.draw(conditions, subjects, seed, indices, with_layers=with_layers)
+
+    def draw_like(
+        self, asked: Asked, seed: int, indices: Sequence[int], attempt: int = 0, with_layers: bool = False
+    ) -> Batch:
+        """Other people under given conditions, which stay as they were asked: another drawing of the same thing."""
+        conditions = CABIN.decode(asked.vectors[[index % len(asked.vectors) for index in indices]])
+        subjects = [self.subject(seed, index) for index in indices]
+        return replace(self.draw(conditions, subjects, seed, indices, attempt, with_layers), conditions=conditions)
 
     def draw(
         self, conditions: Sequence[Condition], subjects: Sequence[int], seed: int, indices: Sequence[int],
@@ -171,4 +183,5 @@ def origin(settings: Settings) -> dict[str, Any]:
         "denoiser": "oidn" if denoised else None,
         "grain": GRAIN if denoised else 0.0, "moments": MOMENTS,
         "face_paths": FACE_PATHS, "eye_paths": EYE_PATHS, "depth_and_masks": settings.layers,
+        **({"like": dict(settings.asked.origin)} if settings.asked else {}),
     }  # fmt: skip

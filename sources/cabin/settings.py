@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Conditions that are given, in place of those that a frame's index draws."""
+
+    vectors: npt.NDArray[np.float32]
+    """[N, D] in the schema's encoding: frame i has row i modulo N"""
+    origin: Mapping[str, Any]
+    """Whose conditions they are, as JSON values"""
 
 
 @dataclass(frozen=True)
@@ -15,3 +30,4 @@ class Settings:
     samples: int | None
     layers: bool
     cache: str | None = None
+    asked: Asked | None = None

@@ -126,8 +126,11 @@ def _serve(pipe: Connection, settings: Settings) -> None:
                 from sources.cabin.driver import Cabin
 
                 cabin = Cabin(settings.size, DOMAINS[settings.domain], settings.samples, settings.cache)
-            conditions, subjects = cabin.conditions(settings.seed, indices)
-            answer: Any = cabin.draw(conditions, subjects, settings.seed, indices, attempt, settings.layers)
+            if settings.asked:
+                answer: Any = cabin.draw_like(settings.asked, settings.seed, indices, attempt, settings.layers)
+            else:
+                conditions, subjects = cabin.conditions(settings.seed, indices)
+                answer = cabin.draw(conditions, subjects, settings.seed, indices, attempt, settings.layers)
         except EdgeError as error:
             answer = error
         except Exception as error:

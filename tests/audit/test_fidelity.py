@@ -198,16 +198,16 @@ def test_rerendered_frames_are_found_by_their_condition(held_out: Path, folder: 
     image = read_shards(held_out).image
     vectors = read_shards(held_out).conditions
     backwards = write_shards(folder / "backwards", 16, seed=3, vectors=vectors[::-1].copy())
-    found = read_held_out(held_out, CABIN, image, 12, backwards)
+    found = read_held_out(held_out, CABIN, image, 12, [backwards])
     assert found.rerendered is not None and found.same_condition is None, "one of each condition, not several"
     assert np.array_equal(found.rerendered, read_shards(backwards).frames[::-1][:12])
     several = write_shards(folder / "several", CONDITIONS * GROUP, 4, np.repeat(vectors[:CONDITIONS], GROUP, axis=0))
-    found = read_held_out(held_out, CABIN, image, 12, several)
+    found = read_held_out(held_out, CABIN, image, 12, [several])
     assert found.rerendered is None and found.same_condition is not None
     assert np.array_equal(found.same_condition_vectors, read_shards(several).conditions)
     assert np.array_equal(found.same_condition, read_shards(several).frames)
     with pytest.raises(Refused, match="very same conditions"):
-        read_held_out(held_out, CABIN, image, 12, write_shards(folder / "unrelated", 16, seed=5))
+        read_held_out(held_out, CABIN, image, 12, [write_shards(folder / "unrelated", 16, seed=5)])
 
 
 def test_two_files_of_one_name_are_told_apart_by_their_folders(tiny: Path, tmp_path: Path) -> None:

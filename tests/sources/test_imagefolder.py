@@ -46,7 +46,7 @@ def test_a_broken_folder_names_its_line(tmp_path: Path) -> None:
             read_source(folder, "cabin")
         return str(error.value)
 
-    assert "metadata.jsonl:1: no fatigue_level" in refused('{"file_name": "a.png"}')
+    assert "metadata.jsonl:1: no sensor, fatigue_level" in refused('{"file_name": "a.png"}')
     assert "lighting=dusk: expected one of day" in refused(json.dumps(first | {"lighting": "dusk"}))
     assert "frames/9.png: no such image" in refused(json.dumps(first | {"file_name": "frames/9.png"}))
     assert "expected one object a line" in refused("[]")

@@ -228,6 +228,21 @@ def test_workers_resume_and_crash_change_nothing(
 
 
 @pytest.mark.usefixtures("tiny_shards")
+def test_other_people_under_the_same_conditions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = rendered(tmp_path / "one", "--workers", "1")
+    like = ("--like", str(tmp_path / "one"), "--seed", "7", "--workers", "1")
+    two, first = rendered(tmp_path / "two", *like), rendered(tmp_path / "first", *like, "--first", "1")
+    assert np.array_equal(two.conditions, one.conditions)
+    assert np.array_equal(first.conditions, one.conditions[[0, 0]])
+    assert not set(one.subjects) & set(two.subjects)  # type: ignore[arg-type]
+    assert not np.array_equal(one.frames, two.frames)
+    assert render.main([str(tmp_path / "two"), "-n", "4", "--size", "16", "--samples", "1", *like]) == 1
+    assert "2 frames, 4 conditions are asked for; lower -n" in capsys.readouterr().err
+    assert render.main([str(tmp_path / "three"), "-n", "2", "--first", "1"]) == 2
+    assert "--like DIR, which is missing" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny_shards")
 def test_depth_and_masks_lie_beside_the_shard(tmp_path: Path) -> None:
     rendered(tmp_path / "run", "--workers", "1", "--depth-and-masks")
     with np.load(tmp_path / "run" / "layers-00000.npz") as layers:

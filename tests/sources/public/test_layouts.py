@@ -8,22 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.conditions import Schema
 from contract.errors import Refused
-from contract.field import Field
 from contract.schemas import CABIN
 from sources.public.layouts import LAYOUTS, layout_of
 from sources.public.record import Layout, Sample, read_layout
 from sources.splits import check_splits, split_by_driver
 from tests.sources.public.miniatures import MINIATURES
-
-SENSOR = Schema(
-    "cabin",
-    CABIN.width + 2,
-    (*CABIN.fields, Field("sensor", CABIN.width, ("rgb", "nir"), ((1.0, 0.0), (0.0, 1.0)))),
-)
-"""The cabin with a field for the camera, which some layouts say."""
-
 
 def made(name: str, folder: Path) -> tuple[str, Path]:
     layout, maker = MINIATURES[name]
@@ -35,7 +25,7 @@ def made(name: str, folder: Path) -> tuple[str, Path]:
 def read(name: str, folder: Path) -> list[Sample]:
     """The samples of a miniature."""
     layout, _ = made(name, folder)
-    return read_layout(folder, LAYOUTS[layout], SENSOR)
+    return read_layout(folder, LAYOUTS[layout], CABIN)
 
 
 def by_name(samples: list[Sample]) -> dict[str, Sample]:
@@ -59,10 +49,10 @@ def test_a_folder_is_recognised_and_its_drivers_can_be_split(name: str, tmp_path
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_every_mapping_fits_the_schema_and_every_layout_says_where_from(layout: Layout, tmp_path: Path) -> None:
     named = {n for column in layout.mapping.columns.values() for sets in column.values.values() for n in sets}
-    assert named <= set(SENSOR.names)
+    assert named <= set(CABIN.names)
     assert layout.sources and layout.cautions
     with pytest.raises(Refused, match=r"no record|csv: missing"):
-        read_layout(tmp_path, layout, SENSOR)
+        read_layout(tmp_path, layout, CABIN)
 
 
 def test_state_farm(tmp_path: Path) -> None:
