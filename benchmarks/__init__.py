@@ -2,7 +2,7 @@
 
     pytest benchmarks                      # `make bench`; writes build/benchmarks/summary.json and index.html
     pytest benchmarks --renew-baseline     # make this run's ratios the baseline
-    pytest benchmarks -m soak              # 20 000 frames to disk
+    pytest benchmarks -m soak              # what takes many minutes: 20 000 frames to disk, clips, workers
 
 Every threshold is a ratio within one run; times are reported, never checked.
 """

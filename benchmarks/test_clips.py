@@ -1,4 +1,7 @@
-"""Do the frames of clips follow what moves? Trajectory against what the annotator reads. `pytest benchmarks`."""
+"""Do the frames of clips follow what moves? Trajectory against what the annotator reads.
+
+    pytest benchmarks/test_clips.py -m soak
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from benchmarks.conftest import FOLDER
 from benchmarks.machine import machine
@@ -65,6 +69,7 @@ def follow(bundle: Path) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
+@pytest.mark.soak
 def test_the_annotator_reads_the_trajectory_of_the_eyes(bundle: Path) -> None:
     found = follow(bundle)
     write_whole(FOLDER / "clips.json", json.dumps({"machine": machine(), "clips": found}, indent=1).encode() + b"\n")
