@@ -42,6 +42,8 @@ _DARK = OcclusionRule("accessory", ("sunglasses",))
 _MASK = OcclusionRule("accessory", ("mask",))
 _FOOD = OcclusionRule("distraction_type", ("eating",))
 _SHUT = OcclusionRule("eye_openness", below=0.2)
+_INFRARED = OcclusionRule("sensor", ("nir",))
+"""A near-infrared camera sees by its own lamp: a tunnel is as dark as the night, and skin is alike."""
 
 NIR_SHARE = 0.4
 """How many of the frames that aren't taken at night come from a near-infrared camera; at night all do."""
@@ -74,7 +76,7 @@ CABIN = Schema(
             _one_hot(5),
             role="distraction",
         ),
-        Field("lighting", 8, ("day", "night", "tunnel", "backlight"), _one_hot(4)),
+        Field("lighting", 8, ("day", "night", "tunnel", "backlight"), _one_hot(4), hidden=(_INFRARED,)),
         Field("accessory", 12, ("none", "glasses", "sunglasses", "mask"), _one_hot(4)),
         Field("gender", 16, ("male", "female"), _one_hot(2), personal=True),
         Field("age_group", 18, ("young", "middle", "senior"), _scale(3), True, personal=True),
@@ -120,7 +122,7 @@ CABIN = Schema(
             "head_yaw", 25, low=-45.0, high=45.0, unit="degrees", prior=((-25.0, 25.0),), role="head_yaw", mirrored=True
         ),
         Field("head_pitch", 26, low=-25.0, high=25.0, unit="degrees", prior=((-12.0, 12.0),), role="head_pitch"),
-        Field("skin_tone", 27, personal=True),
+        Field("skin_tone", 27, personal=True, hidden=(_INFRARED,)),
     ),
 )
 """The project's own schema: ordered classes on a scale from -1 to 1, unordered ones one-hot, openness and

@@ -14,7 +14,7 @@ from torch import Tensor
 from contract.errors import Refused
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from sources.base import LabelledFrames
-from training.annotator_loss import Targets, annotation_loss, augment, calibrate, scores
+from training.annotator_loss import Targets, annotation_loss, augment, calibrate, scores, warp
 from training.batches import Batches, as_images
 from training.run import Recipe, Run
 
@@ -66,7 +66,8 @@ class AnnotatorObjective:
         """Loss of batch `number`."""
         rows = self.batches.rows(number)
         labels = self.targets.rows(torch.from_numpy(rows).to(self.device))
-        images, labels = augment(self.batches.images(rows), labels, int(torch.randint(2**62, ())))
+        images, labels = warp(self.batches.images(rows), labels, int(torch.randint(2**62, ())))
+        images, labels = augment(images, labels, int(torch.randint(2**62, ())))
         return annotation_loss(self.network, images.contiguous(memory_format=torch.channels_last), labels)
 
     def finished(self, run: Run, held_out: LabelledFrames) -> TrainedAnnotator:

@@ -13,16 +13,19 @@ from contract.annotation import class_fields, number_fields
 from contract.schemas import CABIN
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import read_annotator, read_checkpoint, write_checkpoint
-from sources.base import LabelledFrames
+from sources.base import LabelledFrames, Landmarks
 from sources.cabin.landmarks import LANDMARKS
 from tests.tiny_checkpoint import tiny_edge_checkpoint
 from tests.training.grey_source import grey_source
 from training import train_annotator
-from training.annotator_loss import Targets, augment, calibrate
+from training.annotator_loss import Targets, augment, calibrate, warp
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import as_images
 from training.options import report_unseen
 from training.run import Run
+
+SUBPIXEL = 0.2
+"""Pixels by which the centre of a resampled dot may be off."""
 
 TINY = AnnotatorRecipe(samples=128 * 60, batch=64, warmup=384, widths=(32,), seed=1)
 
@@ -102,6 +105,25 @@ def test_a_mirror_changes_sides(source: LabelledFrames) -> None:
     expected = 1.0 - targets.points[flipped][:, right, 0] + shift[0]
     assert torch.allclose(found.points[flipped][:, left, 0], expected, atol=1e-6)
     assert torch.equal(found.classes, targets.classes)
+
+
+def test_landmarks_follow_a_turn() -> None:
+    """A dot, and the landmark on it, in frames that aren't square."""
+    height, width = 48, 80
+    places = torch.tensor([[20, 12], [60, 30], [44, 40], [30, 24]])  # x, y
+    images = torch.full((len(places), 1, height, width), -1.0)
+    for image, (x, y) in zip(images, places.tolist(), strict=True):
+        image[0, y - 1 : y + 2, x - 1 : x + 2] = 1.0
+    points = ((places + 0.5) / torch.tensor([width, height]))[:, None].float()
+    empty = torch.zeros(len(places), 0)
+    targets = Targets(CABIN, empty.long(), empty, empty.bool(), points, Landmarks(("dot",)))
+    moved, found = warp(images, targets, 3)
+    light = (moved[:, 0] + 1.0).clamp(min=0.0)
+    down, across = (torch.arange(n) + 0.5 for n in (height, width))
+    centre = torch.stack([(light * across).sum((1, 2)), (light * down[:, None]).sum((1, 2))], 1) / light.sum((1, 2))[:, None]
+    expected = found.points[:, 0] * torch.tensor([width, height])
+    assert torch.allclose(centre, expected, atol=SUBPIXEL)
+    assert (centre - places).norm(dim=1).mean() > 4 * SUBPIXEL, "the dots moved"
 
 
 def _mirrored(seed: int) -> torch.Tensor:
