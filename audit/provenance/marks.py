@@ -2,8 +2,8 @@
 
     read_mark(Path("frames/00000/00000000.png"))      # ".../digitalsourcetype/trainedAlgorithmicMedia", or None
 
-PNG (an iTXt chunk), JPEG (an APP1 segment), WebP (an XMP chunk) and MP4 (a box). A packet comes from strangers: one with a document
-type, which could define entities, is no XMP and isn't parsed.
+PNG (an iTXt chunk), JPEG (an APP1 segment), WebP (an XMP chunk) and MP4 (a box). A packet comes from strangers: one
+with a document type, which could define entities, is no XMP and isn't parsed.
 """
 
 from __future__ import annotations

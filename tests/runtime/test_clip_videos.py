@@ -92,9 +92,7 @@ def test_exiftool_reads_the_mark_and_the_rate(tmp_path: Path) -> None:
     assert found["Validate"] == "0 0 0" and "Warning" not in found
 
 
-def test_signed_videos_hold_a_valid_manifest(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_signed_videos_hold_a_valid_manifest(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     c2pa = pytest.importorskip("c2pa", reason="c2pa-python isn't installed: pip install '.[sign]'")
     assert certify([str(tmp_path / "c")]) == 0
     sign = ["--sign", str(tmp_path / "c" / CERTIFICATE), str(tmp_path / "c" / KEY)]
