@@ -68,5 +68,4 @@ def check_device(name: str) -> str:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise Unavailable(f"--device {name}: {str(error).splitlines()[0]}; expected cpu, or cuda with a GPU") from error
-    torch.backends.cudnn.benchmark = True  # every batch has one shape: its fastest convolutions are worth a search
     return name

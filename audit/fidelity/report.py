@@ -39,8 +39,10 @@ class RunResult:
 def row(result: RunResult, reference: Annotation, held_out: HeldOut) -> dict[str, Any]:
     """The figures of a run, compared with as many held-out frames of the same conditions."""
     count = len(result.frames)
-    shown = figures(result.scores, resamples(count))
-    shown["persons"] = by_person(held_out.schema, result.scores, held_out.conditions[:count], resamples(count))
+    weights, conditions = resamples(count), held_out.conditions[:count]
+    shown = figures(result.scores, weights) | {
+        "persons": by_person(held_out.schema, result.scores, conditions, weights)
+    }
     apart = distances(result.annotation.features, reference.features[:count])
     intervals = shown.pop("intervals") | apart.pop("intervals")
     return result.run.to_dict() | {"frames": count} | shown | apart | {"intervals": intervals}
@@ -95,7 +97,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     ]
     people = [
         [f"{name} {group}", *(_group(column, name, group) for column in columns)]
-        for name, groups in report["annotator"].get("persons", {}).items()
+        for name, groups in report["annotator"]["persons"].items()
         for group in groups
     ]
     wide = ["field", "held-out", *map(label, report["runs"])]
@@ -105,7 +107,7 @@ def to_text(report: Mapping[str, Any]) -> str:
 
 
 def _group(item: Mapping[str, Any], name: str, group: str) -> str:
-    found = item.get("persons", {}).get(name, {}).get(group)
+    found = item["persons"][name].get(group)  # a run of fewer frames may lack one
     return with_interval(found["mean_class_accuracy"], found["interval"]) if found else ""
 
 

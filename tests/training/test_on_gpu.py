@@ -34,7 +34,7 @@ def test_batches_are_those_of_a_cpu() -> None:
 
 
 def test_no_batch_waits_for_the_gpu() -> None:
-    """A copy that does leaves the GPU idle while the host prepares what comes next: half of the time was lost so."""
+    """A copy that does leaves the GPU idle while the host prepares what comes next; PyTorch raises an error at one."""
     source = grey_source()
     reading = AnnotatorObjective(AnnotatorRecipe(batch=16, widths=(32,)), source, "cuda")
     critic = TrainedAnnotator.of(reading.network, {})
