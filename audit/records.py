@@ -15,9 +15,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
+from audit.persons import GROUPS, Grouping
 from audit.report.figures import to_json
 from audit.stats.proportions import NORMAL_975, wilson_interval
 from contract.conditions import Schema
@@ -26,9 +26,6 @@ from contract.field import Field, Value
 
 BINS = 10
 """Equal parts of a number's range that frames are counted in."""
-
-GROUPS = 3
-"""Equal parts of the range of a person's number (skin tone) that figures are told apart by."""
 
 NOT_READ = "no annotator has read these frames; generate them from a bundle that has one"
 HIDDEN = "no frame shows it"
@@ -174,20 +171,3 @@ def tally(dataset: Dataset, records: Iterable[Record] | None = None) -> DatasetT
     for record in dataset.records() if records is None else records:
         found.add(record)
     return found
-
-
-class Grouping:
-    """The values of a class field, or the equal parts of a number's range, as labels."""
-
-    def __init__(self, each: Field, parts: int) -> None:
-        self._field, self._parts = each, parts
-        edges = [each.low + (each.high - each.low) * row / parts for row in range(parts + 1)]
-        ranges = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
-        self.labels = list(each.values) if each.is_class else ranges
-
-    def label(self, value: Value) -> str:
-        """The label that a value belongs to."""
-        if self._field.is_class:
-            return str(value)
-        part = (float(value) - self._field.low) / (self._field.high - self._field.low)
-        return self.labels[min(self._parts - 1, max(0, int(part * self._parts)))]

@@ -1,6 +1,6 @@
 """Do the frames of clips follow what moves? Trajectory against what the annotator reads.
 
-    pytest benchmarks/test_clips.py -m soak
+pytest benchmarks/test_clips.py -m soak
 """
 
 from __future__ import annotations

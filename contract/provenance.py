@@ -8,6 +8,8 @@ Source: IPTC Digital Source Type NewsCodes, and the IPTC Extension schema of the
 
 from __future__ import annotations
 
+from uuid import UUID
+
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 """Of the terms; the address is an identifier, which nothing here opens."""
 
@@ -18,6 +20,9 @@ PROPERTY = "DigitalSourceType"
 
 XMP_IN_PNG = "XML:com.adobe.xmp"
 """Keyword of the iTXt chunk that holds a PNG's packet."""
+
+XMP_IN_MP4 = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")
+"""Type of the top-level box that holds an MP4 file's packet (Adobe's XMP specification, part 3)."""
 
 XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 """How the APP1 segment begins that holds a JPEG's packet."""

@@ -6,6 +6,7 @@ loss = denoising_loss(network, diffusion, images, condition, weight_map)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,9 +21,15 @@ MAX_WEIGHT = 20.0
 """Cap of 1 / (1 - alpha_bar), the v loss in terms of x0 (arXiv 2202.00512, section 4), infinite without noise."""
 
 
+@lru_cache(maxsize=8)
+def alpha_bars(diffusion: Diffusion, device: torch.device) -> Tensor:
+    """alpha_bar as float64 [T] on a device, copied once: a copy for each batch would wait for the whole GPU."""
+    return torch.from_numpy(diffusion.alpha_bar()).to(device)
+
+
 def targets(diffusion: Diffusion, images: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy images, what the network should predict (both like `images`), and the loss weight [B]."""
-    alpha_bar = torch.from_numpy(diffusion.alpha_bar()).to(images.device)[timesteps]
+    alpha_bar = alpha_bars(diffusion, images.device)[timesteps]
     alpha = alpha_bar.sqrt().to(images.dtype)[:, None, None, None]
     sigma = (1.0 - alpha_bar).sqrt().to(images.dtype)[:, None, None, None]
     noisy = alpha * images + sigma * noise
@@ -56,7 +63,7 @@ def denoising_loss(
     noisy, target, weight = targets(diffusion, images, noise, timesteps)
     if judge is not None and diffusion.prediction != "x0":
         raise ValueError(f"a judge of images, and a network that predicts {diffusion.prediction}")
-    certainty = torch.from_numpy(diffusion.alpha_bar()).to(images.device, images.dtype)[timesteps]
+    certainty = alpha_bars(diffusion, images.device)[timesteps].to(images.dtype)
     if network.null_condition is not None and dropout > 0.0:
         dropped = torch.rand(batch, 1, device=images.device) < dropout
         condition = torch.where(dropped, network.null_condition.to(condition.dtype), condition)

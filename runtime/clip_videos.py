@@ -13,22 +13,18 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from uuid import UUID
 
 from tqdm import tqdm
 
 from contract.errors import EdgeError, Unavailable, UsageError
 from contract.frames import ImageShape
+from contract.provenance import XMP_IN_MP4
 from runtime.outputs.images import Frame, decode_image, xmp_packet
 from runtime.outputs.raw_stream import PIXEL_FORMATS
 from runtime.outputs.reader import StoredDataset
-from runtime.outputs.signing import FrameSigner
+from runtime.outputs.signing import MEDIA_TYPES, FrameSigner
 
 VIDEOS = "videos"
-MEDIA_TYPE = "video/mp4"
-
-XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")
-"""Type of the box that holds an XMP packet."""
 
 H264 = ("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-threads", "1")
 """As good as H.264 looks at half the colour's resolution. One thread: others would give other bytes."""
@@ -72,7 +68,7 @@ def write_videos(dataset: StoredDataset, signer: FrameSigner | None = None) -> N
         pictures = (decode_image(sample.content, description.image.channels) for sample in shown)
         content = encode_video(pictures, description.image, description.clip.fps, f"{storage.address}/{name}")
         if signer:
-            content = signer.sign(content, MEDIA_TYPE)
+            content = signer.sign(content, MEDIA_TYPES[".mp4"])
         with storage.create(name) as file:
             file.write(content)
 
@@ -112,7 +108,7 @@ def _feed(command: list[str], frames: Iterable[Frame], errors: int) -> int:
 
 def _xmp_box() -> bytes:
     packet = xmp_packet("generated")
-    content = b"uuid" + XMP_BOX.bytes + packet
+    content = b"uuid" + XMP_IN_MP4.bytes + packet
     return (len(content) + 4).to_bytes(4, "big") + content
 
 

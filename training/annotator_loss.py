@@ -142,14 +142,14 @@ def _mirror(targets: Targets, mirrored: Tensor) -> Targets:
     numbers = torch.where(mirrored[:, None], targets.numbers * sign, targets.numbers)
     names, pairs = targets.landmarks.names, targets.landmarks.mirror
     other_side = dict(pairs) | {right: left for left, right in pairs}
-    order = [names.index(other_side.get(name, name)) for name in names]
-    points = targets.points[:, order]
+    order = torch.tensor([names.index(other_side.get(name, name)) for name in names], dtype=torch.int64)
+    points = targets.points[:, order.to(mirrored.device, non_blocking=True)]
     points = torch.stack([1.0 - points[..., 0], points[..., 1]], dim=-1)
     return replace(targets, numbers=numbers, points=torch.where(mirrored[:, None, None], points, targets.points))
 
 
 def _moved(targets: Targets, dx: float, dy: float) -> Targets:
-    return replace(targets, points=targets.points + targets.points.new_tensor([dx, dy]))
+    return replace(targets, points=torch.stack([targets.points[..., 0] + dx, targets.points[..., 1] + dy], dim=-1))
 
 
 def annotation_loss(network: Annotator, images: Tensor, targets: Targets, body: Tensor | None = None) -> Tensor:

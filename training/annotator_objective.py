@@ -15,7 +15,7 @@ from contract.errors import Refused
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from sources.base import LabelledFrames
 from training.annotator_loss import Targets, annotation_loss, augment, calibrate, scores, warp
-from training.batches import Batches, as_images
+from training.batches import Batches, as_images, send
 from training.run import Recipe, Run
 
 
@@ -65,7 +65,7 @@ class AnnotatorObjective:
     def loss(self, number: int) -> Tensor:
         """Loss of batch `number`."""
         rows = self.batches.rows(number)
-        labels = self.targets.rows(torch.from_numpy(rows).to(self.device))
+        labels = self.targets.rows(send(rows, self.device))
         images, labels = warp(self.batches.images(rows), labels, int(torch.randint(2**62, ())))
         images, labels = augment(images, labels, int(torch.randint(2**62, ())))
         return annotation_loss(self.network, images.contiguous(memory_format=torch.channels_last), labels)

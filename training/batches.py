@@ -26,6 +26,11 @@ def as_images(frames: Frames | Tensor, device: str | torch.device = "cpu") -> Te
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def send(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """A small array's copy on a device, which nothing waits for."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
+
+
 class Batches:
     """Every frame once an epoch; batch `number` depends on nothing else, so that a run goes on anywhere."""
 
@@ -79,5 +84,5 @@ class Batches:
 
     def _gather(self, name: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
         if name in self._kept:
-            return self._kept[name][torch.from_numpy(rows).to(self.device)]
-        return torch.from_numpy(getattr(self.source, name)[rows]).to(self.device)
+            return self._kept[name][send(rows, self.device)]
+        return send(getattr(self.source, name)[rows], self.device)

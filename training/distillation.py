@@ -10,6 +10,7 @@ arXiv 2202.00512 (progressive distillation), with the guidance scale folded into
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
 from models.denoiser import Denoiser
 from models.edge import EdgeUNet
-from models.loss import targets
+from models.loss import alpha_bars, targets
 from models.networks import build
 from sources.base import LabelledFrames
 from training.batches import Batches, as_images
@@ -72,17 +73,17 @@ class Teacher:
         x is at the student's timestep `index` [B]. What a consistency model learns (arXiv 2303.01469, section 4),
         with the teacher's whole trajectory in place of its next step.
         """
-        stops, timesteps = self._stops(), torch.tensor(self.timesteps, device=x.device)
+        stops, timesteps = self._stops(x.device), on_device(self.timesteps, x.device)
         for step in range(len(self.timesteps)):
-            begun = (2 * index <= step).to(x.device)[:, None, None, None]
+            begun = (2 * index <= step)[:, None, None, None]
             here, there = (stops[k].expand(len(x)) for k in (step, step + 1))
             x = torch.where(begun, self._step(x, condition, timesteps[step].expand(len(x)), here, there), x)
         return x.clamp(-1.0, 1.0)
 
-    def _stops(self) -> Tensor:
+    def _stops(self, device: torch.device) -> Tensor:
         """alpha_bar at each timestep, and 1 after the last, float64 [K + 1]."""
-        table = self.diffusion.alpha_bar()
-        return torch.tensor([*(float(table[t]) for t in self.timesteps), 1.0], dtype=torch.float64)
+        table = alpha_bars(self.diffusion, device)[on_device(self.timesteps, device)]
+        return torch.cat([table, table.new_ones(1)])
 
     @torch.no_grad()
     def two_steps(self, x: Tensor, condition: Tensor, index: Tensor) -> Tensor:
@@ -90,8 +91,7 @@ class Teacher:
 
         x is at the student's timestep `index` [B]. arXiv 2202.00512, appendix G.
         """
-        stops = self._stops()
-        timesteps = torch.tensor(self.timesteps, device=x.device)
+        stops, timesteps = self._stops(x.device), on_device(self.timesteps, x.device)
         first, second = index * 2, index * 2 + 1
         middle = self._step(x, condition, timesteps[first], stops[first], stops[second])
         end = self._step(middle, condition, timesteps[second], stops[second], stops[second + 1])
@@ -121,7 +121,13 @@ def _scales(alpha_bar: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(alpha_bar) and sqrt(1 - alpha_bar), float64 [B], as factors of x [B, C, H, W]."""
     shape = (-1, 1, 1, 1)
     alpha, sigma = alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
-    return alpha.to(x.device, x.dtype).view(shape), sigma.to(x.device, x.dtype).view(shape)
+    return alpha.to(x.dtype).view(shape), sigma.to(x.dtype).view(shape)
+
+
+@lru_cache(maxsize=8)
+def on_device(timesteps: tuple[int, ...], device: torch.device) -> Tensor:
+    """Timesteps as int64 [K] on a device, copied once."""
+    return torch.tensor(timesteps, device=device)
 
 
 class StudentObjective:
@@ -145,9 +151,9 @@ class StudentObjective:
     def loss(self, number: int) -> Tensor:
         """Loss of batch `number`."""
         images, condition, weight_map = self.batches.at(number)
-        steps = torch.tensor(self.teacher.student_timesteps)
-        index = torch.randint(len(steps), (len(images),))
-        timesteps = steps[index].to(images.device)
+        steps = on_device(self.teacher.student_timesteps, images.device)
+        index = torch.randint(len(steps), (len(images),), device=images.device)
+        timesteps = steps[index]
         noise = torch.randn(images.shape, device=images.device)
         x, _, weight = targets(self.teacher.diffusion, images, noise, timesteps)
         teach = self.teacher.trajectory_end if self.stage.consistent else self.teacher.two_steps
@@ -158,7 +164,7 @@ class StudentObjective:
             error = error * weight_map
         loss: Tensor = (error.mean(dim=(1, 2, 3)) * weight).mean()
         if self.critic:  # the last prediction is the frame; what an earlier one leaves open the later ones decide
-            certainty = ((index + 1) / len(steps)).to(images.device)
+            certainty = (index + 1) / len(steps)
             loss = loss + self.critic(predicted, target, self.batches.rows(number), certainty)
         return loss
 

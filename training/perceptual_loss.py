@@ -21,6 +21,7 @@ from models.annotator import Annotator, TrainedAnnotator
 from models.loss import PerceptualLoss
 from sources.base import LabelledFrames
 from training.annotator_loss import Targets, annotation_loss, augment
+from training.batches import send
 from training.image_recipe import ImageRecipe
 
 
@@ -46,7 +47,7 @@ class Critic:
         """Weighted loss of `predicted` [B, C, H, W], which should show what the frames `rows` of the source are
         labelled with, and look like `images`; `certainty` [B], 0 to 1, says how much of that a prediction can know."""
         seed = int(torch.randint(2**31, (1,)))
-        chosen = self.targets.rows(torch.as_tensor(rows, device=self.device))
+        chosen = self.targets.rows(send(rows, self.device))
         seen, turned = augment(predicted, chosen, seed)
         turned = turned.weighted(certainty)
         stages = features(self.network, seen)

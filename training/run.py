@@ -101,6 +101,8 @@ class Run:
         self.network = objective.network
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.device = trained[0].device
+        if self.device.type == "cuda":  # every batch has one shape: its fastest convolutions are worth a search
+            torch.backends.cudnn.benchmark = True
         self.optimizer = torch.optim.AdamW(
             trained, recipe.lr, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
         )

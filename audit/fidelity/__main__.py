@@ -29,7 +29,7 @@ from audit.fidelity.inputs import open_source
 from audit.fidelity.report import RunResult, difference, row, to_text
 from audit.fidelity.runs import SAMPLERS, TORCH_PRECISIONS, Annotate, Draw, Run, RunFilter, Source
 from audit.fidelity.sample_cache import cached_samples
-from audit.fidelity.scores import figures, score, units
+from audit.fidelity.scores import by_person, figures, score, units
 from audit.report.figures import to_json
 from audit.stats.bootstrap import resamples
 from contract.annotation import Annotation
@@ -118,7 +118,7 @@ def audit(args: argparse.Namespace) -> Any:
             frames = cached_samples(folder, draw, vectors, SAME_CONDITION_START, title)
         results.append(result)
         own_spread = spread(annotate(frames).features, frames, GROUP)
-        rows.append(row(result, reference) | {"diversity": diversity(own_spread, rendered_spread)})
+        rows.append(row(result, reference, held_out) | {"diversity": diversity(own_spread, rendered_spread)})
     slowest = next((item for item in results if item.run.sampler == "ddpm"), results[0])
     for columns, item in zip(rows, results, strict=True):
         columns["difference"] = None if item is slowest else difference(item, slowest, reference)
@@ -195,6 +195,8 @@ def frame_of_reference(
     weights, conditions = resamples(args.frames), held_out.conditions
     order = np.random.Generator(np.random.Philox(key=[0, args.frames])).permutation(args.frames)
     shuffled = score(held_out.schema, reference, [conditions[i] for i in order])
+    exact = score(held_out.schema, reference, conditions)
+    people = by_person(held_out.schema, exact, conditions, weights)
     count = {"frames": args.frames}
     floors: list[dict[str, Any]] = []
     if held_out.rerendered is not None:
@@ -208,7 +210,7 @@ def frame_of_reference(
         "seed": args.seed,
         "held_out": {"source": str(args.held_out), "sha256": held_out.fingerprint},
         "units": units(held_out.schema),
-        "annotator": {"source": annotator} | count | figures(score(held_out.schema, reference, conditions), weights),
+        "annotator": {"source": annotator} | count | figures(exact, weights) | {"persons": people},
         "shuffled": count | figures(shuffled, weights),
         "floors": floors,
     }

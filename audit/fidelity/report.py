@@ -15,8 +15,9 @@ from tabulate import tabulate
 
 from audit.fidelity.distances import RESAMPLES as DISTANCE_RESAMPLES
 from audit.fidelity.distances import distances, frechet
+from audit.fidelity.held_out import HeldOut
 from audit.fidelity.runs import Run, label
-from audit.fidelity.scores import Scores, figures
+from audit.fidelity.scores import Scores, by_person, figures
 from audit.report.figures import with_interval
 from audit.stats.bootstrap import Array, interval, moved_interval, resamples
 from contract.annotation import Annotation
@@ -35,10 +36,13 @@ class RunResult:
     scores: Scores
 
 
-def row(result: RunResult, reference: Annotation) -> dict[str, Any]:
+def row(result: RunResult, reference: Annotation, held_out: HeldOut) -> dict[str, Any]:
     """The figures of a run, compared with as many held-out frames of the same conditions."""
     count = len(result.frames)
-    shown = figures(result.scores, resamples(count))
+    weights, conditions = resamples(count), held_out.conditions[:count]
+    shown = figures(result.scores, weights) | {
+        "persons": by_person(held_out.schema, result.scores, conditions, weights)
+    }
     apart = distances(result.annotation.features, reference.features[:count])
     intervals = shown.pop("intervals") | apart.pop("intervals")
     return result.run.to_dict() | {"frames": count} | shown | apart | {"intervals": intervals}
@@ -91,8 +95,20 @@ def to_text(report: Mapping[str, Any]) -> str:
         for kind in ("class_accuracy", "mae")
         for name in report["annotator"][kind]
     ]
+    people = [
+        [f"{name} {group}", *(_group(column, name, group) for column in columns)]
+        for name, groups in report["annotator"]["persons"].items()
+        for group in groups
+    ]
     wide = ["field", "held-out", *map(label, report["runs"])]
+    if people:
+        fields += [[], ["class accuracy by person"], *people]
     return f"{tabulate(rows, heads, 'plain')}\n\n{tabulate(fields, wide, 'plain')}"
+
+
+def _group(item: Mapping[str, Any], name: str, group: str) -> str:
+    found = item["persons"][name].get(group)  # a run of fewer frames may lack one
+    return with_interval(found["mean_class_accuracy"], found["interval"]) if found else ""
 
 
 def _field_name(name: str, kind: str, units: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audit.persons import personal_groups
 from audit.stats.bootstrap import Array, interval
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Schema
@@ -36,6 +37,10 @@ class Scores:
     """[N, M]: 1 for a right class and 0 for a wrong one; absolute errors in their units"""
     shown: npt.NDArray[np.bool_]
     """[N, M]: whether the frame shows it"""
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Scores:
+        """The scores of some frames, bool [N]."""
+        return replace(self, values=self.values[chosen], shown=self.shown[chosen])
 
     def first(self, count: int) -> Scores:
         """The scores of the first frames alone."""
@@ -88,6 +93,21 @@ def units(schema: Schema) -> dict[str, str]:
     """The unit of every error, by the name of its column; empty for a share."""
     found = {name: schema.field(name).unit for name in number_fields(schema)}
     return found | {angle: schema.field(yaw).unit for angle, (yaw, _) in angles(schema).items()}
+
+
+def by_person(schema: Schema, scores: Scores, conditions: Sequence[Condition], weights: Array) -> dict[str, Any]:
+    """Mean class accuracy by every personal field and label, for resamples `weights` [R, N]."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, groups in personal_groups(schema, conditions).items():
+        for label, chosen in groups.items():
+            if chosen.any():
+                some, whole = scores.of(chosen), np.ones((1, int(chosen.sum())))
+                found.setdefault(name, {})[label] = {
+                    "frames": int(chosen.sum()),
+                    "mean_class_accuracy": float(some.mean_class_accuracy(whole)[0]),
+                    "interval": interval(some.mean_class_accuracy(weights[:, chosen])),
+                }
+    return found
 
 
 def figures(scores: Scores, weights: Array) -> dict[str, Any]:

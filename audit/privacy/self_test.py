@@ -83,7 +83,7 @@ class Scale:
     repetitions: int = 50
     relabellings: int = 100
     canaries: int = 120
-    private_steps: int = 240
+    private_steps: int = 600
 
 
 FULL = Scale()

@@ -17,6 +17,7 @@ from audit.provenance.marks import read_mark
 from contract.dataset import DESCRIPTION, read_dataset
 from contract.errors import Refused, Unavailable
 from contract.provenance import SYNTHETIC
+from runtime.clip_videos import VIDEOS
 from runtime.outputs.signing import MEDIA_TYPES
 
 
@@ -72,10 +73,10 @@ class ProvenanceReport:
 
 
 def find_files(inputs: Sequence[Path]) -> list[Path]:
-    """The images meant by files, datasets (every recorded frame) and other folders (every image below)."""
-    found = [path for item in inputs for path in _images(item)]
+    """The files meant by files, datasets (every recorded frame, every clip's video) and other folders (all below)."""
+    found = [path for item in inputs for path in _files(item)]
     if not found:
-        raise Refused(f"{inputs[0]}: no image; expected PNG, JPEG or WebP files, or a dataset")
+        raise Refused(f"{inputs[0]}: no image; expected PNG, JPEG, WebP or MP4 files, or a dataset")
     return found
 
 
@@ -118,13 +119,14 @@ def _add_manifest(report: ProvenanceReport, path: Path, manifest: Manifest | Non
         report.trusted += manifest.trusted
 
 
-def _images(item: Path) -> Iterator[Path]:
+def _files(item: Path) -> Iterator[Path]:
     if (item / DESCRIPTION).is_file():
         dataset = read_dataset(item)
         yield from (dataset.frame_path(record) for record in dataset.records())
+        yield from sorted((item / VIDEOS).glob("*.mp4"))
     elif item.is_dir():
         yield from sorted(path for path in item.rglob("*") if path.suffix.lower() in MEDIA_TYPES)
     elif item.exists():
         yield item
     else:
-        raise Refused(f"{item}: no such file; expected images or a dataset")
+        raise Refused(f"{item}: no such file; expected images, videos or a dataset")

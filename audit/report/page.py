@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from audit.persons import Grouping
 from audit.provenance.check import ProvenanceReport, check
-from audit.records import DatasetTally, Figure, Grouping, tally
+from audit.records import DatasetTally, Figure, tally
 from audit.report.gallery import Gallery, collect
 from audit.report.results import NONE, Result, number, percent, with_range
 from contract.dataset import Dataset

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from audit.utility.inputs import LabelledSet, task_frames
 from audit.utility.plan import SPLIT_TOPIC, Plan, Protocol, Splits

@@ -16,7 +16,7 @@ from audit.stats.confusion import MEASURES
 from audit.utility.arms import BASELINES, MORE, REAL, TESTED, Pools
 from audit.utility.plan import summary
 from audit.utility.runs import Result
-from audit.utility.scores import Scores, personal_groups
+from audit.utility.scores import Scores, frames_of_people
 from contract.bundle import VERSION
 
 FORMAT = "dms-edge/utility@1"
@@ -57,7 +57,7 @@ def make_report(
 
 def _arm(arm: str, title: str, pools: Pools, scores: Scores, results: Sequence[Result]) -> dict[str, Any]:
     everything, tail = scores.subsets["all"], scores.subsets["tail"]
-    groups = {name: scores.figures(arm, scores.subsets[name]) for name in personal_groups(pools)}
+    groups = {name: scores.figures(arm, scores.subsets[name]) for name in frames_of_people(pools)}
     return {
         "title": title,
         **scores.figures(arm, everything),

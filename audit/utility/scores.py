@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audit.persons import personal_groups
 from audit.stats.bootstrap import Array, interval, resamples
 from audit.stats.confusion import across_tasks, confusion_by_group
 from audit.stats.paired import swap_test
@@ -21,9 +22,6 @@ from audit.utility.runs import Result, answers_of
 from audit.utility.selection import in_tail
 
 Chosen = npt.NDArray[np.bool_]
-
-BANDS = 3
-"""Parts of a number's range into which figures are broken down."""
 
 DRIVER_SEED, RUN_SEED = 0, 1
 
@@ -56,7 +54,7 @@ class Scores:
             np.stack([real.classes(task)[rows] for task in tasks]),
             {arm: np.stack([answers_of(found, task) for task in tasks]) for arm, found in results.items()},
             drivers.astype(np.int64),
-            subsets | {name: chosen[rows] for name, chosen in personal_groups(pools).items()},
+            subsets | {name: chosen[rows] for name, chosen in frames_of_people(pools).items()},
         )
 
     def tables(self, arm: str, chosen: Chosen, tasks: Sequence[str] | None = None) -> list[Array]:
@@ -97,20 +95,12 @@ class Scores:
         return about | {"difference": _with_interval(apart), "p": max(values)}
 
 
-def personal_groups(pools: Pools) -> dict[str, Chosen]:
-    """Frames by what belongs to the person: each value of a class, each third of a number's range."""
-    groups: dict[str, Chosen] = {}
-    source = pools.real.frames
-    for number, field in enumerate(source.schema.fields):
-        if field.personal and field.is_class:
-            values = pools.real.classes(field.name)
-            groups |= {f"{field.name}={value}": values == i for i, value in enumerate(field.values)}
-        elif field.personal:
-            place = (source.conditions[:, field.offset] + 1.0) / 2.0 * BANDS
-            band = np.clip(place.astype(np.int64), 0, BANDS - 1)
-            edges = np.linspace(field.low, field.high, BANDS + 1)
-            band[source.hidden[:, number]] = -1
-            groups |= {f"{field.name}={edges[i]:.2g}..{edges[i + 1]:.2g}": band == i for i in range(BANDS)}
+def frames_of_people(pools: Pools) -> dict[str, Chosen]:
+    """Frames by what belongs to the person, where they show it."""
+    source, groups = pools.real.frames, dict[str, Chosen]()
+    for name, labels in personal_groups(source.schema, source.schema.decode(source.conditions)).items():
+        shown = ~source.hidden[:, source.schema.names.index(name)]
+        groups |= {f"{name}={label}": chosen & shown for label, chosen in labels.items()}
     return groups
 
 

@@ -23,6 +23,7 @@ from runtime.outputs.claim import claim
 from runtime.outputs.progress import Progress
 from runtime.outputs.record_log import open_log, stored_lines
 from runtime.outputs.storage import Storage, open_storage
+from runtime.outputs.uninterrupted import uninterrupted
 
 _FOLDER = re.compile(r"[0-9]{5}")
 _FRAME = re.compile(r"([0-9]{8})\.(png|webp|jpg)(\.tmp)?")
@@ -67,8 +68,9 @@ class FolderWriter:
 
     def append(self, records: Sequence[Record]) -> None:
         """Append the next records, whose frames are in place: all of them, or none where the disk is full."""
-        self._log.append(b"".join(map(to_line, records)), len(records))
-        self._progress = self._progress.plus(records)
+        with uninterrupted():
+            self._log.append(b"".join(map(to_line, records)), len(records))
+            self._progress = self._progress.plus(records)
 
     def close(self) -> None:
         """Drop frames without a record, and mark the dataset complete where it is; `description` then says so."""

@@ -19,6 +19,7 @@ from contract.frame_record import FRAMES, PER_FOLDER
 from runtime.outputs.claim import claim
 from runtime.outputs.progress import Progress
 from runtime.outputs.storage import Storage, open_storage
+from runtime.outputs.uninterrupted import uninterrupted
 
 
 class Sample(NamedTuple):
@@ -95,16 +96,17 @@ class ShardWriter:
 
     def append(self, records: Sequence[Record]) -> None:
         """Record the next frames, all of which have been placed."""
-        for entry in records:
-            index = self._progress.records
-            if self._shard is None:
-                file = self._stack.enter_context(self._storage.create(shard_name(index, self.LAYOUT)))
-                self._shard = self.LAYOUT.create(file, self.description)
-            self._shard.add(index, Sample(entry, self._placed[index]))
-            del self._placed[index]
-            self._progress = self._progress.plus([entry])
-            if self._progress.records in (self.description.count, index - index % PER_FOLDER + PER_FOLDER):
-                self._finish_shard()
+        with uninterrupted():
+            for entry in records:
+                index = self._progress.records
+                if self._shard is None:
+                    file = self._stack.enter_context(self._storage.create(shard_name(index, self.LAYOUT)))
+                    self._shard = self.LAYOUT.create(file, self.description)
+                self._shard.add(index, Sample(entry, self._placed[index]))
+                del self._placed[index]
+                self._progress = self._progress.plus([entry])
+                if self._progress.records in (self.description.count, index - index % PER_FOLDER + PER_FOLDER):
+                    self._finish_shard()
 
     def close(self) -> None:
         """Drop an unfinished shard, and mark the dataset complete where it is."""

@@ -16,7 +16,7 @@ from audit.provenance.__main__ import main
 from audit.provenance.check import check, find_files
 from audit.provenance.marks import digital_source_of, read_mark
 from contract.errors import Refused
-from contract.provenance import IPTC_EXTENSION, digital_source
+from contract.provenance import IPTC_EXTENSION, XMP_IN_MP4, digital_source
 from runtime.outputs.images import packet_options
 
 TRAINED = digital_source("generated")
@@ -76,6 +76,44 @@ def test_what_is_no_mark_is_not_taken_for_one(way: str) -> None:
 def test_a_mark_is_read_from_every_format(tmp_path: Path, suffix: str) -> None:
     assert read_mark(write_image(tmp_path / f"marked.{suffix}", MARK)) == TRAINED
     assert read_mark(write_image(tmp_path / f"plain.{suffix}")) is None
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+FTYP = box(b"ftyp", b"isom\0\0\0\0")
+XMP = XMP_IN_MP4.bytes + MARK
+VIDEOS = {
+    "last": FTYP + box(b"mdat", b"\0" * 40) + box(b"uuid", XMP),
+    "first": FTYP + box(b"uuid", b"\1" * 16) + box(b"uuid", XMP) + box(b"free", b""),
+    "a long size": FTYP + (1).to_bytes(4, "big") + b"uuid" + (16 + len(XMP)).to_bytes(8, "big") + XMP,
+    "up to the end": FTYP + (0).to_bytes(4, "big") + b"uuid" + XMP,
+}
+BROKEN_VIDEOS = {
+    "cut off": VIDEOS["last"][:-9],
+    "a size smaller than its own": FTYP + (3).to_bytes(4, "big") + b"uuid" + XMP,
+    "a long size smaller than its own": FTYP + (1).to_bytes(4, "big") + b"uuid" + (9).to_bytes(8, "big") + XMP,
+    "no boxes": MARK,
+    "three bytes": b"abc",
+}
+
+
+@pytest.mark.parametrize("way", VIDEOS)
+def test_a_mark_is_read_wherever_a_video_has_it(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(VIDEOS[way])
+    assert read_mark(path) == TRAINED
+    path.write_bytes(VIDEOS[way].replace(XMP_IN_MP4.bytes, b"\2" * 16))
+    assert read_mark(path) is None
+
+
+@pytest.mark.parametrize("way", BROKEN_VIDEOS)
+def test_a_broken_video_is_named(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(BROKEN_VIDEOS[way])
+    report = check([path])
+    assert "not a readable MP4 file" in report.invalid[str(path)]
 
 
 @pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool isn't installed")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from audit.records import HIDDEN, NOT_READ, DatasetTally, Grouping, Tally, share, tally
+from audit.persons import Grouping
+from audit.records import HIDDEN, NOT_READ, DatasetTally, Tally, share, tally
 from contract.conditions import Schema
 from contract.dataset import Dataset, Description
 from contract.field import Field

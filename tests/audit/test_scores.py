@@ -9,7 +9,7 @@ import pytest
 
 from audit.fidelity.inputs import open_source
 from audit.fidelity.runs import RunFilter
-from audit.fidelity.scores import figures, score, units
+from audit.fidelity.scores import by_person, figures, score, units
 from audit.stats.bootstrap import resamples
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.field import Condition
@@ -44,6 +44,23 @@ def test_the_truth_scores_full_marks() -> None:
     assert set(found["mae"]) == {*number_fields(CABIN), "gaze_angle", "head_angle"}
     assert max(found["mae"].values()) < 1e-5
     assert units(CABIN)["gaze_angle"] == "degrees" and units(CABIN)["eye_openness"] == ""
+
+
+def test_figures_by_person_are_those_of_their_frames() -> None:
+    conditions = conditions_of(60)
+    shown = truth(conditions)
+    column = class_fields(CABIN)["lighting"]
+    women = np.array([condition["gender"] == "female" for condition in conditions])
+    shown.probabilities[np.ix_(women, range(column.start, column.stop))] = 0.25  # which reads as the first class
+    found = by_person(CABIN, score(CABIN, shown, conditions), conditions, resamples(60))
+    assert set(found) == {"gender", "age_group", "skin_tone"}
+    assert found["gender"]["male"]["mean_class_accuracy"] == 1.0 > found["gender"]["female"]["mean_class_accuracy"]
+    assert found["gender"]["female"]["frames"] == women.sum()
+    for groups in found.values():
+        assert sum(group["frames"] for group in groups.values()) == 60
+        for group in groups.values():
+            low, high = group["interval"]
+            assert low <= group["mean_class_accuracy"] <= high
 
 
 def test_known_errors_give_known_figures() -> None:

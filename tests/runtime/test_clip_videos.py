@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audit.provenance.__main__ import main as audit
 from contract.errors import EdgeError
 from contract.frames import ImageShape, psnr
 from contract.provenance import digital_source
 from runtime.certificate import CERTIFICATE, KEY
 from runtime.certificate import main as certify
-from runtime.clip_videos import MEDIA_TYPE, encode_video
+from runtime.clip_videos import encode_video
 from runtime.generate import main
 from runtime.merge import main as merge
 from runtime.outputs.reader import open_dataset
@@ -91,13 +92,17 @@ def test_exiftool_reads_the_mark_and_the_rate(tmp_path: Path) -> None:
     assert found["Validate"] == "0 0 0" and "Warning" not in found
 
 
-def test_signed_videos_hold_a_valid_manifest(bundle: Path, tmp_path: Path) -> None:
+def test_signed_videos_hold_a_valid_manifest(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     c2pa = pytest.importorskip("c2pa", reason="c2pa-python isn't installed: pip install '.[sign]'")
     assert certify([str(tmp_path / "c")]) == 0
     sign = ["--sign", str(tmp_path / "c" / CERTIFICATE), str(tmp_path / "c" / KEY)]
     assert main([str(bundle), "-o", str(tmp_path / "d"), *CLIP, "--video", *sign]) == 0
+    assert audit([str(tmp_path / "d"), "--signed", "--json"]) == 0
+    read = json.loads(capsys.readouterr().out.splitlines()[-1])
+    videos = len(list((tmp_path / "d/videos").iterdir()))
+    assert read["marked"] == read["signed"] == read["files"] > videos > 0
     content = (tmp_path / "d/videos/00000.mp4").read_bytes()
-    report = json.loads(c2pa.Reader(MEDIA_TYPE, io.BytesIO(content)).json())
+    report = json.loads(c2pa.Reader("video/mp4", io.BytesIO(content)).json())
     assert report["validation_state"] == "Valid"
     assertions = report["manifests"][report["active_manifest"]]["assertions"]
     [actions] = [each["data"]["actions"] for each in assertions if each["label"].startswith("c2pa.actions")]

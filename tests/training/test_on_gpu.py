@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from contract.schedule import trailing
+from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint
+from models.networks import build
 from tests.sources.folders import write_images
 from tests.training.grey_source import grey_source
 from training import distill, train, train_annotator
+from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.batches import Batches
+from training.denoiser_objective import DIFFUSION, DenoiserObjective, DenoiserRecipe
+from training.distillation import DistillStage, StudentObjective, Teacher
+from training.run import Objective, Recipe, Run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")]
 
@@ -24,6 +31,30 @@ def test_batches_are_those_of_a_cpu() -> None:
         for there, here in zip(device.at(number), host.at(number), strict=True):
             assert there is not None and here is not None and there.is_cuda
             torch.testing.assert_close(there.cpu(), here)
+
+
+def test_no_batch_waits_for_the_gpu() -> None:
+    """A copy that does leaves the GPU idle while the host prepares what comes next; PyTorch raises an error at one."""
+    source = grey_source()
+    reading = AnnotatorObjective(AnnotatorRecipe(batch=16, widths=(32,)), source, "cuda")
+    critic = TrainedAnnotator.of(reading.network, {})
+    recipe = DenoiserRecipe(batch=16, widths=(32,), label_weight=1.0, detail_weight=1.0)
+    teacher = Teacher(build(recipe.network(source)), DIFFUSION, tuple(trailing(DIFFUSION.timesteps, 4).tolist()), 2.0)
+    stage = DistillStage(batch=16, steps=2, label_weight=1.0, detail_weight=1.0, fold=False)
+    objectives: list[tuple[Objective, Recipe]] = [
+        (reading, reading.recipe),
+        (DenoiserObjective(recipe, source, "cuda", critic), recipe),
+        (StudentObjective(teacher, stage, source, "cuda", critic), stage),
+    ]
+    for objective, chosen in objectives:
+        run = Run(objective, chosen)
+        for _ in range(3):  # of which the first copies what stays
+            run.step()
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            run.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("flags", [[], ["--compile"]], ids=["eager", "compiled"])

@@ -48,7 +48,7 @@ def test_every_arm_with_intervals(experiment: Experiment) -> None:
             for measure in MEASURES:
                 found = figures[measure]
                 assert 0.0 <= found["low"] <= found["high"] <= 1.0
-        assert {"gender=male", "gender=female", "skin_tone=0..0.33"} <= set(arm["groups"])
+        assert {"gender=male", "gender=female", "skin_tone=0 to 0.333"} <= set(arm["groups"])
     splits = report["splits"]
     assert splits["training"]["frames"] == 100
     assert splits["training"]["fatigue_level"]["normal"] > 2 * splits["training"]["fatigue_level"]["severe"]
