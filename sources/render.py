@@ -98,7 +98,8 @@ def _asked(folder: Path, first: int | None, frames: int) -> Asked:
 
     source, wanted = read_shards(folder), first or frames
     if not source.schema.encodes_like(CABIN):
-        raise Refused(f"{folder}: frames of the schema {source.schema.name!r}; expected conditions of {CABIN.name!r}")
+        other = f"its schema {source.schema.name!r} encodes conditions otherwise than this version's {CABIN.name!r}"
+        raise Refused(f"{folder}: {other}; render its frames again")
     if len(source.frames) < wanted:
         raise Refused(f"{folder}: {len(source.frames)} frames, {wanted} conditions are asked for; lower -n or --first")
     origin = dict(read_description(folder).origin) | ({"first": first} if first else {})
