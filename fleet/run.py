@@ -27,9 +27,9 @@ from fleet.worker import Shard
 from pictures.contact_sheet import ContactSheet
 from runtime.clips import FramePlan
 from runtime.dataset_run import draw_contact_sheet
+from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.images import CODECS
 from runtime.outputs.signing import FrameSigner
-from runtime.outputs.writer import DatasetWriter
 
 
 class FleetResult(NamedTuple):

@@ -23,11 +23,12 @@ from runtime.batch import Batch
 from runtime.clip_videos import write_videos
 from runtime.clips import ClipPlan, FramePlan, write_clips
 from runtime.generator import Generator
+from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.images import decode_image
 from runtime.outputs.labels import write_labels
 from runtime.outputs.reader import open_dataset
 from runtime.outputs.signing import FrameSigner
-from runtime.outputs.writer import DatasetWriter, FrameOutput
+from runtime.outputs.writer import FrameOutput
 
 
 @dataclass(frozen=True)

@@ -13,77 +13,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from contract.dataset import DESCRIPTION, Description, Record, frame_name, to_line
+from contract.dataset import Record, frame_name, to_line
 from contract.errors import Refused
 from contract.files import parse_json
 from contract.frame_record import FRAMES, PER_FOLDER
-from runtime.outputs.claim import claim
+from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.progress import Progress
 from runtime.outputs.record_log import open_log, stored_lines
-from runtime.outputs.storage import Storage, open_storage
-from runtime.outputs.uninterrupted import uninterrupted
+from runtime.outputs.storage import Storage
 
 _FOLDER = re.compile(r"[0-9]{5}")
 _FRAME = re.compile(r"([0-9]{8})\.(png|webp|jpg)(\.tmp)?")
 
 
-class FolderWriter:
-    """Writes a dataset folder, or goes on with its own unfinished one.
-
-    A folder that holds anything but this very dataset raises Refused. Use it as a context manager.
-    """
-
-    def __init__(self, address: str | Path, description: Description) -> None:
-        self._storage = open_storage(address)
-        list(_files(self._storage))  # refuses what is no frame before anything is written
-        self.description = claim(self._storage, description)
-        try:
-            self._log = open_log(self._storage)
-            self._progress = self._recover()
-            self._drop_unrecorded()
-        except BaseException:
-            self._storage.close()
-            raise
-
-    def __enter__(self) -> FolderWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    @property
-    def written(self) -> int:
-        """How many frames are recorded, from index 0 on."""
-        return self._progress.records
-
-    @property
-    def complete(self) -> bool:
-        return self.written >= self.description.count
+class FolderWriter(DatasetWriter):
+    """Writes a dataset folder, or goes on with its own unfinished one."""
 
     def place(self, index: int, content: bytes) -> None:
-        """Put the file of frame `index` in place; may be called from several threads."""
         self._storage.write(frame_name(index, self.description.codec), content)
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Append the next records, whose frames are in place: all of them, or none where the disk is full."""
-        with uninterrupted():
-            self._log.append(b"".join(map(to_line, records)), len(records))
-            self._progress = self._progress.plus(records)
-
-    def close(self) -> None:
-        """Drop frames without a record, and mark the dataset complete where it is; `description` then says so."""
-        try:
-            try:
-                self._drop_unrecorded()
-            finally:
-                self._log.close(self.complete)
-            if self.complete:
-                self.description = self._progress.completed(self.description)
-                self._storage.write(DESCRIPTION, self.description.to_bytes())
-        finally:
-            self._storage.close()
+    def _refuse_foreign(self) -> None:
+        list(_files(self._storage))
 
     def _recover(self) -> Progress:
         """Count the good records, and cut off what follows the first bad one.
@@ -91,6 +42,7 @@ class FolderWriter:
         A bad record is one that isn't whole, isn't in order, or whose frame is missing or empty, as a
         power cut can leave it.
         """
+        self._log = open_log(self._storage)
         done, length = Progress(), 0
         for line in stored_lines(self._storage):
             entry = self._good(line, done.records) if done.records < self.description.count else None
@@ -98,7 +50,20 @@ class FolderWriter:
                 break
             done, length = done.plus([entry]), length + len(line)
         self._log.keep(done.records, length)
+        self._drop_frames(done.records)
         return done
+
+    def _record(self, records: Sequence[Record]) -> None:
+        """All of them, or none where the disk is full."""
+        self._log.append(b"".join(map(to_line, records)), len(records))
+        self._progress = self._progress.plus(records)
+
+    def _settle(self) -> Progress:
+        try:
+            self._drop_frames(self.written)
+        finally:
+            self._log.close(self.written >= self.description.count)
+        return self._progress
 
     def _good(self, line: bytes, index: int) -> Record | None:
         try:
@@ -107,9 +72,10 @@ class FolderWriter:
         except (ValueError, OSError):
             return None
 
-    def _drop_unrecorded(self) -> None:
-        for name, index in _files(self._storage, self.written // PER_FOLDER):
-            if index >= self.written or name.endswith(".tmp"):
+    def _drop_frames(self, first: int) -> None:
+        """Remove the frames from index `first` on, which have no record, and files that weren't finished."""
+        for name, index in _files(self._storage, first // PER_FOLDER):
+            if index >= first or name.endswith(".tmp"):
                 self._storage.remove(name)
 
 

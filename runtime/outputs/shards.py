@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, NamedTuple, Protocol
 
-from contract.dataset import DESCRIPTION, Description, Record
+from contract.dataset import Description, Record
 from contract.errors import Refused
 from contract.files import TEMPORARY
 from contract.frame_record import FRAMES, PER_FOLDER
-from runtime.outputs.claim import claim
+from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.progress import Progress
-from runtime.outputs.storage import Storage, open_storage
-from runtime.outputs.uninterrupted import uninterrupted
+from runtime.outputs.storage import Storage
 
 
 class Sample(NamedTuple):
@@ -54,69 +53,42 @@ class ShardLayout(Protocol):
         """Their records alone."""
 
 
-class ShardWriter:
-    """Writes a dataset of shards, or goes on with its own unfinished one; a context manager.
+class ShardWriter(DatasetWriter):
+    """Writes a dataset of shards, or goes on with its own unfinished one.
 
-    A place that holds anything but this very dataset raises Refused.
+    `written` counts the frames of an unfinished shard, too; they are lost on `close`.
     """
 
     LAYOUT: ClassVar[ShardLayout]
 
     def __init__(self, address: str | Path, description: Description) -> None:
-        self._storage = open_storage(address)
-        shard_names(self._storage, self.LAYOUT)  # refuses what is no shard before anything is written
-        self.description = claim(self._storage, description)
         self._placed: dict[int, bytes] = {}
         self._stack = contextlib.ExitStack()
         self._shard: ShardFile | None = None
-        try:
-            self._progress = self._kept = self._recover()
-        except BaseException:
-            self._storage.close()
-            raise
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    @property
-    def written(self) -> int:
-        """How many frames are recorded, from index 0 on; those of an unfinished shard are lost on `close`."""
-        return self._progress.records
-
-    @property
-    def complete(self) -> bool:
-        return self._kept.records >= self.description.count
+        super().__init__(address, description)
+        self._kept = self._progress
 
     def place(self, index: int, content: bytes) -> None:
-        """Take the encoded frame `index`; may be called from several threads."""
         self._placed[index] = content
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Record the next frames, all of which have been placed."""
-        with uninterrupted():
-            for entry in records:
-                index = self._progress.records
-                if self._shard is None:
-                    file = self._stack.enter_context(self._storage.create(shard_name(index, self.LAYOUT)))
-                    self._shard = self.LAYOUT.create(file, self.description)
-                self._shard.add(index, Sample(entry, self._placed[index]))
-                del self._placed[index]
-                self._progress = self._progress.plus([entry])
-                if self._progress.records in (self.description.count, index - index % PER_FOLDER + PER_FOLDER):
-                    self._finish_shard()
+    def _refuse_foreign(self) -> None:
+        shard_names(self._storage, self.LAYOUT)
 
-    def close(self) -> None:
-        """Drop an unfinished shard, and mark the dataset complete where it is."""
-        try:
-            self._discard_shard()
-            if self.complete:
-                self.description = self._kept.completed(self.description)
-                self._storage.write(DESCRIPTION, self.description.to_bytes())
-        finally:
-            self._storage.close()
+    def _record(self, records: Sequence[Record]) -> None:
+        for entry in records:
+            index = self._progress.records
+            if self._shard is None:
+                file = self._stack.enter_context(self._storage.create(shard_name(index, self.LAYOUT)))
+                self._shard = self.LAYOUT.create(file, self.description)
+            self._shard.add(index, Sample(entry, self._placed[index]))
+            del self._placed[index]
+            self._progress = self._progress.plus([entry])
+            if self._progress.records in (self.description.count, index - index % PER_FOLDER + PER_FOLDER):
+                self._finish_shard()
+
+    def _settle(self) -> Progress:
+        self._discard_shard()
+        return self._kept
 
     def _finish_shard(self) -> None:
         if self._shard:

@@ -1,4 +1,4 @@
-"""What every layout offers, and how frames reach it: encoded on worker threads, recorded in order.
+"""How frames reach a dataset of any layout: encoded on worker threads, recorded in order.
 
     with FrameOutput(open_writer("frames", description)) as output:
         output.add(frames, records)               # returns at once; waits only when the disk can't keep up
@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from contract.cores import cores
 from contract.dataset import Description, Record
+from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.folder import FolderWriter
 from runtime.outputs.images import FrameEncoder
 from runtime.outputs.parquet import ParquetWriter
@@ -26,26 +26,6 @@ from runtime.outputs.webdataset import WebDatasetWriter
 
 PENDING_BATCHES = 2
 """Batches that may wait for the disk: enough to overlap with the engine, few enough for any memory."""
-
-
-class DatasetWriter(Protocol):
-    """One dataset being written, in whatever format; opened again, it goes on where it stopped."""
-
-    description: Description
-    """Marked complete once a finished dataset is closed."""
-
-    @property
-    def written(self) -> int:
-        """How many frames are recorded, from index 0 on."""
-
-    def place(self, index: int, content: bytes) -> None:
-        """Take the encoded frame `index`; may be called from several threads."""
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Record the next frames, all of which have been placed."""
-
-    def close(self) -> None:
-        """Drop what isn't recorded, and mark the dataset complete where it is."""
 
 
 FORMATS: dict[str, Callable[[str, Description], DatasetWriter]] = {

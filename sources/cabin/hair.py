@@ -24,6 +24,10 @@ Floats = npt.NDArray[np.float64]
 
 POINTS = 9
 STRANDS = 4400
+DOWN, BACK = np.array([0.0, 0.0, -1.0]), np.array([0.0, 1.0, 0.0])
+
+REACH = {"medium": 0.11, "bob": 0.17, "fringe": 0.22, "long": 0.30, "wavy": 0.28, "big": 0.20}
+"""Metres of the shortest hair of the styles that hang."""
 
 
 def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) -> list[Strands]:
@@ -57,78 +61,110 @@ def _density(scalp: Scalp, wig: Wig, points: Floats) -> Floats:
     return density
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where each of the roots lies on the head, and what is drawn for each strand."""
+
+    template: Floats
+    front: Floats
+    top: Floats
+    outward: Floats
+    """Away from the parting"""
+    jitter: Floats
+    random: Floats
+    layer: Floats
+    """From the lowest layer, 0, to the outermost"""
+
+    @staticmethod
+    def of(roots: Roots, wig: Wig, own: np.random.Generator) -> _Places:
+        n, t = len(roots), roots.template
+        front = np.exp(-((azimuth(t) / 48.0) ** 2)) * np.clip((t[:, 2] - 0.945) / 0.02, 0, 1)
+        top = np.clip((t[:, 2] - 0.955) / 0.035, 0, 1)
+        side = np.sign(t[:, 0] - wig.parting + 0.004 * own.standard_normal(n))
+        outward = np.stack([side, np.zeros(n), np.zeros(n)], axis=1)
+        jitter, random = own.standard_normal((n, 3)), 0.75 + 0.5 * own.random(n)
+        return _Places(t, front, top, outward, jitter, random, own.random(n) ** 1.3)
+
+
+@dataclass
+class _Look:
+    """A style on one head: metres, and shares of a strand's own direction."""
+
+    length: Floats
+    flow: Floats
+    volume: float | Floats
+    lift: float | Floats = 0.25
+    width: float = 0.00042
+    weight: float = 0.16
+    curl: float = 0.0
+    swirl: float = 0.25
+
+
 def _style(scalp: Scalp, wig: Wig, roots: Roots, own: np.random.Generator) -> tuple[Floats, Floats]:
     """Points [N, POINTS, 3] and radii [N] of all strands from the scalp."""
-    n = len(roots)
-    t = roots.template
-    degrees = azimuth(t)
-    front = np.exp(-((degrees / 48.0) ** 2)) * np.clip((t[:, 2] - 0.945) / 0.02, 0, 1)
-    top = np.clip((t[:, 2] - 0.955) / 0.035, 0, 1)
-    side = np.sign(t[:, 0] - wig.parting + 0.004 * own.standard_normal(n))
-    outward = np.stack([side, np.zeros(n), np.zeros(n)], axis=1)
-    down, back = np.array([0.0, 0.0, -1.0]), np.array([0.0, 1.0, 0.0])
+    at = _Places.of(roots, wig, own)
+    if wig.style in ("tail", "bun"):
+        return _combed_to_knot(scalp, wig, roots, own), np.full(len(roots), _Look.width)
+    look = _long_look(wig, at, own) if wig.style in REACH else _short_look(wig, at)
     radial = _unit(roots.at - scalp.centre)
-    jitter = own.standard_normal((n, 3))
-    random = 0.75 + 0.5 * own.random(n)
-    layer = own.random(n) ** 1.3
-    s = wig.style
-    weight, curl, swirl = 0.16, 0.0, 0.25
-    lift: float | Floats = 0.25
-    volume = 0.006 * wig.volume * np.ones(n)
-    width = np.full(n, 0.00042)
-    if s == "buzz" or s == "ring":
-        length = (0.007 if s == "buzz" else 0.016) * random
-        flow, lift, width = 0.3 * down + 0.3 * back + 0 * jitter, 1.0, np.full(n, 0.00034)
-    elif s == "afro":
-        length = (0.018 + 0.030 * wig.length) * random
-        flow, lift, swirl, curl, weight, width = 0 * jitter, 1.6, 0.9, 1.0, 0.0, np.full(n, 0.00040)
-    elif s == "curls":
-        length = (0.045 + 0.025 * wig.length) * random * (0.55 + 0.45 * top)
-        flow = 0.7 * outward * top[:, None] - 0.35 * back * front[:, None] + 0.5 * down * (1 - top[:, None])
-        lift, swirl, curl, volume = 0.8, 0.7, 0.8, 0.011 * wig.volume * np.ones(n)
-    elif s == "crop":
-        length = (0.018 + 0.016 * wig.length) * random * (0.5 + 0.5 * top)
-        flow = -0.8 * back * top[:, None] + 0.35 * outward * top[:, None] + 0.6 * down
-        lift = 0.45
-    elif s == "pixie":
-        length = (0.045 + 0.025 * wig.length) * random * (0.65 + 0.35 * top)
-        flow = 0.9 * outward * top[:, None] - 0.65 * back * front[:, None] + 0.7 * down * (1 - 0.6 * top[:, None])
-        volume = 0.010 * wig.volume * np.ones(n)
-    elif s == "side":
-        length = (0.040 + 0.030 * wig.length) * random * (0.40 + 0.60 * top)
-        flow = (
-            1.1 * outward * top[:, None] - 0.15 * back * front[:, None] + 0.7 * down * (1 - top[:, None]) + 0.15 * back
-        )
-        lift, volume = 0.35 + 0.5 * front, (0.007 + 0.006 * front) * wig.volume
-    elif s == "quiff":
-        length = (0.038 + 0.022 * wig.length) * random * (0.30 + 0.70 * top)
-        flow = 0.9 * back * top[:, None] + 0.25 * outward * top[:, None] + 0.6 * down * (1 - top[:, None])
-        lift, volume = 0.4 + 1.3 * front, (0.006 + 0.016 * front) * wig.volume
-    elif s == "slick":
-        length = (0.050 + 0.04 * wig.length) * random * (0.5 + 0.5 * top)
-        flow, lift = 1.0 * back + 0.25 * down * (1 - top[:, None]), 0.25
-    elif s in ("tail", "bun"):
-        return _combed_to_knot(scalp, wig, roots, own), width
-    else:
-        reach = {"medium": 0.11, "bob": 0.17, "fringe": 0.22, "long": 0.30, "wavy": 0.28, "big": 0.20}[s]
-        length = (reach + {"medium": 0.03, "bob": 0.03}.get(s, 0.07) * wig.length) * (0.9 + 0.2 * own.random(n))
-        hang = np.clip((t[:, 2] - 0.90) / 0.08, 0, 1)
-        length = length * (0.62 + 0.38 * hang)
-        flow = (1.25 * outward + 0.30 * back) * top[:, None] + 0.25 * back * front[:, None] + 0.5 * down
-        weight, volume = 0.42, (0.013 + 0.006 * top) * wig.volume * (0.7 + 0.6 * _locks(t, own))
-        curl = {"wavy": 0.35 + 0.25 * wig.curl, "big": 0.9, "medium": 0.15}.get(s, 0.06)
-        width = np.full(n, 0.00052)
-        if s == "big":
-            lift, swirl, volume, weight = 0.9, 0.7, 0.034 * wig.volume * np.ones(n), 0.30
-        if s in ("fringe", "bob") and (s == "fringe" or wig.curl > 0.55):
-            bangs = (degrees < 42) & (t[:, 2] > 0.950) & (t[:, 2] < 0.995)
-            flow = np.where(bangs[:, None], -1.0 * back + 0.45 * down + 0.25 * outward, flow)
-            length = np.where(bangs, 0.052 + 0.35 * np.maximum(t[:, 2] - 0.967, 0), length)
-            volume = np.where(bangs, 0.007, volume)
-    first = _unit(np.asarray(lift).reshape(-1, 1) * radial + flow + 0.12 * swirl * jitter)
-    cling = 0.0 if s in ("afro", "curls", "big") else 0.22 if weight > 0.3 else 0.5
-    growth = _Growth(flow, np.asarray(length), weight, curl, swirl, volume * (0.25 + layer), cling, own)
-    return _grow(scalp, roots, first, growth), width * np.where(layer > 0.9, 0.8, 1.0)
+    first = _unit(np.asarray(look.lift).reshape(-1, 1) * radial + look.flow + 0.12 * look.swirl * at.jitter)
+    cling = 0.0 if wig.style in ("afro", "curls", "big") else 0.22 if look.weight > 0.3 else 0.5
+    volume = look.volume * (0.25 + at.layer)
+    growth = _Growth(look.flow, look.length, look.weight, look.curl, look.swirl, volume, cling, own)
+    return _grow(scalp, roots, first, growth), np.full(len(roots), look.width) * np.where(at.layer > 0.9, 0.8, 1.0)
+
+
+def _short_look(wig: Wig, at: _Places) -> _Look:
+    """Hair that doesn't hang."""
+    top, front, outward = at.top[:, None], at.front[:, None], at.outward
+    volume = 0.006 * wig.volume
+    if wig.style in ("buzz", "ring"):
+        length = (0.007 if wig.style == "buzz" else 0.016) * at.random
+        return _Look(length, 0.3 * DOWN + 0.3 * BACK + 0 * at.jitter, volume, lift=1.0, width=0.00034)
+    if wig.style == "afro":
+        length = (0.018 + 0.030 * wig.length) * at.random
+        return _Look(length, 0 * at.jitter, volume, lift=1.6, swirl=0.9, curl=1.0, weight=0.0, width=0.00040)
+    if wig.style == "curls":
+        length = (0.045 + 0.025 * wig.length) * at.random * (0.55 + 0.45 * at.top)
+        flow = 0.7 * outward * top - 0.35 * BACK * front + 0.5 * DOWN * (1 - top)
+        return _Look(length, flow, 0.011 * wig.volume, lift=0.8, swirl=0.7, curl=0.8)
+    if wig.style == "crop":
+        length = (0.018 + 0.016 * wig.length) * at.random * (0.5 + 0.5 * at.top)
+        return _Look(length, -0.8 * BACK * top + 0.35 * outward * top + 0.6 * DOWN, volume, lift=0.45)
+    if wig.style == "pixie":
+        length = (0.045 + 0.025 * wig.length) * at.random * (0.65 + 0.35 * at.top)
+        flow = 0.9 * outward * top - 0.65 * BACK * front + 0.7 * DOWN * (1 - 0.6 * top)
+        return _Look(length, flow, 0.010 * wig.volume)
+    if wig.style == "side":
+        length = (0.040 + 0.030 * wig.length) * at.random * (0.40 + 0.60 * at.top)
+        flow = 1.1 * outward * top - 0.15 * BACK * front + 0.7 * DOWN * (1 - top) + 0.15 * BACK
+        return _Look(length, flow, (0.007 + 0.006 * at.front) * wig.volume, lift=0.35 + 0.5 * at.front)
+    if wig.style == "quiff":
+        length = (0.038 + 0.022 * wig.length) * at.random * (0.30 + 0.70 * at.top)
+        flow = 0.9 * BACK * top + 0.25 * outward * top + 0.6 * DOWN * (1 - top)
+        return _Look(length, flow, (0.006 + 0.016 * at.front) * wig.volume, lift=0.4 + 1.3 * at.front)
+    if wig.style == "slick":
+        length = (0.050 + 0.04 * wig.length) * at.random * (0.5 + 0.5 * at.top)
+        return _Look(length, 1.0 * BACK + 0.25 * DOWN * (1 - top), volume)
+    raise ValueError(f"hair of the style {wig.style!r}")
+
+
+def _long_look(wig: Wig, at: _Places, own: np.random.Generator) -> _Look:
+    """Hair that hangs under its own weight, perhaps with bangs."""
+    style, t = wig.style, at.template
+    reach = REACH[style] + {"medium": 0.03, "bob": 0.03}.get(style, 0.07) * wig.length
+    length = reach * (0.9 + 0.2 * own.random(len(t))) * (0.62 + 0.38 * np.clip((t[:, 2] - 0.90) / 0.08, 0, 1))
+    flow = (1.25 * at.outward + 0.30 * BACK) * at.top[:, None] + 0.25 * BACK * at.front[:, None] + 0.5 * DOWN
+    volume = (0.013 + 0.006 * at.top) * wig.volume * (0.7 + 0.6 * _locks(t, own))
+    curl = {"wavy": 0.35 + 0.25 * wig.curl, "big": 0.9, "medium": 0.15}.get(style, 0.06)
+    if style == "big":
+        return _Look(length, flow, 0.034 * wig.volume, 0.9, 0.00052, weight=0.30, curl=curl, swirl=0.7)
+    if style == "fringe" or (style == "bob" and wig.curl > 0.55):
+        bangs = (azimuth(t) < 42) & (t[:, 2] > 0.950) & (t[:, 2] < 0.995)
+        flow = np.where(bangs[:, None], -1.0 * BACK + 0.45 * DOWN + 0.25 * at.outward, flow)
+        length = np.where(bangs, 0.052 + 0.35 * np.maximum(t[:, 2] - 0.967, 0), length)
+        volume = np.where(bangs, 0.007, volume)
+    return _Look(length, flow, volume, 0.25, 0.00052, weight=0.42, curl=curl)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,14 @@ import pytest
 
 from contract.bundle import FileEntry, read_manifest, write_manifest
 from contract.engine import BatchProfile
+from contract.schemas import CABIN
 from runtime.backends import trt as trt_backend
+from tests.fake_bundle import IMAGE, STEPS, fake_sampler, step_graph
 from tests.runtime.fake_tensorrt import FakeTensorRT
 from tests.runtime.host_gpu import HostGpu
 
 PROFILE = BatchProfile(1, 4, 8)
+FROM_TWO = BatchProfile(2, 4, 8)
 ENTRY = {
     "flavor": "tensorrt",
     "tensorrt": "10.3.0",
@@ -42,6 +45,12 @@ def add_engine(
 
 def onnx_of(bundle: Path) -> bytes:
     return (bundle / "step.fp32.onnx").read_bytes()
+
+
+def altered() -> bytes:
+    """A step graph that draws other frames than the reference says."""
+    sampler = fake_sampler(STEPS)
+    return step_graph(CABIN.width, IMAGE, replace(sampler, alpha_bar=tuple(a * 0.8 for a in sampler.alpha_bar)))
 
 
 Install = Callable[..., FakeTensorRT]

@@ -21,6 +21,7 @@ from runtime.clips import ClipPlan
 from runtime.dataset_run import RunSettings, draw
 from runtime.rejection_sampling import MAX_ATTEMPTS
 from tests.fake_bundle import expected_frames
+from tests.runtime.levels import ONE_LEVEL, difference
 
 SEED, CLIPS, FRAMES = 5, 6, 5
 SHAPE = ClipShape(FRAMES, 5.0)
@@ -28,8 +29,6 @@ COUNT = CLIPS * FRAMES
 BELOW = 0.75
 """Between what some clips reach at once and what others need several attempts for."""
 
-ONE_LEVEL = 1
-"""A sum in another order may round a pixel to the neighbouring level of 255."""
 
 Expected = tuple[np.ndarray, list[Condition], list[tuple[int, int]]]
 
@@ -76,7 +75,7 @@ def test_a_clip_is_redrawn_whole_whatever_the_batch(read_bundle: Path, batch: in
     frames, conditions, readings = drawn(read_bundle, batch)
     assert conditions == expected[1]
     assert [(reading["attempt"], reading["tries"]) for reading in readings] == expected[2]
-    assert np.abs(frames.astype(int) - expected[0]).max() <= ONE_LEVEL
+    assert difference(frames, expected[0]) <= ONE_LEVEL
 
 
 @pytest.mark.parametrize("indices", [range(7, 19), range(2, 3), range(10, COUNT)])
@@ -84,7 +83,7 @@ def test_any_part_is_that_of_the_whole(read_bundle: Path, indices: range, expect
     frames, conditions, readings = drawn(read_bundle, 4, indices)
     assert conditions == expected[1][indices.start : indices.stop]
     assert [(r["attempt"], r["tries"]) for r in readings] == expected[2][indices.start : indices.stop]
-    assert np.abs(frames.astype(int) - expected[0][indices.start : indices.stop]).max() <= ONE_LEVEL
+    assert difference(frames, expected[0][indices.start : indices.stop]) <= ONE_LEVEL
 
 
 def test_clips_that_memory_may_not_hold_are_refused() -> None:

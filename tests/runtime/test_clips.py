@@ -18,8 +18,9 @@ from runtime.clips import ClipPlan, shape_of
 from runtime.generate import main
 from runtime.generator import Generator
 from runtime.merge import main as merge
+from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.reader import open_dataset
-from runtime.outputs.writer import FORMATS, DatasetWriter
+from runtime.outputs.writer import FORMATS
 from runtime.verify import main as verify
 from tests.fake_bundle import write_fake_bundle
 

@@ -20,10 +20,9 @@ from runtime.backends.cuda_graph_choice import TRIALS, WARM_UP
 from runtime.backends.cuda_loop import MAX_SIZES, GpuPipeline, schedule
 from tests.fake_bundle import IMAGE, STEPS, expected_frames
 from tests.runtime.host_gpu import STEP_MS, HostGpu, OrtStepEngine, UncapturableEngine
+from tests.runtime.levels import ONE_LEVEL, difference
 
 SEED = 3
-ONE_LEVEL = 1
-"""A sum in another order may round a pixel to the neighbouring level of 255."""
 
 PROFILE = BatchProfile(1, 4, 8)
 TO_DECIDE = 2 * (WARM_UP + TRIALS)
@@ -49,8 +48,8 @@ def pipeline(
 
 def check(found: list[np.ndarray], sizes: list[int]) -> None:
     assert [len(frames) for frames in found] == sizes
-    drawn = np.concatenate(found).astype(int)
-    assert np.abs(drawn - expected_frames(conditions(sum(sizes)), SEED)).max() <= ONE_LEVEL
+    drawn = np.concatenate(found)
+    assert difference(drawn, expected_frames(conditions(sum(sizes)), SEED)) <= ONE_LEVEL
 
 
 @pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])

@@ -23,10 +23,9 @@ from runtime.backends.cuda_graph_choice import GRAPH
 from runtime.backends.ort import new_session
 from runtime.backends.ort_cuda import CUDA, MAX_SIZES, BatchState, CudaOnnxBackend, check_cuda
 from tests.fake_bundle import IMAGE, expected_frames
+from tests.runtime.levels import ONE_LEVEL, difference
 
 SEED = 3
-ONE_LEVEL = 1
-"""A sum in another order may round a pixel to the neighbouring level of 255."""
 
 
 class Uncapturable(CudaOnnxBackend):
@@ -50,7 +49,7 @@ def test_frames_are_right_through_every_phase_of_the_choice(backend: CudaOnnxBac
     expected = expected_frames(rows, SEED)
     for _ in range(12):  # plain, graphs, then whichever was faster
         frames = backend.sample(initial_noises(SEED, range(4), tuple(IMAGE)), rows)
-        assert np.abs(frames.astype(int) - expected).max() <= ONE_LEVEL
+        assert difference(frames, expected) <= ONE_LEVEL
     told = backend.details()["cuda_graphs"]["4"]
     assert told["way"] in ("plain", "graph") and ("refused" in told) == isinstance(backend, Uncapturable)
     backend.close()
@@ -83,7 +82,7 @@ def test_a_graph_that_fails_or_differs_is_never_used(
     rows = CABIN.encode([CABIN.complete({}, np.random.default_rng(index)) for index in range(4)])
     for _ in range(12):
         frames = made.sample(initial_noises(SEED, range(4), tuple(IMAGE)), rows)
-        assert np.abs(frames.astype(int) - expected_frames(rows, SEED)).max() <= ONE_LEVEL
+        assert difference(frames, expected_frames(rows, SEED)) <= ONE_LEVEL
     assert reason in made.details()["cuda_graphs"]["4"]["refused"]
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1
@@ -96,7 +95,7 @@ def test_sizes_beyond_the_fixed_ones_are_drawn_too(backend: CudaOnnxBackend) -> 
     expected = expected_frames(rows, SEED)
     for size in [*range(1, count + 1), 2, count]:
         frames = backend.sample(initial_noises(SEED, range(size), tuple(IMAGE)), rows[:size])
-        assert np.abs(frames.astype(int) - expected[:size]).max() <= ONE_LEVEL
+        assert difference(frames, expected[:size]) <= ONE_LEVEL
     assert len(backend.details()["cuda_graphs"]) == MAX_SIZES
     backend.close()
 
@@ -117,6 +116,6 @@ def test_the_gpu_draws_the_frames_of_the_graph(bundle: Path) -> None:
         rows = generator.encode([{"lighting": "night"}, {}] * 40, seed=SEED)
         frames = generator.generate(rows, SEED)
         details = generator.details()
-    assert np.abs(frames.astype(int) - expected_frames(rows, SEED)).max() <= ONE_LEVEL
+    assert difference(frames, expected_frames(rows, SEED)) <= ONE_LEVEL
     assert details["cuda_graphs"]["4"]["way"] in ("plain", "graph")
     print(details)

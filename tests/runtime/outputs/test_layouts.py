@@ -67,7 +67,7 @@ def entry(index: int, codec: str = "png") -> Record:
 
 
 def fill(address: str, description: Description, last: int, step: int = 7, content: bytes | None = None) -> None:
-    with open_writer(address, description) as writer:  # type: ignore[attr-defined]
+    with open_writer(address, description) as writer:
         while writer.written < last:
             indices = range(writer.written, min(last, writer.written + step))
             for index in reversed(indices):
@@ -182,7 +182,7 @@ def test_webdataset_loads_its_shards(tmp_path: Path) -> None:
 def test_parquet_columns_are_declared_and_do_not_depend_on_what_a_run_holds(tmp_path: Path) -> None:
     fill(str(tmp_path / "read"), small("parquet"), SMALL)
     bare = replace(small("parquet"), annotator=None)
-    with open_writer(str(tmp_path / "bare"), bare) as writer:  # type: ignore[attr-defined]
+    with open_writer(str(tmp_path / "bare"), bare) as writer:
         for index in range(SMALL):
             writer.place(index, CONTENT)
         writer.append([record(index, 3, condition(index)) for index in range(SMALL)])
@@ -203,7 +203,7 @@ def run_of(kind: str, address: Path, layout: str) -> None:
     hidden = ("eye_openness", "gaze_yaw", "gaze_pitch") if kind == ONLY_SUNGLASSES else ()
     tried = {"attempt": 1, "tries": 2} if kind == REJECTED else {}
     about = small(layout, seed=RUNS.index(kind), reject_below=0.5 if tried else None)
-    with open_writer(str(address / kind), about) as writer:  # type: ignore[attr-defined]
+    with open_writer(str(address / kind), about) as writer:
         for index in range(SMALL):
             asked = condition(index) | ({"accessory": "sunglasses"} if hidden else {})
             measured = {name: None if name in hidden else value for name, value in asked.items()}
