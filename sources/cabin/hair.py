@@ -86,7 +86,7 @@ class _Places:
         return _Places(t, front, top, outward, jitter, random, own.random(n) ** 1.3)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Look:
     """A style on one head: metres, and shares of a strand's own direction."""
 

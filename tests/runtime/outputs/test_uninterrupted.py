@@ -26,7 +26,7 @@ PLAN = {"cells": [{"set": {}, "grid": [], "each": COUNT}]}
 DESCRIPTION = Description("b" * 64, "f" * 64, "c" * 64, CABIN, ImageShape(3, 8, 8), seed=3, count=COUNT, plan=PLAN)
 CONDITION = CABIN.complete({}, np.random.default_rng(0))
 EVERY = 2
-"""Each line takes a process; every one was tried once."""
+"""Lines from one interrupt to the next: each takes a process."""
 
 INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
