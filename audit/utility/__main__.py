@@ -1,8 +1,8 @@
 """Do synthetic frames help? The same classifier, trained on real frames with and without them, on the same budget.
 
-    python -m audit.utility build/pseudoreal64 --plan-only
+    python -m audit.utility build/pseudoreal128 --plan-only
     python -m runtime.generate build/bundle --balance build/utility/training.jsonl --by ... -o build/synthetic
-    python -m audit.utility build/pseudoreal64 --synthetic build/synthetic
+    python -m audit.utility build/pseudoreal128 --synthetic build/synthetic
 
 `plan.json` in the output folder fixes sizes, tail, drivers and test set before anything is trained; another run with
 other frames is refused. Every run's answers are kept, so that the same command continues after an interruption.
@@ -32,7 +32,7 @@ from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
 
 PROGRAM = "python -m audit.utility"
-EXAMPLE = "example: python -m audit.utility build/pseudoreal64 --synthetic build/synthetic --json"
+EXAMPLE = "example: python -m audit.utility build/pseudoreal128 --synthetic build/synthetic --json"
 PLAN, TRAINING = "plan.json", "training.jsonl"
 
 

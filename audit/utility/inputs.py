@@ -1,7 +1,7 @@
 """The frames of the experiment, each set with what it is called, checked before anything is trained.
 
-real = read_real(Path("build/pseudoreal64"), tasks=(), size=64)         # drivers known, nothing generated
-synthetic = read_synthetic(Path("build/frames"), real, size=64)
+real = read_real(Path("build/pseudoreal128"), tasks=(), size=128)        # drivers known, nothing generated
+synthetic = read_synthetic(Path("build/frames"), real, size=128)
 """
 
 from __future__ import annotations
@@ -44,12 +44,20 @@ class LabelledSet:
     tasks: tuple[str, ...]
     """Names of the class fields that are learnt."""
 
-    def classes(self, name: str) -> npt.NDArray[np.int64]:
-        """The value of a class field in each frame, as its index: [N]; -1 where the frame doesn't show it."""
-        field, hidden = self.frames.schema.field(name), self.frames.hidden[:, self.frames.schema.names.index(name)]
+    def labels(self, name: str) -> npt.NDArray[np.int64]:
+        """The value of a class field in each frame's label, as its index: [N], whether the frame shows it or not.
+
+        A recording's night is known from its clock, though near infrared looks the same by day.
+        """
+        field = self.frames.schema.field(name)
         slots = self.frames.conditions[:, field.slots]
         distance = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
-        return np.where(hidden, -1, distance.argmin(axis=1))
+        return distance.argmin(axis=1)
+
+    def classes(self, name: str) -> npt.NDArray[np.int64]:
+        """The same, but -1 where the frame doesn't show it."""
+        hidden = self.frames.hidden[:, self.frames.schema.names.index(name)]
+        return np.where(hidden, -1, self.labels(name))
 
     @property
     def drivers(self) -> npt.NDArray[np.int64]:

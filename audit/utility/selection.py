@@ -19,11 +19,11 @@ Rows = npt.NDArray[np.int64]
 
 
 def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArray[np.bool_]:
-    """Whether a frame has one of the tail's values: [N]."""
+    """Whether a frame's label has one of the tail's values: [N]."""
     rare = np.zeros(len(found.frames.frames), bool)
     for name, values in tail.items():
         known = found.frames.schema.field(name).values
-        rare |= np.isin(found.classes(name), [known.index(value) for value in values])
+        rare |= np.isin(found.labels(name), [known.index(value) for value in values])
     return rare
 
 
@@ -37,11 +37,11 @@ def skewed(
     """
     weights = np.zeros(len(rows))
     for name, wanted in shares.items():
-        classes = found.classes(name)[rows]
+        labels = found.labels(name)[rows]
         values = found.frames.schema.field(name).values
-        present = np.bincount(classes[classes >= 0], minlength=len(values)) / max(1, len(rows))
+        present = np.bincount(labels, minlength=len(values)) / max(1, len(rows))
         asked = np.array([wanted[value] for value in values])
-        weights += np.append(np.log(asked / np.maximum(present, 1e-12)), 0.0)[classes]  # -1 is a hidden label
+        weights += np.log(asked / np.maximum(present, 1e-12))[labels]
     keys = weights - np.log(-np.log(random.random(len(rows))))
     return np.sort(rows[np.argsort(-keys, kind="stable")[:count]])
 

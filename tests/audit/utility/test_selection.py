@@ -50,8 +50,18 @@ def test_training_frames_are_as_scarce_as_in_recordings(folders: Folders) -> Non
     assert len(set(rows.tolist())) == 100
     for name, shares in driving.shares.items():
         frequent = max(shares, key=lambda value: shares[value])
-        values = real.classes(name)
+        values = real.labels(name)
         index = CABIN.field(name).values.index(frequent)
         assert np.mean(values[rows] == index) > 1.4 * np.mean(values == index)
     tail = in_tail(real, driving.tail)
     assert tail[rows].mean() < 0.7 * tail.mean()
+
+
+def test_the_night_is_scarce_although_near_infrared_looks_the_same_by_day(folders: Folders) -> None:
+    real = read_real(folders.real, (), 16)
+    night = real.labels("lighting") == CABIN.field("lighting").values.index("night")
+    unseen = night & (real.classes("lighting") == -1)
+    assert unseen.any() and in_tail(real, {"lighting": ["night"]})[unseen].all()
+    shares = {"lighting": read_driving(None).shares["lighting"]}
+    rows = skewed(real, shares, np.arange(1000), 300, np.random.default_rng(0))
+    assert night[rows].mean() < night.mean()
