@@ -45,8 +45,8 @@ _SHUT = OcclusionRule("eye_openness", below=0.2)
 _INFRARED = OcclusionRule("sensor", ("nir",))
 """A near-infrared camera sees by its own lamp: a tunnel is as dark as the night, and skin is alike."""
 
-NIR_SHARE = 0.4
-"""How many of the frames that aren't taken at night come from a near-infrared camera; at night all do."""
+_BY_DAY = (0.6, 0.4)
+"""Shares of `rgb` and `nir` among frames that aren't taken at night; at night all are `nir`."""
 
 CABIN = Schema(
     "cabin",
@@ -58,7 +58,7 @@ CABIN = Schema(
             ("rgb", "nir"),
             _one_hot(2),
             given="lighting",
-            given_weights=((1.0 - NIR_SHARE, NIR_SHARE), (0.0, 1.0), (1.0 - NIR_SHARE, NIR_SHARE), (1.0 - NIR_SHARE, NIR_SHARE)),
+            given_weights=(_BY_DAY, (0.0, 1.0), _BY_DAY, _BY_DAY),
         ),
         Field(
             "fatigue_level",

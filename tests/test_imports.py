@@ -52,6 +52,7 @@ LAZY = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda",
 TORCH = {"models", "training", "export", "audit", "benchmarks"}
 """Rooms that may import torch."""
 
+
 def files_of(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
 

@@ -120,7 +120,8 @@ def test_landmarks_follow_a_turn() -> None:
     moved, found = warp(images, targets, 3)
     light = (moved[:, 0] + 1.0).clamp(min=0.0)
     down, across = (torch.arange(n) + 0.5 for n in (height, width))
-    centre = torch.stack([(light * across).sum((1, 2)), (light * down[:, None]).sum((1, 2))], 1) / light.sum((1, 2))[:, None]
+    moments = torch.stack([(light * across).sum((1, 2)), (light * down[:, None]).sum((1, 2))], 1)
+    centre = moments / light.sum((1, 2))[:, None]
     expected = found.points[:, 0] * torch.tensor([width, height])
     assert torch.allclose(centre, expected, atol=SUBPIXEL)
     assert (centre - places).norm(dim=1).mean() > 4 * SUBPIXEL, "the dots moved"

@@ -15,6 +15,7 @@ from sources.public.record import Layout, Sample, read_layout
 from sources.splits import check_splits, split_by_driver
 from tests.sources.public.miniatures import MINIATURES
 
+
 def made(name: str, folder: Path) -> tuple[str, Path]:
     layout, maker = MINIATURES[name]
     folder.mkdir(parents=True, exist_ok=True)
