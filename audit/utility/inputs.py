@@ -51,8 +51,8 @@ class LabelledSet:
         """
         field = self.frames.schema.field(name)
         slots = self.frames.conditions[:, field.slots]
-        distance = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
-        return distance.argmin(axis=1)
+        distance: npt.NDArray[np.float32] = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
+        return distance.argmin(axis=1).astype(np.int64)
 
     def classes(self, name: str) -> npt.NDArray[np.int64]:
         """The same, but -1 where the frame doesn't show it."""
