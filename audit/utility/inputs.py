@@ -51,8 +51,9 @@ class LabelledSet:
         """
         field = self.frames.schema.field(name)
         slots = self.frames.conditions[:, field.slots]
-        distance: npt.NDArray[np.float32] = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
-        return distance.argmin(axis=1).astype(np.int64)
+        distance = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
+        nearest: npt.NDArray[np.int64] = distance.argmin(axis=1)
+        return nearest
 
     def classes(self, name: str) -> npt.NDArray[np.int64]:
         """The same, but -1 where the frame doesn't show it."""
