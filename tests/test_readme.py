@@ -55,7 +55,7 @@ def test_the_commands_write_what_they_promise(used: Path) -> None:
 
 def test_the_python_example_runs(used: Path) -> None:
     (example,) = blocks("python")
-    check = "\nassert frames.shape == (1, 64, 64, 3) and frames.dtype == 'uint8' and frames.std() > 10"
+    check = "\nassert frames.shape == (1, 128, 128, 3) and frames.dtype == 'uint8' and frames.std() > 10"
     run([sys.executable, "-c", example + check], used)
 
 
