@@ -17,6 +17,9 @@ import numpy.typing as npt
 from contract.conditions import Schema
 from contract.frames import Frames, ImageShape
 
+TRIES = 32
+"""Conditions that are drawn to see whether a value can be shown at all."""
+
 
 @dataclass(frozen=True)
 class Landmarks:
@@ -67,15 +70,22 @@ class LabelledFrames:
         return ImageShape(channels, height, width)
 
     def unseen(self) -> dict[str, tuple[str, ...]]:
-        """The classes of each field that no frame shows; fields of which every class is shown aren't there."""
+        """The classes of each field that no frame shows, though one could; fields that lack none aren't there."""
         found = {}
         for place, field in enumerate(self.schema.fields):
             if field.is_class:
                 vectors = self.conditions[~self.hidden[:, place], field.slots]
                 nearest = ((vectors[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2).argmin(axis=1)
                 shown = set(nearest.tolist())
-                found[field.name] = tuple(value for n, value in enumerate(field.values) if n not in shown)
+                lacking = [value for n, value in enumerate(field.values) if n not in shown]
+                found[field.name] = tuple(value for value in lacking if _can_be_shown(self.schema, field.name, value))
         return {name: values for name, values in found.items() if values}
+
+
+def _can_be_shown(schema: Schema, name: str, value: str) -> bool:
+    """Whether the prior ever shows that value: by night all frames are near infrared, which hides the light."""
+    stream = np.random.default_rng(0)
+    return any(name not in schema.hidden(schema.complete({name: value}, stream)) for _ in range(TRIES))
 
 
 def fingerprint(frames: Frames, conditions: npt.NDArray[np.float32]) -> str:

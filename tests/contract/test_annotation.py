@@ -13,7 +13,9 @@ from contract.annotation import Annotation, agrees, class_fields, likelihood, me
 from contract.field import Condition
 from contract.schemas import CABIN
 
-ASKED = CABIN.complete({"accessory": "none", "eye_openness": 0.8}, np.random.default_rng(0))
+ASKED = CABIN.complete(
+    {"sensor": "rgb", "lighting": "day", "accessory": "none", "eye_openness": 0.8}, np.random.default_rng(0)
+)
 
 
 def annotation_of(conditions: list[Condition], sure: float = 0.9) -> Annotation:

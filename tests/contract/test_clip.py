@@ -115,7 +115,8 @@ def test_what_the_plan_sets_is_the_rest_position() -> None:
 
 def test_fields_are_found_by_role_and_never_by_name() -> None:
     fields = tuple(
-        replace(field, name=f"x{i}", given=None, prior=(), hidden=()) for i, field in enumerate(CABIN.fields)
+        replace(field, name=f"x{i}", given=None, given_weights=(), prior=(), hidden=())
+        for i, field in enumerate(CABIN.fields)
     )
     renamed, names = (
         Schema("renamed", CABIN.width, fields),

@@ -228,13 +228,14 @@ def test_a_number_out_of_range_names_its_range(text: str) -> None:
 
 
 def test_what_sunglasses_and_a_mask_hide() -> None:
-    base = CABIN.complete({"accessory": "none", "distraction_type": "none"}, np.random.default_rng(0))
+    base = CABIN.complete({"sensor": "rgb", "accessory": "none", "distraction_type": "none"}, np.random.default_rng(0))
     base["eye_openness"] = 0.9
     assert CABIN.hidden(base) == ()
     dark = ("fatigue_level", "eye_openness", "gaze_yaw", "gaze_pitch")
     assert CABIN.hidden(base | {"accessory": "sunglasses"}) == dark
     assert CABIN.hidden(base | {"accessory": "mask"}) == ("mouth_openness",)
     assert CABIN.hidden(base | {"eye_openness": 0.1}) == ("gaze_yaw", "gaze_pitch")
+    assert CABIN.hidden(base | {"sensor": "nir"}) == ("lighting", "skin_tone")
 
 
 ABSURD: list[Any] = [

@@ -15,6 +15,7 @@ from pictures.contact_sheet import caption, draw_sheet, write_contact_sheet
 from runtime.generate import main as generate
 
 CONDITION: dict[str, Value] = {
+    "sensor": "rgb",
     "fatigue_level": "severe",
     "distraction_type": "none",
     "lighting": "night",
@@ -34,12 +35,12 @@ CONDITION: dict[str, Value] = {
 
 def test_a_caption_tells_classes_and_numbers() -> None:
     lines = caption(CONDITION | {"eye_openness": 0.5}, CABIN)
-    assert lines == ["severe · night · female", "senior · hat", "eye 0.50  mouth 0.30"]
+    assert lines == ["rgb · severe · night", "female · senior · hat", "eye 0.50  mouth 0.30"]
 
 
 def test_a_caption_leaves_out_what_the_frame_hides() -> None:
     dark = caption(CONDITION | {"accessory": "sunglasses"}, CABIN, lambda text: len(text) <= 60)
-    assert dark == ["severe · night · sunglasses · female · senior · hat", "mouth 0.30  head 0/4  skin 0.50"]
+    assert dark == ["rgb · severe · night · sunglasses · female · senior · hat", "mouth 0.30  head 0/4  skin 0.50"]
 
 
 def test_a_schema_without_numbers_has_a_caption_too() -> None:

@@ -103,7 +103,7 @@ def test_records_carry_it_and_off_leaves_them_as_they_were(bundle: Path, read_bu
     unread = dict.fromkeys(("measured", "agrees", "landmarks"))
     assert [entry | unread for entry in read.records()] == list(none.records())
     assert all([point["name"] for point in entry["landmarks"]] == list(LANDMARKS) for entry in read.records())
-    assert all(isinstance(r["agrees"], bool) and r["measured"]["lighting"] for r in read.records())
+    assert all(isinstance(r["agrees"], bool) and r["measured"]["sensor"] for r in read.records())
     told = read.description
     assert (told.annotator, told.reject_below, told.rejected) == ("fp32", None, None)
     assert told.disagreeing == sum(not r["agrees"] for r in read.records())

@@ -28,11 +28,11 @@ def test_the_shipped_teacher_draws_on_without_normalisation() -> None:
     torch.manual_seed(0)
     timesteps = (999, 749, 499, 249)
     condition = torch.from_numpy(grey_source(320).conditions)
-    noise = torch.randn(len(condition), 3, 64, 64)
+    noise = torch.randn(len(condition), 3, 128, 128)
     drawn, _ = ddim(network, checkpoint.diffusion, noise, condition, timesteps)  # images of the kind that it knows
     folded = fold(network, drawn, condition, checkpoint.diffusion, timesteps)
     assert folded.config.normalisation == "none"
-    fresh = torch.randn(8, 3, 64, 64)
+    fresh = torch.randn(8, 3, 128, 128)
     own, _ = ddim(network, checkpoint.diffusion, fresh, condition[:8], timesteps)
     other, _ = ddim(folded, checkpoint.diffusion, fresh, condition[:8], timesteps)
     missed = float(((own - other) ** 2).mean() / own.var())

@@ -164,7 +164,7 @@ USAGE = {
     "frames and labels": (["--raw", "-", "--labels", "1"], "takes the frames"),
     "closed descriptor": (["--raw", "-", "--labels", "987"], "987>FILE"),
     "unreal descriptor": (["--raw", "-", "--labels", "9" * 30], "no open file descriptor"),
-    "unknown field": (["--raw", "-", "--set", "colour=red"], "it has fatigue_level"),
+    "unknown field": (["--raw", "-", "--set", "colour=red"], "it has sensor, fatigue_level"),
 }
 
 
