@@ -198,7 +198,7 @@ def test_a_refused_graph_is_named_by_its_node(
     before = _content(folder)
     assert main([str(folder), *RTX, "--precision", "fp16", "int8", "--target", "sm86"]) == 1
     error = capsys.readouterr().err
-    assert re.search(r"parser refuses node network\.[\w.]+ \((Dequantize|Quantize)Linear\)", error)
+    assert "parser refuses node network.down.0.0.conv0.bias.dequantized (DequantizeLinear" in error
     assert "nothing was written" in error and error.count("\n") == 1
     assert _content(folder) == before and os.listdir(tmp_path) == ["b"]
 
