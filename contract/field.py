@@ -194,10 +194,14 @@ class Field(Record):
     def decode(self, slots: npt.NDArray[np.floating[Any]]) -> Value:
         """The nearest class, or the number clamped to its range."""
         if self.is_class:
-            distance = ((np.asarray(self.codes) - slots) ** 2).sum(axis=1)
-            return self.values[int(distance.argmin())]
+            return self.values[int(self.nearest(slots[None])[0])]
         share = float(np.clip((slots[0] + 1.0) / 2.0, 0.0, 1.0))
         return self.low + share * (self.high - self.low)
+
+    def nearest(self, slots: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+        """Index of the class whose code is nearest: [N] of what N vectors hold in the field's slots."""
+        found: npt.NDArray[np.int64] = ((slots[:, None] - np.asarray(self.codes)) ** 2).sum(axis=2).argmin(axis=1)
+        return found
 
     def draw(self, condition: Mapping[str, Value], uniform: float, parents: Mapping[str, Field]) -> Value:
         """A value from the prior; `uniform` in [0, 1) is the only randomness."""

@@ -60,6 +60,9 @@ class LabelledFrames:
     landmarks: Landmarks = Landmarks()
     """What `points` are."""
 
+    unlabelled: npt.NDArray[np.bool_] | None = None
+    """[N, fields]: those of `hidden` that nobody has labelled; None where every label is there."""
+
     driver_names: tuple[str, ...] = ()
     """Of subject 0, 1, ... where a source names its drivers."""
 
@@ -74,9 +77,7 @@ class LabelledFrames:
         found = {}
         for place, field in enumerate(self.schema.fields):
             if field.is_class:
-                vectors = self.conditions[~self.hidden[:, place], field.slots]
-                nearest = ((vectors[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2).argmin(axis=1)
-                shown = set(nearest.tolist())
+                shown = set(field.nearest(self.conditions[~self.hidden[:, place], field.slots]).tolist())
                 lacking = [value for n, value in enumerate(field.values) if n not in shown]
                 found[field.name] = tuple(value for value in lacking if _can_be_shown(self.schema, field.name, value))
         return {name: values for name, values in found.items() if values}

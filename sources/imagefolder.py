@@ -58,8 +58,17 @@ def read_imagefolder(folder: Path, schema: str, partial: bool = False) -> Labell
     hidden = np.array([[name in chosen.hidden(condition) for name in chosen.names] for condition in conditions])
     known = fingerprint(frames, encoded)
     names = tuple(sorted({str(row.driver) for row in rows}))  # the order in which subjects_of numbers them
-    hides = hidden | unlabelled
-    return LabelledFrames(chosen, frames, encoded, None, hides, subjects_of(rows), known, driver_names=names)
+    return LabelledFrames(
+        chosen,
+        frames,
+        encoded,
+        None,
+        hidden | unlabelled,
+        subjects_of(rows),
+        known,
+        unlabelled=unlabelled if unlabelled.any() else None,
+        driver_names=names,
+    )
 
 
 def schema_of(folder: Path, schema: str) -> Schema:

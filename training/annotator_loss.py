@@ -60,16 +60,12 @@ class Targets:
     def of(source: LabelledFrames) -> Targets:
         """The labels of every frame of a source; one without landmarks has none to learn."""
         schema, vectors = source.schema, source.conditions
-        classes = []
-        for field in schema.fields:
-            if field.is_class:
-                distance = vectors[:, None, field.slots] - np.asarray(field.codes, np.float32)[None]
-                classes.append((distance**2).sum(axis=2).argmin(axis=1))
+        classes = [field.nearest(vectors[:, field.slots]) for field in schema.fields if field.is_class]
         numbers = vectors[:, [field.offset for field in schema.fields if not field.is_class]]
         points = np.zeros((len(vectors), 0, 2), np.float32) if source.points is None else source.points
         return Targets(
             schema,
-            torch.from_numpy(np.stack(classes, axis=1).astype(np.int64)),
+            torch.from_numpy(np.stack(classes, axis=1)),
             torch.from_numpy(numbers.astype(np.float32)),
             torch.from_numpy(~source.hidden),
             torch.from_numpy(points),

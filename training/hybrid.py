@@ -165,9 +165,7 @@ def strata_of(source: LabelledFrames, by: Sequence[str]) -> list[Stratum]:
         field = source.schema.field(name)
         if not field.is_class:
             raise UsageError(f"{name}: a number has no strata; name fields that have classes")
-        codes = np.asarray(field.codes, np.float32)
-        distances = ((source.conditions[:, None, field.slots] - codes) ** 2).sum(axis=2)
-        classes = np.asarray(field.values)[distances.argmin(axis=1)]
+        classes = np.asarray(field.values)[field.nearest(source.conditions[:, field.slots])]
         hidden = source.hidden[:, source.schema.names.index(name)]
         columns.append(np.where(hidden, HIDDEN, classes).tolist())
     return list(zip(*columns, strict=True)) if columns else [()] * len(source.frames)

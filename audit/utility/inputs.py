@@ -47,16 +47,17 @@ class LabelledSet:
     def labels(self, name: str) -> npt.NDArray[np.int64]:
         """The value of a class field in each frame's label, as its index: [N], whether the frame shows it or not.
 
-        A recording's night is known from its clock, though near infrared looks the same by day.
+        A recording's night is known from its clock, though near infrared looks the same by day. -1 where there is no
+        label.
         """
         field = self.frames.schema.field(name)
-        slots = self.frames.conditions[:, field.slots]
-        distance = ((slots[:, None] - np.asarray(field.codes, np.float32)) ** 2).sum(axis=2)
-        nearest: npt.NDArray[np.int64] = distance.argmin(axis=1)
-        return nearest
+        nearest = field.nearest(self.frames.conditions[:, field.slots])
+        if self.frames.unlabelled is None:
+            return nearest
+        return np.where(self.frames.unlabelled[:, self.frames.schema.names.index(name)], -1, nearest)
 
     def classes(self, name: str) -> npt.NDArray[np.int64]:
-        """The same, but -1 where the frame doesn't show it."""
+        """The same, but -1 where the frame doesn't show it, too."""
         hidden = self.frames.hidden[:, self.frames.schema.names.index(name)]
         return np.where(hidden, -1, self.labels(name))
 

@@ -23,7 +23,7 @@ def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArra
     rare = np.zeros(len(found.frames.frames), bool)
     for name, values in tail.items():
         known = found.frames.schema.field(name).values
-        rare |= np.isin(found.labels(name), [known.index(value) for value in values])
+        rare |= np.isin(found.labels(name), [known.index(value) for value in values])  # -1, no label, is none of them
     return rare
 
 
@@ -39,9 +39,10 @@ def skewed(
     for name, wanted in shares.items():
         labels = found.labels(name)[rows]
         values = found.frames.schema.field(name).values
-        present = np.bincount(labels, minlength=len(values)) / max(1, len(rows))
+        known = labels >= 0
+        present = np.bincount(labels[known], minlength=len(values)) / max(1, int(known.sum()))
         asked = np.array([wanted[value] for value in values])
-        weights += np.log(asked / np.maximum(present, 1e-12))[labels]
+        weights[known] += np.log(asked / np.maximum(present, 1e-12))[labels[known]]  # neutral without a label
     keys = weights - np.log(-np.log(random.random(len(rows))))
     return np.sort(rows[np.argsort(-keys, kind="stable")[:count]])
 

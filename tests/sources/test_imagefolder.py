@@ -120,6 +120,7 @@ def test_missing_labels_are_refused_hidden_or_a_class(tmp_path: Path) -> None:
     hidden = dict(zip(SEAT.names, found.hidden[1].tolist(), strict=True))
     assert hidden == {"occupant": False, "belt": True, "lamp": False, "lean": True, "weight": False}
     assert not found.hidden[0].any() and not found.conditions[1, SEAT.field("belt").slots].any()
+    assert found.unlabelled is not None and found.unlabelled.tolist() == found.hidden.tolist()
 
     codes = ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
     belt = dataclasses.replace(SEAT.field("belt"), values=("open", "closed", "unknown"), codes=codes)

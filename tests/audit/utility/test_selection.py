@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,3 +66,19 @@ def test_the_night_is_scarce_although_near_infrared_looks_the_same_by_day(folder
     shares = {"lighting": read_driving(None).shares["lighting"]}
     rows = skewed(real, shares, np.arange(1000), 300, np.random.default_rng(0))
     assert night[rows].mean() < night.mean()
+
+
+def test_a_label_that_nobody_gave_is_neither_rare_nor_frequent(folders: Folders) -> None:
+    real, driving = read_real(folders.real, (), 16), read_driving(None)
+    night, half = real.labels("lighting") == CABIN.field("lighting").values.index("night"), np.arange(1000) % 2 == 0
+    unlabelled = np.zeros_like(real.frames.hidden)
+    unlabelled[half, CABIN.names.index("lighting")] = True
+    partly = replace(real, frames=replace(real.frames, unlabelled=unlabelled))
+    assert (partly.labels("lighting")[half] == -1).all() and in_tail(real, {"lighting": ["night"]})[night].all()
+    np.testing.assert_array_equal(in_tail(partly, {"lighting": ["night"]}), night & ~half)
+    shares = {"lighting": driving.shares["lighting"]}
+    rows = skewed(partly, shares, np.arange(1000), 300, np.random.default_rng(0))
+    nights = night[half].sum()
+    # without weights, 300 of 1000 are taken
+    assert 0.2 * nights < (night & half)[rows].sum() < 0.4 * nights
+    assert (night & ~half)[rows].sum() < 0.2 * (night & ~half).sum()
