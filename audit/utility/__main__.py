@@ -6,7 +6,7 @@
 
 `plan.json` in the output folder fixes sizes, tail, drivers and test set before anything is trained; another run with
 other frames is refused. Every run's answers are kept, so that the same command continues after an interruption.
-The folder also gets `utility.json` and `utility.png`.
+The folder also gets `examples.png` (frames of every class), `utility.json` and `utility.png`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from audit.utility.arms import SET_ASIDE, Pools, arms_of
 from audit.utility.chart import write_chart
 from audit.utility.cross_reading import read_across
 from audit.utility.driving import read_driving
+from audit.utility.examples import write_examples
 from audit.utility.inputs import LabelledSet, provenance, read_real, read_synthetic
 from audit.utility.plan import Plan, Protocol, Splits, make_plan, read_plan, splits_of
 from audit.utility.report import make_report, to_text
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         read_synthetic(args.synthetic, real, plan.protocol.size) if args.synthetic else None,
         read_synthetic(args.dp, real, plan.protocol.size, private=True) if args.dp else None,
     )
+    write_examples(args.output / "examples.png", pools)
     arms = arms_of(plan.protocol, len(splits.more), args.synthetic is not None, args.dp is not None)
     results = run_all(arms, pools, args.output / "runs", args.shuffle_labels)
     added = {name: found for name, found in (("synthetic", pools.synthetic), ("private", pools.private)) if found}

@@ -13,6 +13,9 @@ from PIL import Image
 
 from audit.stats.confusion import MEASURES
 from audit.utility import __main__ as utility
+from audit.utility.examples import EACH
+from contract.schemas import CABIN
+from pictures.image_grid import GAP, ROW_TITLE_WIDTH, tile_size
 from tests.audit.utility.conftest import FLAGS, SIZES, Experiment, Folders
 from tests.audit.utility.drawn_drivers import write_drivers
 
@@ -84,6 +87,16 @@ def test_the_same_command_trains_nothing_again(
 def test_the_chart_is_drawn(experiment: Experiment) -> None:
     with Image.open(experiment.output / "utility.png") as image:
         assert image.width == 1000 and len(image.getcolors(1 << 20)) > 20
+
+
+def test_frames_of_every_class_stand_side_by_side(experiment: Experiment) -> None:
+    with Image.open(experiment.output / "examples.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    width, height = tile_size(np.zeros((16, 16, 3), np.uint8))
+    classes = sum(len(CABIN.field(task).values) for task in ("fatigue_level", "distraction_type"))
+    assert pixels.shape[0] > classes * height and pixels.shape[1] > 2 * EACH * width
+    tiles = pixels[-height - GAP : -GAP, ROW_TITLE_WIDTH:]
+    assert len(np.unique(tiles.reshape(-1, 3), axis=0)) > 100, "frames, not blanks"
 
 
 def test_shuffled_labels_are_chance_in_every_arm(
