@@ -6,6 +6,8 @@ In each round every private frame votes for the rendered frame that it resembles
 votes; scenes with votes are kept and varied. Private frames are used for nothing else, so that the result gives away
 no more than the votes do. (Private Evolution, arXiv 2305.15560, with a simulator, arXiv 2502.05505.)
 
+The same command goes on after an interruption, from the last whole round.
+
 A driver's frames share one vote, so that a driver, or a frame, changes the votes by 1 at most. The noise comes from the
 operating system and isn't kept: whoever knew its seed could subtract it.
 """
@@ -13,8 +15,9 @@ operating system and isn't kept: whoever knew its seed could subtract it.
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +38,16 @@ from sources.imagefolder import read_source
 from sources.shards import ShardDescription, ShardWriter
 from training.accounting import UNITS, Budget, gaussian_epsilon, gaussian_noise
 from training.dp import unit_rows
+from training.population import Population, Scene, read_population, write_population
 from training.simulators import SIMULATORS, Simulator, open_simulator
 
 Array = npt.NDArray[np.float64]
 PROGRAM = "python -m training.private_evolution"
 MOMENTS = 1 << 32
 BLOCK = 256
+
+STATE = ".evolution.npz"
+"""Beside the output folder until all rounds are done: where the same command goes on."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,6 @@ class EvolutionRecipe:
     """The same in the last round."""
     threshold: float = 1.0
     """Standard deviations of the noise below which votes count as none."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the renderer is asked for."""
-
-    condition: Condition
-    person: int
-    moment: int
 
 
 @dataclass(frozen=True)
@@ -84,26 +82,36 @@ def evolve(
     budget: Budget,
     recipe: EvolutionRecipe,
     generator: np.random.Generator | None = None,
+    begun: Population | None = None,
+    keep: Callable[[Population], None] = lambda population: None,
 ) -> Evolved:
     """Evolve scenes toward private frames of the simulator's shape; a generator makes the noise repeatable, in tests.
 
-    Raises Refused where the frames differ in shape, or drivers are the unit and nobody knows them.
+    `keep` is given the population after every round; from one of them, as `begun`, the other rounds go on. Raises
+    Refused where the frames differ in shape, or drivers are the unit and nobody knows them.
     """
     if private.image != simulator.image:
         raise Refused(f"private frames of {private.image}; the simulator draws {simulator.image}")
     noise = gaussian_noise(budget, recipe.rounds)
     stream = generator or np.random.Generator(np.random.Philox(secrets.randbits(128)))
     units, rows = unit_rows(private, budget.unit), thumbnails(private.frames)
-    scenes = [draw_scene(simulator, stream) for _ in range(recipe.count)]
-    frames = render(simulator, scenes)
-    for strength in tqdm(np.geomspace(recipe.first, recipe.last, recipe.rounds), desc="rounds", disable=None):
+    if begun is None:
+        scenes = [draw_scene(simulator, stream) for _ in range(recipe.count)]
+        begun = Population(scenes, render(simulator, scenes), 0)
+        keep(begun)
+    scenes, frames = begun.scenes, begun.frames
+    strengths = np.geomspace(recipe.first, recipe.last, recipe.rounds)[begun.rounds :].tolist()
+    for number, strength in enumerate(tqdm(strengths, desc="rounds", unit="round", disable=None), begun.rounds + 1):
         votes = vote(rows, units, thumbnails(frames)) + noise * stream.standard_normal(recipe.count)
         parents = choose_parents(votes, recipe.threshold * noise, stream)
         scenes = [
-            scenes[parent] if is_first else vary(scenes[parent], simulator, float(strength), stream)
+            scenes[parent] if is_first else vary(scenes[parent], simulator, strength, stream)
             for parent, is_first in parents
         ]
-        frames = render(simulator, scenes)
+        frames = frames[[parent for parent, _ in parents]]  # a scene that is kept looks as it did
+        varied = [place for place, (_, is_first) in enumerate(parents) if not is_first]
+        frames[varied] = render(simulator, [scenes[place] for place in varied])
+        keep(Population(scenes, frames, number))
     return Evolved(scenes, frames, gaussian_epsilon(noise, recipe.rounds, budget.delta), noise)
 
 
@@ -165,6 +173,8 @@ def vary_condition(
 
 def render(simulator: Simulator, scenes: Sequence[Scene]) -> Frames:
     """The scenes' frames, uint8 [N, H, W, C]."""
+    if not scenes:
+        return np.empty((0, simulator.image.height, simulator.image.width, simulator.image.channels), np.uint8)
     columns = zip(*((scene.condition, scene.person, scene.moment) for scene in scenes), strict=True)
     conditions, people, moments = columns
     return simulator.draw(conditions, people, moments)
@@ -197,6 +207,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--epsilon", type=float, required=True, metavar="E", help="what may be given away of one unit")
     add("--delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
     add("--unit", choices=UNITS, default="driver", help="whose contribution is bounded (driver)")
+    add("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes that render (all cores)")
     add("--simulator", choices=SIMULATORS, default=SIMULATORS[0], help="(cabin)")
     add("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
     add("--exclude-drivers", type=Path, metavar="FILE", help="keys of drivers to leave out, one a line")
@@ -204,17 +215,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    budget = Budget(args.epsilon, args.delta, args.unit)
+    budget, state = Budget(args.epsilon, args.delta, args.unit), args.output.with_name(args.output.name + STATE)
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
         raise UsageError(f"{args.output}: exists and isn't an empty folder; give another with -o")
     private = read_source(args.data, args.schema)
     if args.exclude_drivers:
         private = without_drivers(private, read_keys(args.exclude_drivers))
-    simulator = open_simulator(args.simulator, private.image)
+    simulator = open_simulator(args.simulator, private.image, args.workers)
     recipe = replace(EvolutionRecipe(), count=args.count, rounds=args.rounds)
-    evolved = evolve(private, simulator, budget, recipe)
+    settings = {"data": private.fingerprint, "simulator": args.simulator, **asdict(budget), **asdict(recipe)}
+    begun = read_population(state, settings)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    evolved = evolve(
+        private, simulator, budget, recipe, None, begun, lambda found: write_population(state, found, settings)
+    )
     origin = {"renderer": args.simulator, "evolution": asdict(recipe) | {"noise": evolved.noise}}
     write_evolved(args.output, evolved, simulator, origin | budget.to_lineage(evolved.epsilon))
+    state.unlink()
     spent = f"epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
     print(f"{args.output}: {args.count} frames; {spent}")
     return 0

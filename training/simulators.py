@@ -1,19 +1,27 @@
 """What private evolution asks of a renderer, and the renderers that can be asked.
 
-simulator = open_simulator("cabin", image)
+simulator = open_simulator("cabin", image, workers=2)
 frames = simulator.draw(conditions, people=[3, 7], moments=[0, 1])
 """
 
 from __future__ import annotations
 
+import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
 
 from contract.conditions import Schema
 from contract.errors import UsageError
 from contract.field import Condition
 from contract.frames import Frames, ImageShape
 from contract.schemas import CABIN
+
+TOGETHER = 8
+"""Frames of one person that a worker draws in one go."""
 
 
 class Simulator(Protocol):
@@ -25,31 +33,50 @@ class Simulator(Protocol):
     """How many persons it can draw: numbers from 0 on."""
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
-        """Frames uint8 [N, H, W, C]."""
+        """Frames uint8 [N, H, W, C]; conditions may be rounded to what float32 vectors hold."""
 
 
 class CabinSimulator:
-    """The path-traced cabin, with the people of its training domain: about a second a frame and core."""
+    """The path-traced cabin, with the people of its training domain: about two seconds a frame and core."""
 
-    def __init__(self, size: int) -> None:
-        from sources.cabin.driver import Cabin
+    def __init__(self, size: int, workers: int) -> None:
+        from sources.cabin.domains import CABIN_DOMAIN
 
-        self._cabin = Cabin(size)
-        self.schema, self.image = CABIN, ImageShape(3, size, size)
-        self.people = self._cabin.domain.subjects
+        self.schema, self.image, self.workers = CABIN, ImageShape(3, size, size), workers
+        self.people = CABIN_DOMAIN.subjects
+        self._domain = CABIN_DOMAIN.name
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
-        """As `Simulator` has it."""
-        return self._cabin.draw(conditions, people, 0, moments).frames
+        """As `Simulator` has it, by workers that survive a crash of the renderer."""
+        from sources.cabin.settings import Asked, Settings
+        from sources.cabin.workers import Job, run
+
+        size, jobs = self.image.height, [Job(number, rows) for number, rows in enumerate(_by_person(people))]
+        asked = Asked(CABIN.encode(conditions), {}, np.array(people, np.int64), np.array(moments, np.int64))
+        settings = Settings(self._domain, size, 0, None, False, asked=asked)
+        frames = np.empty((len(conditions), size, size, 3), np.uint8)
+        with tqdm(total=len(frames), desc="frames", unit="frame", leave=False, disable=None) as progress:
+            for job, batch in run(jobs, settings, self.workers, lambda line: print(line, file=sys.stderr)):
+                frames[list(job.indices)] = batch.frames
+                progress.update(len(job.indices))
+        return frames
+
+
+def _by_person(people: Sequence[int]) -> list[tuple[int, ...]]:
+    """Places of all frames, those of one person together, at most TOGETHER of them."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, person in enumerate(people):
+        places[person].append(place)
+    return [tuple(own[first : first + TOGETHER]) for own in places.values() for first in range(0, len(own), TOGETHER)]
 
 
 SIMULATORS = ("cabin",)
 
 
-def open_simulator(name: str, image: ImageShape) -> Simulator:
+def open_simulator(name: str, image: ImageShape, workers: int = 1) -> Simulator:
     """The renderer of that name for frames of a shape; UsageError where it has none."""
     if name not in SIMULATORS:
         raise UsageError(f"--simulator {name}: expected one of {', '.join(SIMULATORS)}")
     if image.channels != 3 or image.height != image.width:
         raise UsageError(f"--simulator {name}: draws square frames of 3 channels; the private ones are {image}")
-    return CabinSimulator(image.height)
+    return CabinSimulator(image.height, workers)

@@ -119,10 +119,15 @@ class Cabin:
     def draw_like(
         self, asked: Asked, seed: int, indices: Sequence[int], attempt: int = 0, with_layers: bool = False
     ) -> Batch:
-        """Other people under given conditions, which stay as they were asked: another drawing of the same thing."""
-        conditions = CABIN.decode(asked.vectors[[index % len(asked.vectors) for index in indices]])
-        subjects = [self.subject(seed, index) for index in indices]
-        return replace(self.draw(conditions, subjects, seed, indices, attempt, with_layers), conditions=conditions)
+        """Given conditions, which stay as they were asked, with other people or given ones."""
+        rows = [index % len(asked.vectors) for index in indices]
+        conditions = CABIN.decode(asked.vectors[rows])
+        people, moments = [self.subject(seed, index) for index in indices], indices
+        if asked.people is not None:
+            people = asked.people[rows].tolist()
+        if asked.moments is not None:
+            moments = asked.moments[rows].tolist()
+        return replace(self.draw(conditions, people, seed, moments, attempt, with_layers), conditions=conditions)
 
     def draw(
         self, conditions: Sequence[Condition], subjects: Sequence[int], seed: int, indices: Sequence[int],

@@ -18,6 +18,10 @@ class Asked:
     """[N, D] in the schema's encoding: frame i has row i modulo N"""
     origin: Mapping[str, Any]
     """Whose conditions they are, as JSON values"""
+    people: npt.NDArray[np.int64] | None = None
+    """[N]: who is seen; None for everybody in turn"""
+    moments: npt.NDArray[np.int64] | None = None
+    """[N]: what draws all that a condition leaves open; None for the frame's index"""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from sources.shards import read_shards
 from training.accounting import Budget, gaussian_epsilon
+from training.population import Population, read_population, write_population
 from training.private_evolution import EvolutionRecipe, choose_parents, evolve, main, vote, write_evolved
+from training.simulators import open_simulator
 
 SCHEMA = Schema("patch", 2, (Field("across", 0), Field("shade", 1)))
 IMAGE = ImageShape(3, 16, 16)
@@ -27,9 +29,11 @@ class PatchSimulator:
     """A bright patch, somewhere on a background of some shade; a person gives it its colour."""
 
     schema, image, people = SCHEMA, IMAGE, 3
+    drawn = 0
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
         frames = np.empty((len(conditions), 16, 16, 3), np.uint8)
+        self.drawn += len(frames)
         for frame, condition, person in zip(frames, conditions, people, strict=True):
             frame[:] = int(150 * float(condition["shade"]))
             left = int(12 * float(condition["across"]))
@@ -79,6 +83,60 @@ def test_the_population_moves_toward_private_frames_at_epsilon_1(unit: str) -> N
     assert 0.99 < evolved.epsilon <= 1.0
     assert evolved.epsilon == gaussian_epsilon(evolved.noise, 4, 1e-5)
     assert 3 * distance(evolved.frames, private) < distance(prior.frames, private)
+
+
+def test_a_scene_that_is_kept_is_not_drawn_again() -> None:
+    simulator, recipe = PatchSimulator(), EvolutionRecipe(count=40, rounds=3)
+    evolved = evolve(private_people(500), simulator, Budget(5.0, 1e-5, "frame"), recipe)
+    assert 40 < simulator.drawn < 4 * 40
+    scenes = evolved.scenes
+    again = simulator.draw([scene.condition for scene in scenes], [scene.person for scene in scenes], [])
+    assert (again == evolved.frames).all()
+
+
+def test_an_interrupted_evolution_goes_on_after_its_last_round(tmp_path: Path) -> None:
+    private, budget, recipe = private_people(500), Budget(5.0, 1e-5, "frame"), EvolutionRecipe(count=40, rounds=3)
+    path, kept = tmp_path / "state.npz", list[Population]()
+
+    def keep(population: Population) -> None:
+        if population.rounds == 2:
+            raise KeyboardInterrupt
+        kept.append(population)
+        write_population(path, population, {"count": 40})
+
+    with pytest.raises(KeyboardInterrupt):
+        evolve(private, PatchSimulator(), budget, recipe, keep=keep)
+    begun = read_population(path, {"count": 40})
+    assert begun is not None and begun.rounds == 1 and begun.scenes == kept[-1].scenes
+    assert (begun.frames == kept[-1].frames).all()
+    rounds = list[int]()
+    evolved = evolve(
+        private, PatchSimulator(), budget, recipe, begun=begun, keep=lambda found: rounds.append(found.rounds)
+    )
+    assert rounds == [2, 3] and evolved.epsilon == gaussian_epsilon(evolved.noise, 3, 1e-5)
+
+
+def test_the_state_of_another_run_or_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    assert read_population(path, {}) is None
+    write_population(path, Population([], np.empty((0, 16, 16, 3), np.uint8), 0), {"count": 40, "epsilon": 1.0})
+    with pytest.raises(Refused, match=r"state\.npz: of a run with another count, epsilon"):
+        read_population(path, {"count": 41, "epsilon": 2.0})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(Refused, match="damaged; remove it"):
+        read_population(path, {"count": 40, "epsilon": 1.0})
+
+
+def test_the_cabin_is_drawn_by_workers_in_the_order_that_was_asked() -> None:
+    pytest.importorskip("scipy")
+    pytest.importorskip("mitsuba")
+    simulator = open_simulator("cabin", ImageShape(3, 16, 16), workers=2)
+    generator = np.random.default_rng(0)
+    conditions = [simulator.schema.complete({"lighting": light}, generator) for light in ("day", "night", "day")]
+    frames = simulator.draw(conditions, [5, 9, 5], [1, 2, 3])
+    assert frames.shape == (3, 16, 16, 3) and frames.std() > 5
+    assert (simulator.draw(conditions[1:2], [9], [2]) == frames[1:2]).all()
+    assert not (frames[0] == frames[2]).all()
 
 
 def test_frames_of_another_shape() -> None:
