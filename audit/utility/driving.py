@@ -29,8 +29,8 @@ class Driving(Record):
     WHAT = "driving"
 
     shares: dict[str, dict[str, Part]]
-    """By class field and value: the share of the training frames that is aimed at. An assumption about recordings,
-    not a measurement: plenty of normal driving by day, little of everything else."""
+    """By class field and value: the share of the training frames that is aimed at, and met for values of the tail. An
+    assumption about recordings, not a measurement: plenty of normal driving by day, little of everything else."""
 
     tail: dict[str, tuple[str, ...]]
     """By class field: the values that put a frame into the tail; one of them suffices."""

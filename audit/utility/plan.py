@@ -172,7 +172,7 @@ def _draw_drivers(real: LabelledSet, protocol: Protocol) -> dict[str, tuple[int,
 def _rows(real: LabelledSet, protocol: Protocol, driving: Driving, drivers: dict[str, tuple[int, ...]]) -> Splits:
     mine = {split: np.flatnonzero(np.isin(real.drivers, drivers[split])) for split in SPLITS}
     random = stream(protocol.split_seed, 1, SPLIT_TOPIC)
-    training = skewed(real, driving.shares, mine["training"], protocol.training, random)
+    training = skewed(real, driving, mine["training"], protocol.training, random)
     more = np.setdiff1d(mine["training"], training)
     return Splits(training, mine["validation"], mine["test"], more)
 

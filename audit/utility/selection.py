@@ -1,6 +1,6 @@
 """Which frames to take: as scarce as in recordings, until all strata are equally full, or as balanced as classes allow.
 
-rows = skewed(real, driving.shares, rows, 1000, generator)
+rows = skewed(real, driving, rows, 1000, generator)
 more = fill(strata_of(real, names), strata_of(synthetic, names), 9000, generator)
 """
 
@@ -12,10 +12,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from audit.utility.driving import Driving
 from audit.utility.inputs import LabelledSet
 from training.hybrid import Stratum, fill_evenly
 
 Rows = npt.NDArray[np.int64]
+
+ROUNDS, CLOSE = 200, 1e-4
+"""Of raking: how many at most, and the difference from a share at which it ends."""
+
+TINY, LEAST_LOG = 1e-12, 40.0
 
 
 def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArray[np.bool_]:
@@ -27,24 +33,65 @@ def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArra
     return rare
 
 
-def skewed(
-    found: LabelledSet, shares: Mapping[str, Mapping[str, float]], rows: Rows, count: int, random: np.random.Generator
-) -> Rows:
-    """`count` of the rows, whose values are about as frequent as `shares` asks, field by field: sorted [count].
+def skewed(found: LabelledSet, driving: Driving, rows: Rows, count: int, random: np.random.Generator) -> Rows:
+    """`count` of the rows, as scarce in rare values as recordings are: sorted [count], all rows where there are fewer.
 
-    Drawn without repetition with weights (Efraimidis and Spirakis 2006): where a pool has too few frames of a frequent
-    combination, the result is less skewed than asked for.
+    Values of the tail are as frequent as their shares ask, in the mean over draws; the others lean toward theirs, as
+    far as a pool has frames that are ordinary in every respect. (Chances of being drawn are calibrated by raking,
+    Deville and Sarndal 1992; systematic sampling in a random order gives each frame its chance.)
     """
-    weights = np.zeros(len(rows))
-    for name, wanted in shares.items():
-        labels = found.labels(name)[rows]
-        values = found.frames.schema.field(name).values
-        known = labels >= 0
-        present = np.bincount(labels[known], minlength=len(values)) / max(1, int(known.sum()))
-        asked = np.array([wanted[value] for value in values])
-        weights[known] += np.log(asked / np.maximum(present, 1e-12))[labels[known]]  # neutral without a label
-    keys = weights - np.log(-np.log(random.random(len(rows))))
-    return np.sort(rows[np.argsort(-keys, kind="stable")[:count]])
+    if count >= len(rows):
+        return np.sort(rows)
+    logs, best = np.zeros(len(rows)), (np.inf, np.zeros(0))
+    labels = {name: found.labels(name)[rows] for name in driving.shares}
+    ordered = {
+        name: {v: shares[v] for v in found.frames.schema.field(name).values} for name, shares in driving.shares.items()
+    }
+    for name, shares in ordered.items():
+        asked = np.array(list(shares.values()))
+        _rescale(logs, labels[name], asked, np.full(len(rows), count / len(rows)))
+    for _ in range(ROUNDS):
+        apart = 0.0
+        for name, shares in ordered.items():
+            groups, asked = _tail_groups(shares, driving.tail.get(name, ()))
+            known = np.where(labels[name] < 0, -1, groups[labels[name]])
+            apart = max(apart, _rescale(logs, known, asked, _chances(logs, count)))
+        best = min(best, (apart, _chances(logs, count)), key=lambda tried: tried[0])
+        if apart < CLOSE:
+            break
+    order = random.permutation(len(rows))
+    ends = np.cumsum(best[1][order])
+    places = np.searchsorted(ends * (count / ends[-1]), np.arange(count) + random.random(), side="right")
+    return np.sort(rows[order[places]])
+
+
+def _tail_groups(shares: Mapping[str, float], tail: Sequence[str]) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """A group for each value, 0 for all that aren't in the tail, and the share that each group should have."""
+    groups = np.array([1 + tail.index(value) if value in tail else 0 for value in shares], np.int64)
+    return groups, np.bincount(groups, list(shares.values()), minlength=1 + len(tail)).astype(np.float64)
+
+
+def _rescale(
+    logs: npt.NDArray[np.float64], groups: Rows, asked: npt.NDArray[np.float64], chances: npt.NDArray[np.float64]
+) -> float:
+    """Move the logarithms of weights so that groups get their shares; how far the worst was off. Group -1 stays."""
+    known = groups >= 0
+    present = np.bincount(groups[known], chances[known], minlength=len(asked)) / max(chances[known].sum(), TINY)
+    there = present > 0  # a value that no frame has can't be had
+    logs[known] += np.log(np.maximum(asked, TINY) / np.maximum(present, TINY))[groups[known]]
+    return float(np.abs(present - asked)[there].max(initial=0.0))
+
+
+def _chances(logs: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Of each frame being one of `count`: proportional to its weight, at most 1, and `count` in all."""
+    weights = np.exp(np.clip(logs - logs.max(), -LEAST_LOG, 0.0))
+    certain = np.zeros(len(weights), bool)
+    while True:
+        scaled = weights * (count - certain.sum()) / weights[~certain].sum()
+        more = ~certain & (scaled > 1.0)
+        if not more.any():
+            return np.where(certain, 1.0, scaled)
+        certain |= more
 
 
 def fill(there: Sequence[Stratum], pool: Sequence[Stratum], count: int, random: np.random.Generator) -> Rows:

@@ -47,25 +47,32 @@ def test_oversampling_balances_the_classes_and_loses_no_frame() -> None:
 
 def test_training_frames_are_as_scarce_as_in_recordings(folders: Folders) -> None:
     real, driving = read_real(folders.real, (), 16), read_driving(None)
-    rows = skewed(real, driving.shares, np.arange(1000), 100, np.random.default_rng(0))
-    assert len(set(rows.tolist())) == 100
+    draws = [skewed(real, driving, np.arange(1000), 150, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(len(set(rows.tolist())) == 150 for rows in draws)
+    rows = np.concatenate(draws)
     for name, shares in driving.shares.items():
-        frequent = max(shares, key=lambda value: shares[value])
-        values = real.labels(name)
-        index = CABIN.field(name).values.index(frequent)
-        assert np.mean(values[rows] == index) > 1.4 * np.mean(values == index)
-    tail = in_tail(real, driving.tail)
-    assert tail[rows].mean() < 0.7 * tail.mean()
+        values, known = real.labels(name), CABIN.field(name).values
+        frequent = known.index(max(shares, key=lambda value: shares[value]))
+        assert np.mean(values[rows] == frequent) > 1.4 * np.mean(values == frequent)
+        for value in driving.tail[name]:
+            assert abs(np.mean(values[rows] == known.index(value)) - shares[value]) < 0.01, (name, value)
+    assert in_tail(real, driving.tail)[rows].mean() < 0.4 < in_tail(real, driving.tail).mean()
+
+
+def test_all_frames_where_there_are_no_more(folders: Folders) -> None:
+    real, driving = read_real(folders.real, (), 16), read_driving(None)
+    rows = np.array([7, 3, 5])
+    assert skewed(real, driving, rows, 3, np.random.default_rng(0)).tolist() == [3, 5, 7]
+    assert len(set(skewed(real, driving, np.arange(1000), 990, np.random.default_rng(0)).tolist())) == 990
 
 
 def test_the_night_is_scarce_although_near_infrared_looks_the_same_by_day(folders: Folders) -> None:
-    real = read_real(folders.real, (), 16)
+    real, driving = read_real(folders.real, (), 16), read_driving(None)
     night = real.labels("lighting") == CABIN.field("lighting").values.index("night")
     unseen = night & (real.classes("lighting") == -1)
     assert unseen.any() and in_tail(real, {"lighting": ["night"]})[unseen].all()
-    shares = {"lighting": read_driving(None).shares["lighting"]}
-    rows = skewed(real, shares, np.arange(1000), 300, np.random.default_rng(0))
-    assert night[rows].mean() < night.mean()
+    rows = skewed(real, driving, np.arange(1000), 200, np.random.default_rng(0))
+    assert night[rows].mean() < 0.6 * night.mean()
 
 
 def test_a_label_that_nobody_gave_is_neither_rare_nor_frequent(folders: Folders) -> None:
@@ -74,11 +81,10 @@ def test_a_label_that_nobody_gave_is_neither_rare_nor_frequent(folders: Folders)
     unlabelled = np.zeros_like(real.frames.hidden)
     unlabelled[half, CABIN.names.index("lighting")] = True
     partly = replace(real, frames=replace(real.frames, unlabelled=unlabelled))
-    assert (partly.labels("lighting")[half] == -1).all() and in_tail(real, {"lighting": ["night"]})[night].all()
+    assert (partly.labels("lighting")[half] == -1).all()
     np.testing.assert_array_equal(in_tail(partly, {"lighting": ["night"]}), night & ~half)
-    shares = {"lighting": driving.shares["lighting"]}
-    rows = skewed(partly, shares, np.arange(1000), 300, np.random.default_rng(0))
-    nights = night[half].sum()
-    # without weights, 300 of 1000 are taken
-    assert 0.2 * nights < (night & half)[rows].sum() < 0.4 * nights
-    assert (night & ~half)[rows].sum() < 0.2 * (night & ~half).sum()
+    light = replace(driving, shares={"lighting": driving.shares["lighting"]}, tail={"lighting": ("night",)})
+    rows = np.concatenate([skewed(partly, light, np.arange(1000), 300, np.random.default_rng(s)) for s in range(10)])
+    known = rows[~half[rows]]
+    assert abs(night[known].mean() - driving.shares["lighting"]["night"]) < 0.02
+    assert abs(night[rows[half[rows]]].mean() - night[half].mean()) < 0.05
