@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
+from tqdm import tqdm
 
+from contract.cli import integer
 from contract.conditions import Array
 from contract.errors import Refused, Unavailable, UsageError
 from contract.frames import to_images
@@ -32,6 +34,9 @@ from models.loss import targets
 from sources.base import LabelledFrames
 from training.accounting import INSTALL, Budget, epsilon_spent, noise_multiplier
 from training.lineage import driver_lineage
+
+AT_ONCE = 64
+"""Frames whose gradients are computed together: each of them keeps its own activations."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def fine_tune(
     images, conditions = to_images(source.frames), source.conditions
     draw = np.random.Generator(np.random.Philox(secrets.randbits(128)))
     torch.manual_seed(recipe.seed)
-    for _ in range(recipe.steps):
+    for _ in tqdm(range(recipe.steps), desc="private steps", unit="step", disable=None):
         drawn = [units[number] for number in np.flatnonzero(draw.random(len(units)) < rate)]
         each = 1 if budget.unit == "frame" else recipe.frames
         rows = np.array([draw.choice(of_unit, each) for of_unit in drawn], np.int64).reshape(-1)
@@ -138,7 +143,7 @@ def unit_gradients(
     device = next(iter(trained.values())).device
     clean, vectors = torch.from_numpy(images).to(device), torch.from_numpy(conditions).to(device)
     timesteps = torch.randint(diffusion.timesteps, (len(clean),), device=device)
-    noisy, target, weight = targets(diffusion, clean, torch.randn(clean.shape, device=device), timesteps)
+    noisy, target, scales = targets(diffusion, clean, torch.randn(clean.shape, device=device), timesteps)
 
     def loss(weights: dict[str, Tensor], x: Tensor, t: Tensor, vector: Tensor, goal: Tensor, scale: Tensor) -> Tensor:
         prediction = functional_call(network, weights, (x[None], t[None], vector[None]))
@@ -146,7 +151,8 @@ def unit_gradients(
         return error
 
     weights = {name: value.detach() for name, value in trained.items()}
-    found = vmap(grad(loss), (None, 0, 0, 0, 0, 0))(weights, noisy, timesteps, vectors, target, weight)
+    every = vmap(grad(loss), (None, 0, 0, 0, 0, 0), chunk_size=AT_ONCE)
+    found = every(weights, noisy, timesteps, vectors, target, scales)
     return {name: value.unflatten(0, (-1, each)).mean(dim=1) for name, value in found.items()}
 
 
@@ -173,8 +179,21 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     add("--dp-epsilon", type=float, metavar="E", help="fine-tune --init-from with this epsilon at most (not private)")
     add("--dp-delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
     add("--dp-unit", choices=("frame", "driver"), default="driver", help="whose contribution is bounded (driver)")
-    add("--dp-steps", type=int, default=default.steps, metavar="N", help="steps (200)")
-    add("--dp-units", type=int, default=default.units, metavar="N", help="frames or drivers a step, on average (256)")
+    add("--dp-steps", type=integer(1, 10**7), default=default.steps, metavar="N", help="steps (200)")
+    add(
+        "--dp-units",
+        type=integer(1, 10**7),
+        default=default.units,
+        metavar="N",
+        help="frames or drivers a step, on average (256)",
+    )
+    add(
+        "--dp-frames",
+        type=integer(1, 10**4),
+        default=default.frames,
+        metavar="N",
+        help="a driver's frames in a step (4)",
+    )
     add(
         "--dp-layers",
         choices=("few", "all"),
@@ -193,5 +212,6 @@ def run_privately(
         raise Refused(
             f"{args.init_from}: draws other frames than {args.data} holds; give a checkpoint of the same kind"
         )
-    recipe = PrivateRecipe(args.dp_steps, args.dp_units, lr=args.lr, layers=args.dp_layers, seed=args.seed)
+    counts = args.dp_steps, args.dp_units, args.dp_frames
+    recipe = PrivateRecipe(*counts, lr=args.lr, layers=args.dp_layers, seed=args.seed)
     return fine_tune(start, source, Budget(args.dp_epsilon, args.dp_delta, args.dp_unit), recipe, device=device)

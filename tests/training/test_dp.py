@@ -18,6 +18,7 @@ from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
 from sources.drivers import driver_keys, without_drivers
 from tests.audit.privacy.conftest import write_people
+from training import dp
 from training.accounting import (
     AGREEMENT,
     Budget,
@@ -65,7 +66,9 @@ def test_the_closed_form_agrees_with_a_subsampled_release_of_everything() -> Non
     assert gaussian_epsilon(noise, 5, 1e-5) == pytest.approx(1.0, rel=1e-3)
 
 
-def test_a_unit_is_clipped_whatever_its_frames(start: Checkpoint, people: LabelledFrames) -> None:
+def test_a_unit_is_clipped_whatever_its_frames(
+    start: Checkpoint, people: LabelledFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Gradients are those of one unit alone: what others are in the batch changes nothing."""
     network = start.network()
     trained = choose_layers(network, "few")
@@ -79,6 +82,8 @@ def test_a_unit_is_clipped_whatever_its_frames(start: Checkpoint, people: Labell
     both, first = gradients(slice(0, 4)), gradients(slice(0, 2))
     assert both.shape[0] == 2 and first.shape[0] == 1
     assert not torch.allclose(both[0], both[1])
+    monkeypatch.setattr(dp, "AT_ONCE", 1)
+    torch.testing.assert_close(gradients(slice(0, 4)), both)
 
 
 @pytest.mark.parametrize("unit", ["frame", "driver"])
