@@ -29,6 +29,7 @@ from audit.utility.plan import Plan, Protocol, Splits, make_plan, read_plan, spl
 from audit.utility.report import make_report, to_text
 from audit.utility.runs import run_all
 from contract.cli import Parser, integer
+from contract.cores import cores
 from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
 
@@ -62,6 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ):
         add(f"--{name}", type=integer(1, 10_000_000), metavar="N", help=f"{text} ({getattr(default, name)})")
     add("--split-seed", type=integer(0, 2**63 - 1), metavar="N", help="decides who is tested (0)")
+    add("--workers", type=integer(1, 1024), default=cores(), metavar="N", help="processes that train (all cores)")
     add("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
     add("--shuffle-labels", action="store_true", help="a control: train on each other's labels, and expect chance")
     add("--json", action="store_true", help="print utility.json instead of tables")
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     )
     write_examples(args.output / "examples.png", pools)
     arms = arms_of(plan.protocol, len(splits.more), args.synthetic is not None, args.dp is not None)
-    results = run_all(arms, pools, args.output / "runs", args.shuffle_labels)
+    results = run_all(arms, pools, args.output / "runs", args.shuffle_labels, args.workers)
     added = {name: found for name, found in (("synthetic", pools.synthetic), ("private", pools.private)) if found}
     across = {name: read_across(pools, found, results, args.output / "runs") for name, found in added.items()}
     folders = {"real": args.real, "synthetic": args.synthetic, "private": args.dp}

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from msgspec import Meta
 
 from audit.utility.arms import ARM_TOPIC, Pools, shuffled, training_frames
@@ -58,30 +63,76 @@ class Result(Record):
     """Name of the file beside it that holds the classifier's weights."""
 
 
-def run_all(arms: Mapping[str, str], pools: Pools, folder: Path, control: bool = False) -> dict[str, list[Result]]:
-    """Results by arm, one a seed; those that aren't in `folder` are trained, seed after seed.
+def run_all(
+    arms: Mapping[str, str], pools: Pools, folder: Path, control: bool = False, workers: int = 1
+) -> dict[str, list[Result]]:
+    """Results by arm, one a seed; those that aren't in `folder` are trained, by `workers` processes of one thread each.
 
     With `control`, training and validation frames have each other's labels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Result]] = {arm: [] for arm in arms}
     wanted = [(arm, seed) for seed in range(pools.plan.protocol.seeds) for arm in arms]
+    one, found = partial(_run, folder=folder, control=control), {arm: list[Result]() for arm in arms}
     started, trained = time.monotonic(), 0
-    for number, (arm, seed) in enumerate(wanted, start=1):
-        phases = training_frames(arm, pools, seed)
-        validation = _rows(pools.real, pools.splits.validation)
-        if control:
-            random = stream(seed, 1, ARM_TOPIC)
-            phases, validation = tuple(shuffled(phase, random) for phase in phases), shuffled(validation, random)
-        path = folder / f"{arm}-{seed}-{_digest(pools, phases, validation, seed)}.json"
-        if not path.exists():
-            left = f", about {_minutes(started, trained, len(wanted) - number + 1)} left" if trained else ""
-            print(f"{number}/{len(wanted)}: {arms[arm]}, seed {seed}{left}", file=sys.stderr, flush=True)
-            result = _train(arm, seed, pools, phases, validation, path.with_suffix(".pt"))
-            write_whole(path, json.dumps(result.to_dict()).encode() + b"\n")
-            trained += 1
+    for number, (arm, seed, path, new) in enumerate(_finished(one, wanted, pools, workers), start=1):
         found[arm].append(_read(path, pools))
+        trained += new
+        if new:
+            left = _minutes(started, trained, len(wanted) - number)
+            print(f"{number}/{len(wanted)}: {arms[arm]}, seed {seed}; about {left} left", file=sys.stderr, flush=True)
     return found
+
+
+def _finished(
+    one: Callable[[Pools, tuple[str, int]], tuple[Path, bool]],
+    wanted: Sequence[tuple[str, int]],
+    pools: Pools,
+    workers: int,
+) -> Iterator[tuple[str, int, Path, bool]]:
+    """(arm, seed, path, whether it was trained now) in the order in which they are wanted."""
+    if workers == 1:
+        for task in wanted:
+            yield *task, *one(pools, task)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(wanted)), spawn, _begin, (pools,)) as executor:
+        running = [executor.submit(_run_here, one, task) for task in wanted]
+        try:
+            for task, future in zip(wanted, running, strict=True):
+                yield *task, *future.result()
+        except BrokenProcessPool as error:
+            raise Refused(f"a worker was killed; the same command goes on, with a --workers below {workers}") from error
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+def _begin(pools: Pools) -> None:
+    """In a worker: keep what all runs share, and leave the other cores to other workers."""
+    torch.set_num_threads(1)
+    _SHARED.append(pools)
+
+
+def _run_here(one: Callable[[Pools, tuple[str, int]], tuple[Path, bool]], task: tuple[str, int]) -> tuple[Path, bool]:
+    return one(_SHARED[-1], task)
+
+
+_SHARED: list[Pools] = []
+"""Of a worker process: what it was started with."""
+
+
+def _run(pools: Pools, task: tuple[str, int], folder: Path, control: bool) -> tuple[Path, bool]:
+    """The file of a result, and whether it had to be trained."""
+    arm, seed = task
+    phases, validation = training_frames(arm, pools, seed), _rows(pools.real, pools.splits.validation)
+    if control:
+        random = stream(seed, 1, ARM_TOPIC)
+        phases, validation = tuple(shuffled(phase, random) for phase in phases), shuffled(validation, random)
+    path = folder / f"{arm}-{seed}-{_digest(pools, phases, validation, seed)}.json"
+    if path.exists():
+        return path, False
+    result = _train(arm, seed, pools, phases, validation, path.with_suffix(".pt"))
+    write_whole(path, json.dumps(result.to_dict()).encode() + b"\n")
+    return path, True
 
 
 def _train(

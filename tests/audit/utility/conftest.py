@@ -12,7 +12,7 @@ from audit.utility import __main__ as utility
 from tests.audit.utility.drawn_drivers import write_drivers
 
 SIZES = ("--training", "100", "--extra", "300", "--validation", "100", "--test", "200", "--seeds", "2")
-BUDGET = ("--size", "16", "--samples", "1600", "--batch", "32")
+BUDGET = ("--size", "16", "--samples", "1600", "--batch", "32", "--workers", "1")
 FLAGS = (*SIZES, *BUDGET)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,32 @@ def test_the_same_command_trains_nothing_again(
     runs = {path: path.stat().st_mtime_ns for path in (experiment.output / "runs").iterdir()}
     assert len(runs) == 2 * 2 * len(TRAINED)  # answers and classifier of each of two seeds
     argv = [str(folders.real), "--synthetic", str(folders.synthetic), "-o", str(experiment.output), "--json"]
-    assert utility.main(argv) == 0  # the plan knows the sizes
+    assert utility.main([*argv, "--workers", "1"]) == 0  # the plan knows the sizes
     output = capsys.readouterr()
     assert json.loads(output.out) == experiment.report and not output.err
     assert {path: path.stat().st_mtime_ns for path in (experiment.output / "runs").iterdir()} == runs
+
+
+def test_workers_train_what_is_missing(
+    experiment: Experiment, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Path(shutil.copytree(experiment.output, tmp_path / "out"))
+    lost = [*(output / "runs").glob("real-*.json")]
+    before = [json.loads(path.read_text()) for path in lost]
+    for path in lost:
+        path.unlink()
+    argv = [str(folders.real), "--synthetic", str(folders.synthetic), "-o", str(output), "--workers", "2"]
+    assert utility.main(argv) == 0
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "1/16: 100 real, seed 0",
+        "9/16: 100 real, seed 1",
+    ]
+    for path, old in zip(lost, before, strict=True):
+        new = json.loads(path.read_text())
+        assert new["data"] == old["data"]
+        for task, answers in old["answers"].items():
+            # one thread adds up in another order than two
+            assert np.mean(np.equal(answers, new["answers"][task])) > 0.9
 
 
 def test_the_chart_is_drawn(experiment: Experiment) -> None:
