@@ -36,12 +36,13 @@ PIECE = 20
 REAL, MORE = "real", "more_real"
 OVERSAMPLED, AUGMENTED, BOTH = "oversampled", "augmented", "oversampled_and_augmented"
 WITH_SYNTHETIC, SYNTHETIC, PRE_TRAINED = "real_and_synthetic", "synthetic", "synthetic_then_real"
+WITH_AUGMENTED = "real_and_augmented_synthetic"
 WITH_PRIVATE, PRIVATE = "real_and_private", "private"
 
 BASELINES = (OVERSAMPLED, AUGMENTED, BOTH)
 """What costs no frame: synthetic frames have to beat the best of these."""
 
-TESTED = (WITH_SYNTHETIC, PRE_TRAINED, SYNTHETIC, WITH_PRIVATE, PRIVATE)
+TESTED = (WITH_SYNTHETIC, WITH_AUGMENTED, PRE_TRAINED, SYNTHETIC, WITH_PRIVATE, PRIVATE)
 """Arms with synthetic frames, which are compared with arms without."""
 
 
@@ -82,6 +83,7 @@ def arms_of(protocol: Protocol, more_real: int, synthetic: bool, private: bool) 
     }
     if synthetic:
         arms[WITH_SYNTHETIC] = f"{real} real + {more} synthetic"
+        arms[WITH_AUGMENTED] = f"{real} real + {more} synthetic, augmented"
         arms[SYNTHETIC] = f"{total} synthetic"
         arms[PRE_TRAINED] = f"{more} synthetic, then {real} real"
     if private:
@@ -131,6 +133,11 @@ def _with(pools: Pools, other: LabelledSet | None, random: np.random.Generator) 
     return (joined(_rows(pools.real, pools.splits.training), _rows(found, extra)),)
 
 
+def _with_augmented(pools: Pools, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
+    (both,) = _with(pools, pools.synthetic, random)
+    return (augmented(both, pools.plan.protocol.training, random),)
+
+
 def _alone(pools: Pools, other: LabelledSet | None, random: np.random.Generator) -> tuple[LabelledFrames, ...]:
     found, every = _there(pools, other)
     extra = _filling(pools, found, every, pools.plan.protocol.total, random, onto_real=False)
@@ -149,6 +156,7 @@ _ARMS: Mapping[str, Callable[[Pools, np.random.Generator], tuple[LabelledFrames,
     AUGMENTED: _augmented,
     BOTH: _oversampled_and_augmented,
     WITH_SYNTHETIC: lambda pools, random: _with(pools, pools.synthetic, random),
+    WITH_AUGMENTED: _with_augmented,
     SYNTHETIC: lambda pools, random: _alone(pools, pools.synthetic, random),
     PRE_TRAINED: _pre_trained,
     WITH_PRIVATE: lambda pools, random: _with(pools, pools.private, random),

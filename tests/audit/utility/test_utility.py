@@ -30,6 +30,7 @@ TRAINED = {
     "augmented": [400],
     "oversampled_and_augmented": [400],
     "real_and_synthetic": [400],
+    "real_and_augmented_synthetic": [400],
     "synthetic": [400],
     "synthetic_then_real": [300, 100],
     "more_real": [400],
@@ -96,8 +97,8 @@ def test_workers_train_what_is_missing(
     argv = [str(folders.real), "--synthetic", str(folders.synthetic), "-o", str(output), "--workers", "2"]
     assert utility.main(argv) == 0
     assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == [
-        "1/16: 100 real, seed 0",
-        "9/16: 100 real, seed 1",
+        "1/18: 100 real, seed 0",
+        "10/18: 100 real, seed 1",
     ]
     for path, old in zip(lost, before, strict=True):
         new = json.loads(path.read_text())
