@@ -179,21 +179,13 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     add("--dp-epsilon", type=float, metavar="E", help="fine-tune --init-from with this epsilon at most (not private)")
     add("--dp-delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
     add("--dp-unit", choices=("frame", "driver"), default="driver", help="whose contribution is bounded (driver)")
-    add("--dp-steps", type=integer(1, 10**7), default=default.steps, metavar="N", help="steps (200)")
-    add(
-        "--dp-units",
-        type=integer(1, 10**7),
-        default=default.units,
-        metavar="N",
-        help="frames or drivers a step, on average (256)",
-    )
-    add(
-        "--dp-frames",
-        type=integer(1, 10**4),
-        default=default.frames,
-        metavar="N",
-        help="a driver's frames in a step (4)",
-    )
+    for name, text in (
+        ("steps", "steps"),
+        ("units", "frames or drivers a step, on average"),
+        ("frames", "a driver's frames in a step"),
+    ):
+        known = getattr(default, name)
+        add(f"--dp-{name}", type=integer(1, 10**7), default=known, metavar="N", help=f"{text} ({known})")
     add(
         "--dp-layers",
         choices=("few", "all"),

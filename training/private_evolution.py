@@ -6,7 +6,7 @@ In each round every private frame votes for the rendered frame that it resembles
 votes; scenes with votes are kept and varied. Private frames are used for nothing else, so that the result gives away
 no more than the votes do. (Private Evolution, arXiv 2305.15560, with a simulator, arXiv 2502.05505.)
 
-The same command goes on after an interruption, from the last whole round.
+The same command goes on after an interruption, and votes on no round twice.
 
 A driver's frames share one vote, so that a driver, or a frame, changes the votes by 1 at most. The noise comes from the
 operating system and isn't kept: whoever knew its seed could subtract it.
@@ -87,32 +87,28 @@ def evolve(
 ) -> Evolved:
     """Evolve scenes toward private frames of the simulator's shape; a generator makes the noise repeatable, in tests.
 
-    `keep` is given the population after every round; from one of them, as `begun`, the other rounds go on. Raises
-    Refused where the frames differ in shape, or drivers are the unit and nobody knows them.
+    `keep` is given the population after every vote and every rendering; from one of them, as `begun`, the rest goes on.
+    Raises Refused where the frames differ in shape, or drivers are the unit and nobody knows them.
     """
     if private.image != simulator.image:
         raise Refused(f"private frames of {private.image}; the simulator draws {simulator.image}")
     noise = gaussian_noise(budget, recipe.rounds)
     stream = generator or np.random.Generator(np.random.Philox(secrets.randbits(128)))
     units, rows = unit_rows(private, budget.unit), thumbnails(private.frames)
-    if begun is None:
-        scenes = [draw_scene(simulator, stream) for _ in range(recipe.count)]
-        begun = Population(scenes, render(simulator, scenes), 0)
-        keep(begun)
-    scenes, frames = begun.scenes, begun.frames
-    strengths = np.geomspace(recipe.first, recipe.last, recipe.rounds)[begun.rounds :].tolist()
-    for number, strength in enumerate(tqdm(strengths, desc="rounds", unit="round", disable=None), begun.rounds + 1):
-        votes = vote(rows, units, thumbnails(frames)) + noise * stream.standard_normal(recipe.count)
+    found = begun or draw_population(simulator, recipe.count, stream)
+    strengths = np.geomspace(recipe.first, recipe.last, recipe.rounds)[found.rounds :].tolist()
+    found = render_missing(found, simulator, keep)
+    for strength in tqdm(strengths, desc="rounds", unit="round", disable=None):
+        votes = vote(rows, units, thumbnails(found.frames)) + noise * stream.standard_normal(recipe.count)
         parents = choose_parents(votes, recipe.threshold * noise, stream)
         scenes = [
-            scenes[parent] if is_first else vary(scenes[parent], simulator, strength, stream)
+            found.scenes[parent] if is_first else vary(found.scenes[parent], simulator, strength, stream)
             for parent, is_first in parents
         ]
-        frames = frames[[parent for parent, _ in parents]]  # a scene that is kept looks as it did
-        varied = [place for place, (_, is_first) in enumerate(parents) if not is_first]
-        frames[varied] = render(simulator, [scenes[place] for place in varied])
-        keep(Population(scenes, frames, number))
-    return Evolved(scenes, frames, gaussian_epsilon(noise, recipe.rounds, budget.delta), noise)
+        frames = found.frames[[parent for parent, _ in parents]]  # a scene that is kept looks as it did
+        varied = tuple(place for place, (_, is_first) in enumerate(parents) if not is_first)
+        found = render_missing(Population(scenes, frames, found.rounds + 1, varied), simulator, keep)
+    return Evolved(found.scenes, found.frames, gaussian_epsilon(noise, recipe.rounds, budget.delta), noise)
 
 
 def vote(private: Array, units: Sequence[Any], rendered: Array) -> Array:
@@ -171,13 +167,26 @@ def vary_condition(
     return varied
 
 
-def render(simulator: Simulator, scenes: Sequence[Scene]) -> Frames:
-    """The scenes' frames, uint8 [N, H, W, C]."""
-    if not scenes:
-        return np.empty((0, simulator.image.height, simulator.image.width, simulator.image.channels), np.uint8)
-    columns = zip(*((scene.condition, scene.person, scene.moment) for scene in scenes), strict=True)
-    conditions, people, moments = columns
-    return simulator.draw(conditions, people, moments)
+def draw_population(simulator: Simulator, count: int, generator: np.random.Generator) -> Population:
+    """Scenes from the schema's prior, none of them rendered."""
+    scenes = [draw_scene(simulator, generator) for _ in range(count)]
+    height, width, channels = simulator.image.height, simulator.image.width, simulator.image.channels
+    return Population(scenes, np.zeros((count, height, width, channels), np.uint8), 0, tuple(range(count)))
+
+
+def render_missing(population: Population, simulator: Simulator, keep: Callable[[Population], None]) -> Population:
+    """The population with all its frames; `keep` is given it before and after they are rendered."""
+    keep(population)
+    if not population.missing:
+        return population
+    missing, frames = list(population.missing), population.frames.copy()
+    scenes = [population.scenes[place] for place in missing]
+    frames[missing] = simulator.draw(
+        [scene.condition for scene in scenes], [scene.person for scene in scenes], [scene.moment for scene in scenes]
+    )
+    whole = replace(population, frames=frames, missing=())
+    keep(whole)
+    return whole
 
 
 def write_evolved(folder: Path, evolved: Evolved, simulator: Simulator, origin: dict[str, Any]) -> None:

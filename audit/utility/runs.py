@@ -66,7 +66,9 @@ class Result(Record):
 def run_all(
     arms: Mapping[str, str], pools: Pools, folder: Path, control: bool = False, workers: int = 1
 ) -> dict[str, list[Result]]:
-    """Results by arm, one a seed; those that aren't in `folder` are trained, by `workers` processes of one thread each.
+    """Results by arm, one a seed; those that aren't in `folder` are trained.
+
+    Several `workers` are processes of one thread each; one trains here, with all cores.
 
     With `control`, training and validation frames have each other's labels.
     """

@@ -22,6 +22,7 @@ ROUNDS, CLOSE = 200, 1e-4
 """Of raking: how many at most, and the difference from a share at which it ends."""
 
 TINY, LEAST_LOG = 1e-12, 40.0
+"""Below them shares and weights count as none; without them a share that can't be met would overflow."""
 
 
 def in_tail(found: LabelledSet, tail: Mapping[str, Sequence[str]]) -> npt.NDArray[np.bool_]:
@@ -43,19 +44,16 @@ def skewed(found: LabelledSet, driving: Driving, rows: Rows, count: int, random:
     if count >= len(rows):
         return np.sort(rows)
     logs, best = np.zeros(len(rows)), (np.inf, np.zeros(0))
-    labels = {name: found.labels(name)[rows] for name in driving.shares}
-    ordered = {
-        name: {v: shares[v] for v in found.frames.schema.field(name).values} for name, shares in driving.shares.items()
-    }
-    for name, shares in ordered.items():
-        asked = np.array(list(shares.values()))
-        _rescale(logs, labels[name], asked, np.full(len(rows), count / len(rows)))
+    groups = []
+    for name, shares in driving.shares.items():
+        labels, values = found.labels(name)[rows], found.frames.schema.field(name).values
+        asked, tail = np.array([shares[value] for value in values]), driving.tail.get(name, ())
+        _rescale(logs, labels, asked, np.full(len(rows), count / len(rows)))
+        # a group for each value of the tail; all others are group 0
+        group = np.array([1 + tail.index(value) if value in tail else 0 for value in values])
+        groups.append((np.where(labels < 0, -1, group[labels]), np.bincount(group, asked).astype(np.float64)))
     for _ in range(ROUNDS):
-        apart = 0.0
-        for name, shares in ordered.items():
-            groups, asked = _tail_groups(shares, driving.tail.get(name, ()))
-            known = np.where(labels[name] < 0, -1, groups[labels[name]])
-            apart = max(apart, _rescale(logs, known, asked, _chances(logs, count)))
+        apart = max(_rescale(logs, group, asked, _chances(logs, count)) for group, asked in groups)
         best = min(best, (apart, _chances(logs, count)), key=lambda tried: tried[0])
         if apart < CLOSE:
             break
@@ -65,16 +63,13 @@ def skewed(found: LabelledSet, driving: Driving, rows: Rows, count: int, random:
     return np.sort(rows[order[places]])
 
 
-def _tail_groups(shares: Mapping[str, float], tail: Sequence[str]) -> tuple[Rows, npt.NDArray[np.float64]]:
-    """A group for each value, 0 for all that aren't in the tail, and the share that each group should have."""
-    groups = np.array([1 + tail.index(value) if value in tail else 0 for value in shares], np.int64)
-    return groups, np.bincount(groups, list(shares.values()), minlength=1 + len(tail)).astype(np.float64)
-
-
 def _rescale(
     logs: npt.NDArray[np.float64], groups: Rows, asked: npt.NDArray[np.float64], chances: npt.NDArray[np.float64]
 ) -> float:
-    """Move the logarithms of weights so that groups get their shares; how far the worst was off. Group -1 stays."""
+    """Move `logs` of weights [N], in place, so that `groups` [N] get the shares that are `asked` [K]; group -1 stays.
+
+    Returns how far the worst share was off, by the `chances` [N] from before.
+    """
     known = groups >= 0
     present = np.bincount(groups[known], chances[known], minlength=len(asked)) / max(chances[known].sum(), TINY)
     there = present > 0  # a value that no frame has can't be had

@@ -94,26 +94,30 @@ def test_a_scene_that_is_kept_is_not_drawn_again() -> None:
     assert (again == evolved.frames).all()
 
 
-def test_an_interrupted_evolution_goes_on_after_its_last_round(tmp_path: Path) -> None:
+def test_an_interrupted_round_is_not_voted_on_twice(tmp_path: Path) -> None:
     private, budget, recipe = private_people(500), Budget(5.0, 1e-5, "frame"), EvolutionRecipe(count=40, rounds=3)
     path, kept = tmp_path / "state.npz", list[Population]()
 
     def keep(population: Population) -> None:
-        if population.rounds == 2:
-            raise KeyboardInterrupt
         kept.append(population)
         write_population(path, population, {"count": 40})
+        if population.rounds == 2 and population.missing:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         evolve(private, PatchSimulator(), budget, recipe, keep=keep)
     begun = read_population(path, {"count": 40})
-    assert begun is not None and begun.rounds == 1 and begun.scenes == kept[-1].scenes
-    assert (begun.frames == kept[-1].frames).all()
-    rounds = list[int]()
-    evolved = evolve(
-        private, PatchSimulator(), budget, recipe, begun=begun, keep=lambda found: rounds.append(found.rounds)
+    assert begun is not None and begun.rounds == 2 and begun.scenes == kept[-1].scenes
+    assert begun.missing == kept[-1].missing and (begun.frames == kept[-1].frames).all()
+    later = list[Population]()
+    evolved = evolve(private, PatchSimulator(), budget, recipe, begun=begun, keep=later.append)
+    assert [found.rounds for found in later] == [2, 2, 3, 3] and evolved.epsilon == gaussian_epsilon(
+        evolved.noise, 3, 1e-5
     )
-    assert rounds == [2, 3] and evolved.epsilon == gaussian_epsilon(evolved.noise, 3, 1e-5)
+    assert later[1].scenes == begun.scenes and not later[1].missing
+    conditions = [scene.condition for scene in begun.scenes]
+    drawn = PatchSimulator().draw(conditions, [scene.person for scene in begun.scenes], [])
+    assert (later[1].frames == drawn).all()
 
 
 def test_the_state_of_another_run_or_a_damaged_one(tmp_path: Path) -> None:
