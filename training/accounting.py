@@ -109,7 +109,9 @@ def gaussian_epsilon(noise: float, releases: int, delta: float) -> float:
     mu = math.sqrt(releases) / noise
     if gaussian_delta(mu, 0.0) <= delta:
         return 0.0
-    low, high = 0.0, MOST_EPSILON
+    low, high = 0.0, 1.0
+    while gaussian_delta(mu, high) > delta:
+        low, high = high, 2.0 * high
     for _ in range(80):
         middle = (low + high) / 2.0
         low, high = (low, middle) if gaussian_delta(mu, middle) <= delta else (middle, high)

@@ -6,6 +6,9 @@ In each round every private frame votes for the rendered frame that it resembles
 votes; scenes with votes are kept and varied. Private frames are used for nothing else, so that the result gives away
 no more than the votes do. (Private Evolution, arXiv 2305.15560, with a simulator, arXiv 2502.05505.)
 
+Noise is added to every scene's votes, so that few private frames need few scenes; the last round alone varies them into
+as many frames as are wanted, which costs no privacy.
+
 The same command goes on after an interruption, and votes on no round twice.
 
 A driver's frames share one vote, so that a driver, or a frame, changes the votes by 1 at most. The noise comes from the
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -55,7 +59,9 @@ class EvolutionRecipe:
     """How the population evolves."""
 
     count: int = 1000
-    """Scenes, and frames of the result."""
+    """Frames of the result."""
+    scenes: int = 100
+    """That are voted on in a round."""
     rounds: int = 5
     first: float = 0.4
     """How far a scene is varied in the first round, as a share of each field's range."""
@@ -95,12 +101,13 @@ def evolve(
     noise = gaussian_noise(budget, recipe.rounds)
     stream = generator or np.random.Generator(np.random.Philox(secrets.randbits(128)))
     units, rows = unit_rows(private, budget.unit), thumbnails(private.frames)
-    found = begun or draw_population(simulator, recipe.count, stream)
+    found = begun or draw_population(simulator, recipe.scenes, stream)
     strengths = np.geomspace(recipe.first, recipe.last, recipe.rounds)[found.rounds :].tolist()
     found = render_missing(found, simulator, keep)
     for strength in tqdm(strengths, desc="rounds", unit="round", disable=None):
-        votes = vote(rows, units, thumbnails(found.frames)) + noise * stream.standard_normal(recipe.count)
-        parents = choose_parents(votes, recipe.threshold * noise, stream)
+        votes = vote(rows, units, thumbnails(found.frames)) + noise * stream.standard_normal(recipe.scenes)
+        places = recipe.count if found.rounds + 1 == recipe.rounds else recipe.scenes
+        parents = choose_parents(votes, recipe.threshold * noise, places, stream)
         scenes = [
             found.scenes[parent] if is_first else vary(found.scenes[parent], simulator, strength, stream)
             for parent, is_first in parents
@@ -126,13 +133,15 @@ def vote(private: Array, units: Sequence[Any], rendered: Array) -> Array:
     return votes
 
 
-def choose_parents(votes: Array, threshold: float, generator: np.random.Generator) -> list[tuple[int, bool]]:
+def choose_parents(
+    votes: Array, threshold: float, places: int, generator: np.random.Generator
+) -> list[tuple[int, bool]]:
     """A parent for every place in the next round, as often as it has votes, and whether it is there the first time."""
     weights = np.where(votes > threshold, votes, 0.0)
     if not weights.any():
         weights = np.ones(len(votes))
-    places = (np.arange(len(votes)) + generator.random()) / len(votes)
-    chosen = np.searchsorted(np.cumsum(weights) / weights.sum(), places, "right").clip(max=len(votes) - 1)
+    marks = (np.arange(places) + generator.random()) / places
+    chosen = np.searchsorted(np.cumsum(weights) / weights.sum(), marks, "right").clip(max=len(votes) - 1)
     return [(int(parent), place == 0 or parent != chosen[place - 1]) for place, parent in enumerate(chosen)]
 
 
@@ -212,6 +221,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("data", type=Path, metavar="FOLDER", help="private frames")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="rendered frames, as shards")
     add("--count", type=integer(10, 10**6), default=default.count, metavar="N", help="frames (1000)")
+    add("--scenes", type=integer(2, 10**6), default=default.scenes, metavar="N", help="voted on in a round (100)")
     add("--rounds", type=integer(1, 1000), default=default.rounds, metavar="N", help="of votes (5)")
     add("--epsilon", type=float, required=True, metavar="E", help="what may be given away of one unit")
     add("--delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
@@ -231,9 +241,10 @@ def run(args: argparse.Namespace) -> int:
     if args.exclude_drivers:
         private = without_drivers(private, read_keys(args.exclude_drivers))
     simulator = open_simulator(args.simulator, private.image, args.workers)
-    recipe = replace(EvolutionRecipe(), count=args.count, rounds=args.rounds)
+    recipe = replace(EvolutionRecipe(), count=args.count, scenes=args.scenes, rounds=args.rounds)
     settings = {"data": private.fingerprint, "simulator": args.simulator, **asdict(budget), **asdict(recipe)}
     begun = read_population(state, settings)
+    warn_of_noise(len(unit_rows(private, budget.unit)), budget, recipe)
     state.parent.mkdir(parents=True, exist_ok=True)
     evolved = evolve(
         private, simulator, budget, recipe, None, begun, lambda found: write_population(state, found, settings)
@@ -244,6 +255,14 @@ def run(args: argparse.Namespace) -> int:
     spent = f"epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
     print(f"{args.output}: {args.count} frames; {spent}")
     return 0
+
+
+def warn_of_noise(units: int, budget: Budget, recipe: EvolutionRecipe) -> None:
+    """Tell whoever holds the private frames that votes drown in noise; what is released doesn't say so."""
+    votes, noise = units / recipe.scenes, gaussian_noise(budget, recipe.rounds)
+    if votes < noise:
+        text = f"{votes:.3g} votes a scene, and noise of {noise:.3g}; lower --scenes or --rounds, or raise --epsilon"
+        print(f"training.private_evolution: {text}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,12 +8,14 @@ A person is a smooth pattern of colours; a frame of it has a mood, a brightness 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from contract.conditions import Schema
-from contract.field import Field
-from contract.frames import Frames
+from contract.field import Condition, Field
+from contract.frames import Frames, ImageShape
 from contract.noise import open_fields
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint, SamplerDefaults
@@ -41,7 +43,7 @@ def draw_people(drivers: int, frames: int, seed: int, first: int = 0) -> Labelle
     pixels, conditions, subjects = [], [], []
     for driver in range(first, first + drivers):
         generator = np.random.Generator(np.random.Philox(key=[seed, driver]))
-        pattern = generator.uniform(0.1, 0.9, (PATTERN, PATTERN, 3))
+        pattern = _pattern(generator)
         group = SCHEMA.field("group").values[int(generator.integers(2))]
         for frame in range(frames):
             condition = SCHEMA.complete({"group": group}, open_fields(seed, driver * 10_000 + frame))
@@ -54,7 +56,11 @@ def draw_people(drivers: int, frames: int, seed: int, first: int = 0) -> Labelle
     return LabelledFrames(SCHEMA, stacked, encoded, None, hidden, np.array(subjects), mark)
 
 
-def _draw(pattern: np.ndarray, condition: dict[str, str | float], generator: np.random.Generator) -> Frames:
+def _pattern(generator: np.random.Generator) -> np.ndarray:
+    return generator.uniform(0.1, 0.9, (PATTERN, PATTERN, 3))
+
+
+def _draw(pattern: np.ndarray, condition: Condition, generator: np.random.Generator) -> Frames:
     """The pattern, brighter or darker, with a bar where the mood puts it and a mark of the group."""
     image = np.kron(pattern, np.ones((SIZE // PATTERN, SIZE // PATTERN, 1)))
     mood = SCHEMA.field("mood").values.index(str(condition["mood"]))
@@ -63,6 +69,20 @@ def _draw(pattern: np.ndarray, condition: dict[str, str | float], generator: np.
         image[:1, :, 0] = 0.9
     image = image * (0.7 + 0.5 * float(condition["brightness"])) + generator.normal(0.0, 0.06, image.shape)
     return np.asarray((image.clip(0.0, 1.0) * 255.0).astype(np.uint8))
+
+
+class PeopleSimulator:
+    """Draws the people of `draw_people` by their number, for private evolution."""
+
+    schema, image, people = SCHEMA, ImageShape(3, SIZE, SIZE), 10_000
+
+    def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
+        """As `training.simulators.Simulator` has it."""
+        frames = []
+        for condition, person, moment in zip(conditions, people, moments, strict=True):
+            pattern = _pattern(np.random.Generator(np.random.Philox(key=[0, person])))
+            frames.append(_draw(pattern, condition, np.random.Generator(np.random.Philox(key=[1, moment]))))
+        return np.stack(frames)
 
 
 def untrained(seed: int = 0, widths: tuple[int, ...] = (64,)) -> Checkpoint:

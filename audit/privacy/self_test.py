@@ -20,14 +20,15 @@ import torch
 from audit.privacy.attack import Population, membership_finding
 from audit.privacy.audit import Canaries, Shadows, Targets, audit, audit_canaries, calibrated
 from audit.privacy.calibration import half_of_drivers
-from audit.privacy.canaries import draw_canaries
+from audit.privacy.canaries import draw_canaries, epsilon_lower_bound
 from audit.privacy.evidence import Evidence, gather
 from audit.privacy.extraction import find_near_copies
 from audit.privacy.fit import fit
-from audit.privacy.miniature import SCHEMA, draw_people, untrained
+from audit.privacy.miniature import SCHEMA, PeopleSimulator, draw_people, untrained
 from audit.privacy.model import TorchModel
 from audit.privacy.white_box import membership_signals
 from audit.stats.bootstrap import Array
+from audit.stats.neighbours import nearest
 from audit.stats.proportions import binomial_pmf
 from contract.conditions import Array as Conditions
 from contract.frames import Frames
@@ -35,6 +36,7 @@ from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from training.accounting import Budget
 from training.dp import PrivateRecipe, fine_tune
+from training.private_evolution import EvolutionRecipe, draw_population, evolve, render_missing
 
 STEPS = 5
 """Timesteps at which miniatures are attacked."""
@@ -65,6 +67,12 @@ PRIVATE_RATE = 4e-3
 
 BESIDE, STARTED = 8, 100
 """Drivers that canaries are trained on with, and batches before that: neither protects the canaries much."""
+
+SCENES = 2
+"""Of a private evolution, for each canary."""
+
+NOISELESS = 1e3
+"""Epsilon of a private evolution that hardly adds noise."""
 
 COVERAGE = 0.95
 BELOW = 0.01
@@ -116,6 +124,7 @@ class SelfTest:
             self.leaking_synthesiser(),
             self.biased_split(),
             self.canaries(),
+            self.evolution(),
         ]
 
     @cached_property
@@ -235,6 +244,31 @@ class SelfTest:
         yield _check(name, honest["epsilon"] <= spent, honest["epsilon"], f"at most {spent:.3g}")
         name = f"canaries find a DP-SGD that doesn't clip (ceiling {broken['ceiling']:.3g})"
         yield _check(name, broken["epsilon"] > spent, broken["epsilon"], f"above {spent:.3g}")
+
+    def evolution(self) -> Iterator[Check]:
+        """Private evolution keeps its promise by its canaries, and one without noise is found out."""
+        delta, promised, bounds = 1e-5, 1.0, []
+        for epsilon in (promised, NOISELESS):
+            bounds.append(self.evolved_canaries(Budget(epsilon, delta, "frame")))
+        honest, broken = bounds
+        name = f"canaries in private evolution with epsilon {promised:g}: the lower bound stays below"
+        yield _check(name, honest["epsilon"] <= promised, honest["epsilon"], f"at most {promised:g}")
+        name = f"canaries find a private evolution with hardly any noise (ceiling {broken['ceiling']:.3g})"
+        yield _check(name, broken["epsilon"] > promised, broken["epsilon"], f"above {promised:g}")
+
+    def evolved_canaries(self, budget: Budget) -> dict[str, Any]:
+        """What canaries show that are scenes of the first round: does each survive by its own vote?"""
+        simulator, count, generator = PeopleSimulator(), self.scale.canaries, np.random.default_rng(0)
+        begun = draw_population(simulator, SCENES * count, generator)
+        begun = render_missing(begun, simulator, lambda population: None)
+        included = generator.random(count) < 0.5
+        somebody, canaries = draw_people(1, 1, 0), begun.frames[:count]
+        conditions = SCHEMA.encode([scene.condition for scene in begun.scenes[:count]])
+        private = _with(somebody, canaries[included], conditions[included])
+        recipe = EvolutionRecipe(count=SCENES * count, scenes=SCENES * count, rounds=1)
+        evolved = evolve(private, simulator, budget, recipe, generator, begun)
+        distances, _ = nearest(thumbnails(canaries), thumbnails(evolved.frames), 1)
+        return epsilon_lower_bound(-distances[:, 0], included, budget.delta)
 
 
 def unclipped_optimizer() -> type[Any]:

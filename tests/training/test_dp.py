@@ -61,6 +61,8 @@ def test_noise_of_a_known_setting() -> None:
 
 
 def test_the_closed_form_agrees_with_a_subsampled_release_of_everything() -> None:
+    noise = gaussian_noise(Budget(1000.0, 1e-5, "frame"), 1)
+    assert gaussian_epsilon(noise, 1, 1e-5) == pytest.approx(1000.0) and gaussian_epsilon(noise / 10, 1, 1e-5) > 5000.0
     assert gaussian_epsilon(2.0, 4, 1e-5) == pytest.approx(pld_epsilon(2.0, 1.0, 4, 1e-5), rel=AGREEMENT)
     noise = gaussian_noise(Budget(1.0, 1e-5, "frame"), 5)
     assert gaussian_epsilon(noise, 5, 1e-5) == pytest.approx(1.0, rel=1e-3)

@@ -18,7 +18,7 @@ from sources.base import LabelledFrames, fingerprint
 from sources.shards import read_shards
 from training.accounting import Budget, gaussian_epsilon
 from training.population import Population, read_population, write_population
-from training.private_evolution import EvolutionRecipe, choose_parents, evolve, main, vote, write_evolved
+from training.private_evolution import EvolutionRecipe, choose_parents, evolve, main, vote, warn_of_noise, write_evolved
 from training.simulators import open_simulator
 
 SCHEMA = Schema("patch", 2, (Field("across", 0), Field("shade", 1)))
@@ -68,16 +68,16 @@ def test_a_driver_has_one_vote_however_many_frames() -> None:
 
 
 def test_parents_follow_their_votes() -> None:
-    parents = choose_parents(np.array([30.0, -5.0, 10.0, 0.4]), 1.0, np.random.default_rng(0))
+    parents = choose_parents(np.array([30.0, -5.0, 10.0, 0.4]), 1.0, 4, np.random.default_rng(0))
     assert [parent for parent, _ in parents] == [0, 0, 0, 2]
     assert [first for _, first in parents] == [True, False, False, True]
-    assert len({parent for parent, _ in choose_parents(-np.ones(8), 0.0, np.random.default_rng(0))}) == 8
+    assert len({parent for parent, _ in choose_parents(-np.ones(8), 0.0, 8, np.random.default_rng(0))}) == 8
 
 
 @pytest.mark.parametrize("unit", ["frame", "driver"])
 def test_the_population_moves_toward_private_frames_at_epsilon_1(unit: str) -> None:
     """Three times nearer in the mean than frames from the prior."""
-    private, recipe = private_people(3000), EvolutionRecipe(count=60, rounds=4)
+    private, recipe = private_people(3000), EvolutionRecipe(count=60, scenes=60, rounds=4)
     evolved = evolve(private, PatchSimulator(), Budget(1.0, 1e-5, unit), recipe, np.random.default_rng(1))
     prior = evolve(private, PatchSimulator(), Budget(1.0, 1e-5, unit), replace(recipe, rounds=1, threshold=1e9))
     assert 0.99 < evolved.epsilon <= 1.0
@@ -85,8 +85,28 @@ def test_the_population_moves_toward_private_frames_at_epsilon_1(unit: str) -> N
     assert 3 * distance(evolved.frames, private) < distance(prior.frames, private)
 
 
+def test_few_private_frames_need_few_scenes() -> None:
+    """120 votes on 100 scenes drown in noise of 7.5, on 20 they don't; the last round makes 60 frames of either."""
+    private, budget = private_people(120), Budget(1.0, 1e-5, "frame")
+    mean = {}
+    for scenes in (20, 100):
+        recipe = EvolutionRecipe(count=60, scenes=scenes, rounds=4)
+        runs = [evolve(private, PatchSimulator(), budget, recipe, np.random.default_rng(seed)) for seed in range(10)]
+        assert all(len(evolved.frames) == len(evolved.scenes) == 60 for evolved in runs)
+        mean[scenes] = np.mean([distance(evolved.frames, private) for evolved in runs])
+    assert mean[20] < 0.75 * mean[100]
+
+
+def test_whoever_has_too_few_private_frames_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    budget, recipe = Budget(1.0, 1e-5, "frame"), EvolutionRecipe(scenes=100)
+    warn_of_noise(10_000, budget, recipe)
+    assert not capsys.readouterr().err
+    warn_of_noise(500, budget, recipe)
+    assert "5 votes a scene, and noise of 8.3" in capsys.readouterr().err
+
+
 def test_a_scene_that_is_kept_is_not_drawn_again() -> None:
-    simulator, recipe = PatchSimulator(), EvolutionRecipe(count=40, rounds=3)
+    simulator, recipe = PatchSimulator(), EvolutionRecipe(count=40, scenes=40, rounds=3)
     evolved = evolve(private_people(500), simulator, Budget(5.0, 1e-5, "frame"), recipe)
     assert 40 < simulator.drawn < 4 * 40
     scenes = evolved.scenes
@@ -95,7 +115,8 @@ def test_a_scene_that_is_kept_is_not_drawn_again() -> None:
 
 
 def test_an_interrupted_round_is_not_voted_on_twice(tmp_path: Path) -> None:
-    private, budget, recipe = private_people(500), Budget(5.0, 1e-5, "frame"), EvolutionRecipe(count=40, rounds=3)
+    private, budget = private_people(500), Budget(5.0, 1e-5, "frame")
+    recipe = EvolutionRecipe(count=40, scenes=40, rounds=3)
     path, kept = tmp_path / "state.npz", list[Population]()
 
     def keep(population: Population) -> None:
