@@ -4,9 +4,9 @@
     python -m audit.fidelity checkpoints/cabin128.pt --held-out build/held-out --steps 50 10 4 --sampler ddim ddpm
 
 An annotator reads every frame back; its own errors on held-out frames are the floor. All runs draw the conditions of
-the held-out frames from the same noise. The output folder holds `fidelity.json`, `steps.png`, `fidelity.png`,
-`nearest.png` and every drawn frame, so that the same command continues after an interruption and a longer one draws
-only what is new.
+the held-out frames from the same noise; data sets stand beside them under labels of their own. The output folder holds
+`fidelity.json`, `steps.png`, `fidelity.png`, `nearest.png` and every drawn frame, so that the same command continues
+after an interruption and a longer one draws only what is new.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from audit.fidelity.distances import FEWEST, distances
 from audit.fidelity.diversity import CONDITIONS, GROUP, diversity, spread
 from audit.fidelity.held_out import SAME_CONDITION_START, HeldOut, read_frames, read_held_out
 from audit.fidelity.inputs import open_source
-from audit.fidelity.report import RunResult, difference, row, to_text
+from audit.fidelity.report import RunResult, dataset_row, difference, row, to_text
 from audit.fidelity.runs import SAMPLERS, TORCH_PRECISIONS, Annotate, Draw, Run, RunFilter, Source
 from audit.fidelity.sample_cache import cached_samples
 from audit.fidelity.scores import by_person, figures, score, units
@@ -40,6 +40,7 @@ from contract.files import write_whole
 from contract.noise import SEEDS
 from pictures.contact_sheet import caption
 from pictures.image_grid import draw_page, write_image
+from sources.base import LabelledFrames
 
 FORMAT = "dms-edge/fidelity@1"
 PROGRAM = "python -m audit.fidelity"
@@ -62,6 +63,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--held-out", type=Path, required=True, metavar="FOLDER", help="frames of other people, with exact labels")
     help_again = "other frames of the held-out frames' conditions (none)"
     add("--rerendered", type=Path, nargs="+", default=[], metavar="FOLDER", help=help_again)
+    help_datasets = "data sets with labels of their own, for the same table (none)"
+    add("--datasets", type=Path, nargs="+", default=[], metavar="FOLDER", help=help_datasets)
     add("--against", type=Path, nargs="+", default=[], metavar="INPUT", help="more inputs for the same table")
     add("--steps", type=integer(1, 100_000), nargs="+", metavar="K", help="step counts of a checkpoint (50 10 4)")
     add("--sampler", choices=SAMPLERS, nargs="+", default=["ddim"], help="ddpm takes every timestep (ddim)")
@@ -104,6 +107,7 @@ def audit(args: argparse.Namespace) -> Any:
     first = sources[0]
     training = read_training(args.train, first, annotate) if args.train else None
     held_out = read_held_out(args.held_out, first.schema, first.image, args.frames, args.rerendered)
+    datasets = {str(path): read_dataset(path, first) for path in args.datasets}
     args.output.mkdir(parents=True, exist_ok=True)
     reference, rendered_spread = annotate(held_out.frames), None
     if held_out.same_condition is not None:
@@ -122,7 +126,11 @@ def audit(args: argparse.Namespace) -> Any:
     slowest = next((item for item in results if item.run.sampler == "ddpm"), results[0])
     for columns, item in zip(rows, results, strict=True):
         columns["difference"] = None if item is slowest else difference(item, slowest, reference)
-    report = frame_of_reference(args, held_out, reference, annotate, annotator) | {"runs": rows, "nearest": None}
+    others = [
+        dataset_row(name, data, annotate(data.frames[: args.frames]), reference) for name, data in datasets.items()
+    ]
+    report = frame_of_reference(args, held_out, reference, annotate, annotator)
+    report |= {"runs": rows, "datasets": others, "nearest": None}
     if training:
         report["nearest"] = find_copies(args.output / "nearest.png", results, reference, training)
     write_image(args.output / "steps.png", steps_page(results, held_out))
@@ -177,6 +185,14 @@ def read_training(folder: Path, source: Source, annotate: Annotate) -> TrainingS
     if len(frames) < FEWEST_TRAINING:
         raise Refused(f"{folder}: {len(frames)} frames; --train expects {FEWEST_TRAINING} or more")
     return TrainingSet(frames, annotate(frames).features.astype(np.float64))
+
+
+def read_dataset(folder: Path, source: Source) -> LabelledFrames:
+    """A data set of the frames that the model draws; Refused for others, or for too few to measure distances of."""
+    data = read_frames(folder, source.schema, source.image)
+    if len(data.frames) < LEAST:
+        raise Refused(f"{folder}: {len(data.frames)} frames; --datasets expects {LEAST} or more")
+    return data
 
 
 def draw_and_score(

@@ -17,11 +17,12 @@ from audit.fidelity.distances import RESAMPLES as DISTANCE_RESAMPLES
 from audit.fidelity.distances import distances, frechet
 from audit.fidelity.held_out import HeldOut
 from audit.fidelity.runs import Run, label
-from audit.fidelity.scores import Scores, by_person, figures
+from audit.fidelity.scores import Scores, by_person, figures, score
 from audit.report.figures import with_interval
 from audit.stats.bootstrap import Array, interval, moved_interval, resamples
 from contract.annotation import Annotation
 from contract.frames import Frames
+from sources.base import LabelledFrames
 
 DISTANCES = ("FD", "KD", "precision", "recall", "density", "coverage")
 
@@ -46,6 +47,15 @@ def row(result: RunResult, reference: Annotation, held_out: HeldOut) -> dict[str
     apart = distances(result.annotation.features, reference.features[:count])
     intervals = shown.pop("intervals") | apart.pop("intervals")
     return result.run.to_dict() | {"frames": count} | shown | apart | {"intervals": intervals}
+
+
+def dataset_row(source: str, data: LabelledFrames, annotation: Annotation, reference: Annotation) -> dict[str, Any]:
+    """The figures of a data set's first frames, those that were read, beside as many held-out ones."""
+    count = len(annotation.features)
+    scores = score(data.schema, annotation, data.schema.decode(data.conditions[:count]))
+    shown, apart = figures(scores, resamples(count)), distances(annotation.features, reference.features[:count])
+    intervals = shown.pop("intervals") | apart.pop("intervals")
+    return {"source": source, "frames": count} | shown | apart | {"intervals": intervals}
 
 
 def difference(result: RunResult, other: RunResult, reference: Annotation) -> dict[str, Any]:
@@ -87,6 +97,7 @@ def to_text(report: Mapping[str, Any]) -> str:
         ["the same, labels shuffled", *_cells(report["shuffled"], names)],
         *(["rendered again", *_cells(floor, names)] for floor in report["floors"]),
         *([label(run), *_cells(run, names)] for run in report["runs"]),
+        *([item["source"], *_cells(item, names)] for item in report["datasets"]),
     ]
     heads = ["run", "frames", "class accuracy", *(f"{name}-dms" for name in DISTANCES)]
     columns = [report["annotator"], *report["runs"]]
@@ -116,8 +127,8 @@ def _field_name(name: str, kind: str, units: Mapping[str, str]) -> str:
 
 
 def _cells(item: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    known = [name for name in names if name in item]
-    return [str(item["frames"]), *(with_interval(item[name], item["intervals"][name]) for name in known)]
+    cells = (with_interval(item[name], item["intervals"][name]) if name in item else "" for name in names)
+    return [str(item["frames"]), *cells]
 
 
 def _cell(item: Mapping[str, Any], kind: str, name: str) -> str:

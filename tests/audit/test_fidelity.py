@@ -235,6 +235,24 @@ def test_the_tables_name_every_field(
     assert [name for name in expected if name not in table] == []
 
 
+def test_data_sets_stand_beside_the_runs(
+    tiny: Path, held_out: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The held-out frames themselves are at no distance; other ones are, and each has the figures of its own labels."""
+    other = write_shards(folder / "dataset", 8, seed=5)
+    asked = [tiny, "--held-out", held_out, "--steps", "1", "--frames", FRAMES, "-o", folder / "out"]
+    asked += ["--datasets", held_out, other]
+    found = audit(capsys, *asked)
+    same, apart = found["datasets"]
+    assert (same["source"], same["frames"], apart["frames"]) == (str(held_out), FRAMES, 8)
+    assert same["fd_dms"] == pytest.approx(0.0, abs=1e-6) and apart["fd_dms"] > 1e-3
+    assert same["mean_class_accuracy"] == found["annotator"]["mean_class_accuracy"]
+    assert fidelity.main([*map(str, asked)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    ends = {line.index("[") for line in lines if line.startswith((str(other), "annotator on", "tiny ddim"))}
+    assert len(ends) == 1, "figures of one kind stand in one column"
+
+
 def test_what_cannot_be_audited_is_refused_in_one_line(
     tiny: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,6 +271,8 @@ def test_what_cannot_be_audited_is_refused_in_one_line(
     assert "expected a number from 0 to 100" in refused(capsys, 2, tiny, "--guidance", -1, *out)
     assert "--frames" in refused(capsys, 2, tiny, "--frames", 3, *out)
     assert "neither shards.json" in refused(capsys, 1, tiny, "--train", tmp_path / "bundle", *out)
+    few = write_shards(tmp_path / "few", 3)
+    assert "3 frames; --datasets expects" in refused(capsys, 1, tiny, "--frames", 16, "--datasets", few, *out)
     assert "--held-out" in refused(capsys, 2, tiny)
     assert "--frames asks for 17" in refused(capsys, 1, tiny, "--frames", 17, *out)
     large = write_shards(tmp_path / "large", 8, size=32)
