@@ -63,7 +63,7 @@ EXAMPLES = """examples:
   python -m runtime.generate bundle -o sure -n 1000 --reject-below 0.5
   python -m runtime.generate bundle -o clips -n 20 --clip 60 --fps 30 --set fatigue_level=severe --video
   python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl |
-      ffmpeg -f rawvideo -pix_fmt rgb24 -s 64x64 -r 30 -i - drivers.mkv"""
+      ffmpeg -f rawvideo -pix_fmt rgb24 -s 128x128 -r 30 -i - drivers.mkv"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

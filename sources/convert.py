@@ -1,6 +1,6 @@
 """Turn recordings of a public layout into images of one size with their labels, which training reads.
 
-    python -m sources.convert state-farm recordings --size 64x64 --splits 0.7 0.15 0.15
+    python -m sources.convert state-farm recordings --size 128x128 --splits 0.7 0.15 0.15
     python -m training.train_annotator recordings/train --held-out recordings/validation -o build/annotator
 
 Every frame keeps its driver, and its labels in the data set's own words beside those of the schema. Videos are read
@@ -128,7 +128,7 @@ def image_size(text: str) -> tuple[int, int]:
     """`64x48` as width and height."""
     sides = text.lower().split("x")
     if len(sides) != 2 or not all(re.fullmatch("[0-9]{1,4}", side) and 8 <= int(side) <= 4096 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text[:40]}: expected width and height, like 64x64")
+        raise argparse.ArgumentTypeError(f"{text[:40]}: expected width and height, like 128x128")
     return int(sides[0]), int(sides[1])
 
 
@@ -136,12 +136,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m sources.convert",
         description="Turn recordings of a public layout into images of one size with their labels.",
-        epilog="example: python -m sources.convert state-farm recordings --size 64x64 --splits 0.7 0.15 0.15",
+        epilog="example: python -m sources.convert state-farm recordings --size 128x128 --splits 0.7 0.15 0.15",
     )
     add_layout_flags(parser)
     parser.add_argument("out", type=Path, help="folder to write, which mustn't hold anything")
     parser.add_argument(
-        "--size", type=image_size, default=(64, 64), help="width and height, cut around the middle (64x64)"
+        "--size", type=image_size, default=(128, 128), help="width and height, cut around the middle (128x128)"
     )
     parser.add_argument("--every", type=integer(1, 10**6), default=30, help="of a video, every N-th frame (30)")
     parser.add_argument("--splits", type=float, nargs="+", help=f"shares of the drivers for {', '.join(SPLITS)}")

@@ -1,7 +1,7 @@
 """Frames as a raw video stream: uint8, concatenated, at a steady rate, with one line of labels for each frame.
 
     python -m runtime.generate bundle --raw - --fps 30 --labels labels.jsonl |
-        ffmpeg -f rawvideo -pix_fmt rgb24 -s 64x64 -r 30 -i - out.mkv
+        ffmpeg -f rawvideo -pix_fmt rgb24 -s 128x128 -r 30 -i - out.mkv
 
 Batches are drawn on a thread of their own, a few ahead of the clock, so that a slow batch doesn't hold up a frame.
 A reader that goes away ends the stream, as do Ctrl-C and SIGTERM: after a whole frame, with a report.

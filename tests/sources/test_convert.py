@@ -124,7 +124,7 @@ def test_nothing_is_left_behind_by_a_failure(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--size", "64"], 2, "expected width and height, like 64x64"),
+        (["--size", "64"], 2, "expected width and height, like 128x128"),
         (["--size", "0x9"], 2, "expected width and height"),
         (["--size", "64x00000640"], 2, "expected width and height"),
         (["--splits", "0.2", "0.2", "0.2", "0.2"], 2, "4 shares; expected up to 3"),
