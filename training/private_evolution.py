@@ -152,14 +152,13 @@ def draw_scene(simulator: Simulator, generator: np.random.Generator) -> Scene:
 
 
 def vary(scene: Scene, simulator: Simulator, strength: float, generator: np.random.Generator) -> Scene:
-    """A scene nearby: numbers move by `strength` of their range, all else is drawn anew with that probability."""
+    """A scene nearby: numbers move by `strength` of their range, classes and the moment change with that probability.
+
+    Somebody else sits there: few scenes would leave few people, and nobody needs those who look like private ones.
+    """
     other = draw_scene(simulator, generator)
     condition = vary_condition(simulator.schema, scene.condition, other.condition, strength, generator)
-    person, moment = (
-        theirs if generator.random() < strength else own
-        for own, theirs in ((scene.person, other.person), (scene.moment, other.moment))
-    )
-    return Scene(condition, person, moment)
+    return Scene(condition, other.person, other.moment if generator.random() < strength else scene.moment)
 
 
 def vary_condition(

@@ -42,13 +42,14 @@ class PatchSimulator:
 
 
 def private_people(count: int, each: int = 1) -> LabelledFrames:
-    """Drivers who sit at the right of a dark background, all of one colour."""
+    """Drivers of all colours who sit at the right of a dark background."""
     generator = np.random.default_rng(0)
     conditions = [
         {"across": float(generator.uniform(0.8, 1.0)), "shade": float(generator.uniform(0.0, 0.2))}
         for _ in range(count * each)
     ]
-    frames, encoded = PatchSimulator().draw(conditions, [1] * len(conditions), []), SCHEMA.encode(conditions)
+    people = generator.integers(PatchSimulator.people, size=len(conditions)).tolist()
+    frames, encoded = PatchSimulator().draw(conditions, people, []), SCHEMA.encode(conditions)
     hidden = np.zeros((len(frames), 2), bool)
     subjects = np.arange(len(frames)) // each
     return LabelledFrames(SCHEMA, frames, encoded, None, hidden, subjects, fingerprint(frames, encoded))
