@@ -55,7 +55,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--shadows", type=Path, metavar="FOLDER", help="shadow models, for calibrated attacks (none)")
     add("--canaries", type=Path, metavar="FILE", help="canaries that training was given (none)")
     add("--generated", type=Path, metavar="FOLDER", help="frames of the model that were drawn already (drawn here)")
-    add("--draw", type=integer(0, 10**8), metavar="N", help="frames drawn to look for copies (twice the members)")
+    add(
+        "--draw",
+        type=integer(0, 10**8),
+        metavar="N",
+        help="frames drawn to look for copies, for members' and non-members' conditions in turn (two of each)",
+    )
     add(
         "--steps",
         type=integer(2, 1000),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from tqdm import tqdm
 
 from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Indices, Population, risk_of
 from audit.privacy.model import Model
@@ -34,7 +35,7 @@ def attribute_findings(
     """White box: one finding for each field of the schema that belongs to the person."""
     chosen = population.scored
     images, vectors = to_images(frames[chosen]), conditions[chosen]
-    for field in _personal(schema):
+    for field in tqdm(_personal(schema), desc="personal fields", unit="field", disable=None):
         candidates, truth = _candidates(field), _classes(field, vectors)
         signals = []
         for value in candidates:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Finding, membership_finding
 from audit.privacy.attribute import attribute_findings, attribute_findings_from_frames
@@ -141,7 +142,8 @@ def white_box(evidence: Evidence, model: Model, shadows: Shadows | None, seed: i
 
 def calibrated(signals: Mapping[str, Signal], shadows: Shadows, evidence: Evidence, seed: int = 0) -> dict[str, Signal]:
     """Every signal against those of the shadow models, by its name."""
-    theirs = [membership_signals(shadow, evidence.frames, evidence.conditions, seed) for shadow in shadows.models]
+    models = tqdm(shadows.models, desc="shadow models", unit="model", disable=None)
+    theirs = [membership_signals(shadow, evidence.frames, evidence.conditions, seed) for shadow in models]
     return {
         f"{name}, calibrated": calibrate(own, np.stack([each[name] for each in theirs]), shadows.trained_on)
         for name, own in signals.items()

@@ -21,6 +21,7 @@ from audit.privacy.evidence import Evidence
 from audit.privacy.model import open_model
 from audit.privacy.shadow_models import read_shadows
 from contract.bundle import MANIFEST, read_manifest
+from contract.conditions import Array as Conditions
 from contract.errors import Refused
 from contract.files import read_json
 from sources.imagefolder import read_source
@@ -62,17 +63,25 @@ def read_generated(folder: Path, evidence: Evidence) -> Generated:
 
 
 def draw(args: argparse.Namespace, evidence: Evidence) -> Generated | None:
-    """Frames of the members' own conditions, twice each by default: what a copy would be drawn for."""
-    own = evidence.conditions[evidence.members]
-    count = 2 * len(own) if args.draw is None else args.draw
+    """Frames of the evidence's own conditions, two of each by default: what a copy would be drawn for.
+
+    Both sides' alike: else frames would lie nearer to members by what was asked for.
+    """
+    count = 2 * len(evidence.conditions) if args.draw is None else args.draw
     if count == 0:
         return None
     source = open_source(args.input, args.seed)
     chosen = source.runs(RunFilter(None if args.input.is_dir() else (_own_steps(source),)))[0]
-    vectors = own[np.arange(count) % len(own)]
+    vectors = conditions_to_draw(evidence, count)
     with source.drawer(chosen) as drawer:
         frames = cached_samples(args.output / "runs" / chosen.digest, drawer, vectors, title="generated frames")
     return Generated(frames, vectors)
+
+
+def conditions_to_draw(evidence: Evidence, count: int) -> Conditions:
+    """Members' and non-members' conditions in turn, each side's again and again: [count, D]."""
+    sides = [evidence.conditions[side] for side in (evidence.members, ~evidence.members)]
+    return np.stack([sides[number % 2][number // 2 % len(sides[number % 2])] for number in range(count)])
 
 
 def proven_epsilon(lineage: Mapping[str, Any]) -> dict[str, Any] | None:

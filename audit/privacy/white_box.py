@@ -8,8 +8,11 @@ the negative logarithm of an error, so that differences between models are ratio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from audit.privacy.model import Model
 from contract.conditions import Array
@@ -31,12 +34,14 @@ SMALLEST = 1e-12
 def membership_signals(model: Model, frames: Frames, conditions: Array, seed: int = 0) -> dict[str, Signal]:
     """All signals of frames uint8 [N, H, W, C] with encoded conditions [N, D]."""
     images = to_images(frames)
-    return {
-        "loss": loss_signal(model, images, conditions, seed),
-        "SecMI": secmi_signal(model, images, conditions),
-        "PIA": pia_signal(model, images, conditions),
-        "SimA": sima_signal(model, images, conditions),
+    attacks: dict[str, Callable[[], Signal]] = {
+        "loss": lambda: loss_signal(model, images, conditions, seed),
+        "SecMI": lambda: secmi_signal(model, images, conditions),
+        "PIA": lambda: pia_signal(model, images, conditions),
+        "SimA": lambda: sima_signal(model, images, conditions),
     }
+    progress = tqdm(attacks.items(), desc="signals", unit="attack", leave=False, disable=None)
+    return {name: attack() for name, attack in progress}
 
 
 def loss_signal(model: Model, images: Images, conditions: Array, seed: int = 0) -> Signal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,13 @@ import pytest
 
 from audit.privacy.__main__ import main
 from audit.privacy.canary_files import canary_path
+from audit.privacy.evidence import Evidence
+from audit.privacy.fit import fit
 from audit.privacy.insert_canaries import main as insert_canaries
+from audit.privacy.miniature import draw_people, untrained
 from audit.privacy.shadows import main as train_shadows
+from audit.privacy.targets import conditions_to_draw
+from models.checkpoint import write_checkpoint
 from sources.base import LabelledFrames
 from sources.imagefolder import read_source
 from tests.audit.privacy.conftest import write_people
@@ -52,6 +58,25 @@ def test_a_checkpoint_with_every_attack(
     page = (tmp_path / "out/privacy.html").read_text()
     assert not any(word in page + json.dumps(report) for word in FORBIDDEN)
     assert (tmp_path / "out/copies.png").stat().st_size > 1000
+
+
+def test_frames_are_drawn_for_both_sides_alike(evidence: Evidence) -> None:
+    """Else they lie nearer to members by what was asked for, whoever drew them."""
+    vectors = conditions_to_draw(evidence, 2 * len(evidence.conditions))
+    both_twice = np.concatenate([evidence.conditions, evidence.conditions])
+    assert (np.sort(vectors, axis=0) == np.sort(both_twice, axis=0)).all()
+    assert (vectors[:2] == evidence.conditions[[0, evidence.members.sum()]]).all()
+
+
+def test_a_network_that_saw_neither_side_gives_nobody_away(folders: Path, tmp_path: Path) -> None:
+    others = draw_people(26, 5, seed=0, first=1000)
+    model = fit(untrained(), others.frames, others.conditions, steps=150)
+    write_checkpoint(tmp_path / "others.pt", replace(model, sampler=replace(model.sampler, steps=4)))
+    assert main([str(tmp_path / "others.pt"), *both(folders), "--steps", "3", "-o", str(tmp_path / "out")]) == 0
+    found = {item["attack"]: item for item in json.loads((tmp_path / "out/privacy.json").read_text())["attacks"]}
+    for name in ("DOMIAS", "calibrated distance", "driver by DOMIAS"):
+        low, high = found[name]["auc_interval"]
+        assert low <= 0.5 <= high, name
 
 
 def test_a_data_set_alone(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
