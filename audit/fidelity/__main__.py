@@ -32,6 +32,7 @@ from audit.fidelity.sample_cache import cached_samples
 from audit.fidelity.scores import by_person, figures, score, units
 from audit.report.figures import to_json
 from audit.stats.bootstrap import resamples
+from audit.stats.neighbours import Indices
 from contract.annotation import Annotation
 from contract.bundle import VERSION
 from contract.cli import Parser, integer
@@ -127,7 +128,9 @@ def audit(args: argparse.Namespace) -> Any:
     for columns, item in zip(rows, results, strict=True):
         columns["difference"] = None if item is slowest else difference(item, slowest, reference)
     others = [
-        dataset_row(name, data, annotate(data.frames[: args.frames]), reference) for name, data in datasets.items()
+        dataset_row(name, data, chosen, annotate(data.frames[chosen]), reference)
+        for name, data in datasets.items()
+        for chosen in [evenly(len(data.frames), args.frames)]
     ]
     report = frame_of_reference(args, held_out, reference, annotate, annotator)
     report |= {"runs": rows, "datasets": others, "nearest": None}
@@ -193,6 +196,11 @@ def read_dataset(folder: Path, source: Source) -> LabelledFrames:
     if len(data.frames) < LEAST:
         raise Refused(f"{folder}: {len(data.frames)} frames; --datasets expects {LEAST} or more")
     return data
+
+
+def evenly(length: int, count: int) -> Indices:
+    """At most `count` rows, evenly apart: data sets are often sorted by what they show."""
+    return np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
 
 
 def draw_and_score(

@@ -20,6 +20,7 @@ from audit.fidelity.runs import Run, label
 from audit.fidelity.scores import Scores, by_person, figures, score
 from audit.report.figures import with_interval
 from audit.stats.bootstrap import Array, interval, moved_interval, resamples
+from audit.stats.neighbours import Indices
 from contract.annotation import Annotation
 from contract.frames import Frames
 from sources.base import LabelledFrames
@@ -49,10 +50,12 @@ def row(result: RunResult, reference: Annotation, held_out: HeldOut) -> dict[str
     return result.run.to_dict() | {"frames": count} | shown | apart | {"intervals": intervals}
 
 
-def dataset_row(source: str, data: LabelledFrames, annotation: Annotation, reference: Annotation) -> dict[str, Any]:
-    """The figures of a data set's first frames, those that were read, beside as many held-out ones."""
-    count = len(annotation.features)
-    scores = score(data.schema, annotation, data.schema.decode(data.conditions[:count]))
+def dataset_row(
+    source: str, data: LabelledFrames, rows: Indices, annotation: Annotation, reference: Annotation
+) -> dict[str, Any]:
+    """The figures of some rows of a data set, as they were read, beside as many held-out frames."""
+    count = len(rows)
+    scores = score(data.schema, annotation, data.schema.decode(data.conditions[rows]))
     shown, apart = figures(scores, resamples(count)), distances(annotation.features, reference.features[:count])
     intervals = shown.pop("intervals") | apart.pop("intervals")
     return {"source": source, "frames": count} | shown | apart | {"intervals": intervals}
