@@ -200,7 +200,8 @@ def read_dataset(folder: Path, source: Source) -> LabelledFrames:
 
 def evenly(length: int, count: int) -> Indices:
     """At most `count` rows, evenly apart: data sets are often sorted by what they show."""
-    return np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
+    rows: Indices = np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
+    return rows
 
 
 def draw_and_score(
