@@ -36,7 +36,7 @@ from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from training.accounting import Budget
 from training.dp import PrivateRecipe, fine_tune
-from training.private_evolution import EvolutionRecipe, draw_population, evolve, render_missing
+from training.evolution import EvolutionRecipe, draw_population, evolve, render_missing
 
 STEPS = 5
 """Timesteps at which miniatures are attacked."""

@@ -17,8 +17,9 @@ from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from sources.shards import read_shards
 from training.accounting import Budget, gaussian_epsilon
+from training.evolution import EvolutionRecipe, choose_parents, evolve, vote
 from training.population import Population, read_population, write_population
-from training.private_evolution import EvolutionRecipe, choose_parents, evolve, main, vote, warn_of_noise, write_evolved
+from training.private_evolution import main, warn_of_noise, write_evolved
 from training.simulators import open_simulator
 
 SCHEMA = Schema("patch", 2, (Field("across", 0), Field("shade", 1)))
