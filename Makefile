@@ -11,7 +11,6 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Of the renderer's body model only the data is read, and of these peers of the tests only the networks: their other
 # requirements (warp, torchvision) are large, and nothing needs them.
 PEERS := denoising-diffusion-pytorch==2.3.4 ema-pytorch==0.8.3
-# --no-compile halves the demo's installation: what is imported is compiled then, and torch has far more than that.
 DEFINED_BY := pyproject.toml constraints.txt
 
 .PHONY: demo test bench lint clean
@@ -40,6 +39,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "make: Python 3.10 or newer is needed; give one with PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 
+# --no-compile halves the demo's installation: what is imported is compiled then, and torch has far more than that.
 $(VENV)/.demo: $(VENV)/bin/python $(DEFINED_BY)
 	$(PIP) install --no-compile -c constraints.txt -e '.[cpu,export]'
 	touch $@
