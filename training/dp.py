@@ -64,8 +64,9 @@ def fine_tune(
     recipe: PrivateRecipe,
     optimizer_class: type[Any] | None = None,
     device: str = "cpu",
+    secret: int | None = None,
 ) -> Checkpoint:
-    """The fine-tuned checkpoint, with what was spent in its lineage.
+    """The fine-tuned checkpoint, with what was spent in its lineage; a secret makes it repeatable, in tests.
 
     Raises UsageError where a step would draw more units than there are, Refused where drivers are the unit and unknown.
     """
@@ -79,9 +80,9 @@ def fine_tune(
     spent = epsilon_spent(noise, rate, recipe.steps, budget.delta)
     network = start.network().to(device)
     trained = choose_layers(network, recipe.layers)
-    optimizer = _optimizer(trained, noise, recipe, optimizer_class)
+    draw = np.random.Generator(np.random.Philox(secrets.randbits(128) if secret is None else secret))
+    optimizer = _optimizer(trained, noise, recipe, optimizer_class, int(draw.integers(1 << 63)))
     images, conditions = to_images(source.frames), source.conditions
-    draw = np.random.Generator(np.random.Philox(secrets.randbits(128)))
     torch.manual_seed(recipe.seed)
     for _ in tqdm(range(recipe.steps), desc="private steps", unit="step", disable=None):
         drawn = [units[number] for number in np.flatnonzero(draw.random(len(units)) < rate)]
@@ -156,14 +157,16 @@ def unit_gradients(
     return {name: value.unflatten(0, (-1, each)).mean(dim=1) for name, value in found.items()}
 
 
-def _optimizer(trained: Mapping[str, Tensor], noise: float, recipe: PrivateRecipe, kind: type[Any] | None) -> Any:
+def _optimizer(
+    trained: Mapping[str, Tensor], noise: float, recipe: PrivateRecipe, kind: type[Any] | None, seed: int
+) -> Any:
     """Opacus's optimizer: clips each unit, sums, adds noise, and divides by the expected number of units."""
     try:
         from opacus.optimizers import DPOptimizer
     except ImportError as error:
         raise Unavailable(f"{error.name or 'opacus'} {INSTALL}") from error
     weights = list(trained.values())
-    generator = torch.Generator(weights[0].device).manual_seed(secrets.randbits(63))
+    generator = torch.Generator(weights[0].device).manual_seed(seed)
     return (kind or DPOptimizer)(
         torch.optim.Adam(weights, recipe.lr),
         noise_multiplier=noise,

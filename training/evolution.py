@@ -134,7 +134,8 @@ def choose_parents(
 def draw_scene(simulator: Simulator, generator: np.random.Generator) -> Scene:
     """A scene from the schema's prior."""
     condition = simulator.schema.complete({}, generator)
-    return Scene(condition, int(generator.integers(simulator.people)), int(generator.integers(MOMENTS)))
+    person = int(generator.integers(simulator.people.start, simulator.people.stop))
+    return Scene(condition, person, int(generator.integers(MOMENTS)))
 
 
 def vary(scene: Scene, simulator: Simulator, strength: float, generator: np.random.Generator) -> Scene:

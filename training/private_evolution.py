@@ -80,14 +80,15 @@ def run(args: argparse.Namespace) -> int:
         private = without_drivers(private, read_keys(args.exclude_drivers))
     simulator = open_simulator(args.simulator, private.image, args.workers)
     recipe = replace(EvolutionRecipe(), count=args.count, scenes=args.scenes, rounds=args.rounds)
-    settings = {"data": private.fingerprint, "simulator": args.simulator, **asdict(budget), **asdict(recipe)}
+    people = {"renderer": args.simulator, "domain": simulator.domain}
+    settings = {"data": private.fingerprint, **people, **asdict(budget), **asdict(recipe)}
     begun = read_population(state, settings)
     warn_of_noise(len(unit_rows(private, budget.unit)), budget, recipe)
     state.parent.mkdir(parents=True, exist_ok=True)
     evolved = evolve(
         private, simulator, budget, recipe, None, begun, lambda found: write_population(state, found, settings)
     )
-    origin = {"renderer": args.simulator, "evolution": asdict(recipe) | {"noise": evolved.noise}}
+    origin = people | {"evolution": asdict(recipe) | {"noise": evolved.noise}}
     write_evolved(args.output, evolved, simulator, origin | budget.to_lineage(evolved.epsilon))
     state.unlink()
     spent = f"epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"

@@ -29,8 +29,10 @@ class Simulator(Protocol):
 
     schema: Schema
     image: ImageShape
-    people: int
-    """How many persons it can draw: numbers from 0 on."""
+    domain: str
+    """Whose people they are; data sets of one domain number them alike."""
+    people: range
+    """Numbers of the persons that it can draw, as data sets have them."""
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
         """Frames uint8 [N, H, W, C]; conditions may be rounded to what float32 vectors hold."""
@@ -43,8 +45,8 @@ class CabinSimulator:
         from sources.cabin.domains import CABIN_DOMAIN
 
         self.schema, self.image, self.workers = CABIN, ImageShape(3, size, size), workers
-        self.people = CABIN_DOMAIN.subjects
-        self._domain = CABIN_DOMAIN.name
+        first, last = CABIN_DOMAIN.key(np.array([0, CABIN_DOMAIN.subjects - 1])).tolist()
+        self.domain, self.people = CABIN_DOMAIN.name, range(first, last + 1)
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
         """As `Simulator` has it, by workers that survive a crash of the renderer."""
@@ -52,8 +54,10 @@ class CabinSimulator:
         from sources.cabin.workers import Job, run
 
         size, jobs = self.image.height, [Job(number, rows) for number, rows in enumerate(_by_person(people))]
-        asked = Asked(CABIN.encode(conditions), {}, np.array(people, np.int64), np.array(moments, np.int64))
-        settings = Settings(self._domain, size, 0, None, False, asked=asked)
+        asked = Asked(
+            CABIN.encode(conditions), {}, np.array(people, np.int64) - self.people.start, np.array(moments, np.int64)
+        )
+        settings = Settings(self.domain, size, 0, None, False, asked=asked)
         frames = np.empty((len(conditions), size, size, 3), np.uint8)
         with tqdm(total=len(frames), desc="frames", unit="frame", leave=False, disable=None) as progress:
             for job, batch in run(jobs, settings, self.workers, lambda line: print(line, file=sys.stderr)):

@@ -5,7 +5,8 @@
     python -m audit.privacy --self-test                                                          # can it find a leak?
 
 Members are frames that were trained on, non-members frames of other drivers from the same distribution. The output
-folder holds `privacy.json`, `privacy.html` and `copies.png`, the generated frames nearest to members.
+folder holds `privacy.json`, `privacy.html` and `copies.png`, the generated frames nearest to members. It keeps what was
+drawn and measured as well, so that the same command goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--fail-above {args.fail_above:g}: expected a risk from 0 to 1")
     evidence = read_evidence(args.members, args.non_members, args.limit, args.seed)
     targets, about, proven = open_targets(args, evidence)
-    result = audit(evidence, targets, args.seed)
+    result = audit(evidence, targets, args.seed, args.output / "signals")
     report = to_report(result, about, proven)
     args.output.mkdir(parents=True, exist_ok=True)
     write_whole(args.output / "privacy.json", json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")

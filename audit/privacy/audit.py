@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from audit.privacy.canaries import epsilon_lower_bound
 from audit.privacy.embedding import embed
 from audit.privacy.evidence import Evidence
 from audit.privacy.extraction import find_near_copies
+from audit.privacy.kept_signals import kept_signals
 from audit.privacy.model import Model
 from audit.privacy.subject import driver_finding
-from audit.privacy.white_box import Signal, loss_signal, membership_signals
+from audit.privacy.white_box import Signal, loss_signal
 from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.errors import Refused
@@ -103,15 +105,15 @@ class Audit:
         return None if self.worst is None else self.worst.upper_bound(len(self.findings))
 
 
-def audit(evidence: Evidence, targets: Targets, seed: int = 0) -> Audit:
-    """Run every attack that the targets allow."""
+def audit(evidence: Evidence, targets: Targets, seed: int = 0, kept: Path | None = None) -> Audit:
+    """Run every attack that the targets allow; signals of models that the folder `kept` holds aren't measured again."""
     population = evidence.population
     blind = blind_finding(evidence.frames, evidence.conditions, population, seed)
     findings: list[Finding] = []
     copies: list[tuple[int, int]] = []
     not_run = missing(evidence, targets)
     if targets.model is not None:
-        findings += white_box(evidence, targets.model, targets.shadows, seed)
+        findings += white_box(evidence, targets.model, targets.shadows, seed, kept)
     if targets.generated is not None:
         findings += black_box(evidence, targets.generated, targets.features, seed)
         try:
@@ -126,13 +128,15 @@ def audit(evidence: Evidence, targets: Targets, seed: int = 0) -> Audit:
     return Audit(status, blind, findings, not_run, epsilon, copies)
 
 
-def white_box(evidence: Evidence, model: Model, shadows: Shadows | None, seed: int = 0) -> Iterator[Finding]:
+def white_box(
+    evidence: Evidence, model: Model, shadows: Shadows | None, seed: int = 0, kept: Path | None = None
+) -> Iterator[Finding]:
     """Signals as they are, calibrated where there are shadow models, by driver, and attributes."""
     population = evidence.population
-    signals = membership_signals(model, evidence.frames, evidence.conditions, seed)
+    signals = kept_signals(kept, model, evidence, seed)
     named = dict(signals)
     if shadows is not None:
-        named |= calibrated(signals, shadows, evidence, seed)
+        named |= calibrated(signals, shadows, evidence, seed, kept)
     for name, scores in named.items():
         yield membership_finding(name, WHITE_BOX, scores, population, seed)
     for name in ("loss, calibrated", "SimA, calibrated") if shadows else ("loss", "SimA"):
@@ -140,10 +144,12 @@ def white_box(evidence: Evidence, model: Model, shadows: Shadows | None, seed: i
     yield from attribute_findings(model, evidence.schema, evidence.frames, evidence.conditions, population, seed)
 
 
-def calibrated(signals: Mapping[str, Signal], shadows: Shadows, evidence: Evidence, seed: int = 0) -> dict[str, Signal]:
+def calibrated(
+    signals: Mapping[str, Signal], shadows: Shadows, evidence: Evidence, seed: int = 0, kept: Path | None = None
+) -> dict[str, Signal]:
     """Every signal against those of the shadow models, by its name."""
     models = tqdm(shadows.models, desc="shadow models", unit="model", disable=None)
-    theirs = [membership_signals(shadow, evidence.frames, evidence.conditions, seed) for shadow in models]
+    theirs = [kept_signals(kept, shadow, evidence, seed) for shadow in models]
     return {
         f"{name}, calibrated": calibrate(own, np.stack([each[name] for each in theirs]), shadows.trained_on)
         for name, own in signals.items()

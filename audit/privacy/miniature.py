@@ -74,7 +74,7 @@ def _draw(pattern: np.ndarray, condition: Condition, generator: np.random.Genera
 class PeopleSimulator:
     """Draws the people of `draw_people` by their number, for private evolution."""
 
-    schema, image, people = SCHEMA, ImageShape(3, SIZE, SIZE), 10_000
+    schema, image, domain, people = SCHEMA, ImageShape(3, SIZE, SIZE), "miniature", range(10_000)
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
         """As `training.simulators.Simulator` has it."""

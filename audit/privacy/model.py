@@ -36,6 +36,8 @@ class Model(Protocol):
     image: ImageShape
     alpha_bar: Float64
     """[K], rising: of the timesteps in the order in which they run"""
+    identity: str
+    """What its predictions follow from: the sha256 of its file, and its timesteps and guidance"""
 
     def predict_x0(self, x: Images, step: int, condition: Array) -> Images:
         """The clean image that the model sees in x [N, C, H, W] at the step-th timestep."""
@@ -54,6 +56,7 @@ class TorchModel:
         self._table = ddim_coefficients(self.alpha_bar, diffusion.prediction)
         self._guidance = sampler.guidance if guidance is None else guidance
         self._network, self._device = checkpoint.network().to(device), device
+        self.identity = f"{checkpoint.sha256} {self._timesteps} {self._guidance}"
 
     def predict_x0(self, x: Images, step: int, condition: Array) -> Images:
         """As `Model` has it; clipped to [-1, 1], as the sampler does."""
@@ -82,6 +85,7 @@ class StepGraphModel:
             raise Refused(f"{folder}: no {name}; {FIX.format(folder=folder)}")
         self.schema, self.image = manifest.schema, manifest.image
         self.alpha_bar = np.asarray(manifest.sampler.alpha_bar, np.float64)
+        self.identity = f"{manifest.files[name].sha256} {manifest.sampler}"
         self._table = ddim_coefficients(self.alpha_bar, manifest.sampler.prediction)
         ort, content = import_onnxruntime("cpu"), open_checked(folder, manifest, name)
         self._guarded = EngineErrors(str(folder / name), FIX.format(folder=folder))

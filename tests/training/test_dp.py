@@ -54,6 +54,14 @@ def test_two_accountants_agree(noise: float, rate: float, steps: int) -> None:
     assert epsilon_spent(noise, rate, steps, 1e-5) == max(found)
 
 
+def test_privacy_noise_repeats_only_where_its_secret_is_given(people: LabelledFrames, start: Checkpoint) -> None:
+    first, again, other, unknown = (
+        fine_tune(start, people, Budget(3.0, 1e-5, "frame"), RECIPE, secret=secret).weights["out.bias"]
+        for secret in (1, 1, 2, None)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, unknown)
+
+
 def test_noise_of_a_known_setting() -> None:
     """20 000 frames, 50 epochs of batches of 2048, delta 5e-6: epsilon 3 costs 3.6 by Renyi's bound, less by PRV."""
     found = noise_multiplier(Budget(3.0, 5e-6, "frame"), 2048 / 20_000, 488)

@@ -15,6 +15,7 @@ from contract.field import Condition, Field
 from contract.frames import Frames, ImageShape
 from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
+from sources.cabin.domains import DOMAINS
 from sources.shards import read_shards
 from training.accounting import Budget, gaussian_epsilon
 from training.evolution import EvolutionRecipe, choose_parents, evolve, vote
@@ -29,7 +30,7 @@ IMAGE = ImageShape(3, 16, 16)
 class PatchSimulator:
     """A bright patch, somewhere on a background of some shade; a person gives it its colour."""
 
-    schema, image, people = SCHEMA, IMAGE, 3
+    schema, image, domain, people = SCHEMA, IMAGE, "patch", range(3)
     drawn = 0
 
     def draw(self, conditions: Sequence[Condition], people: Sequence[int], moments: Sequence[int]) -> Frames:
@@ -49,7 +50,7 @@ def private_people(count: int, each: int = 1) -> LabelledFrames:
         {"across": float(generator.uniform(0.8, 1.0)), "shade": float(generator.uniform(0.0, 0.2))}
         for _ in range(count * each)
     ]
-    people = generator.integers(PatchSimulator.people, size=len(conditions)).tolist()
+    people = generator.integers(len(PatchSimulator.people), size=len(conditions)).tolist()
     frames, encoded = PatchSimulator().draw(conditions, people, []), SCHEMA.encode(conditions)
     hidden = np.zeros((len(frames), 2), bool)
     subjects = np.arange(len(frames)) // each
@@ -160,9 +161,11 @@ def test_the_cabin_is_drawn_by_workers_in_the_order_that_was_asked() -> None:
     simulator = open_simulator("cabin", ImageShape(3, 16, 16), workers=2)
     generator = np.random.default_rng(0)
     conditions = [simulator.schema.complete({"lighting": light}, generator) for light in ("day", "night", "day")]
-    frames = simulator.draw(conditions, [5, 9, 5], [1, 2, 3])
+    assert list(simulator.people) == DOMAINS["cabin"].key(np.arange(DOMAINS["cabin"].subjects)).tolist()
+    one, other = simulator.people[5], simulator.people[9]
+    frames = simulator.draw(conditions, [one, other, one], [1, 2, 3])
     assert frames.shape == (3, 16, 16, 3) and frames.std() > 5
-    assert (simulator.draw(conditions[1:2], [9], [2]) == frames[1:2]).all()
+    assert (simulator.draw(conditions[1:2], [other], [2]) == frames[1:2]).all()
     assert not (frames[0] == frames[2]).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from sources.shards import ShardDescription, ShardWriter
 DRIVERS, FRAMES = 26, 5
 
 
-def write_people(folder: Path, people: LabelledFrames, first: int = 0) -> Path:
+def write_people(folder: Path, people: LabelledFrames, first: int = 0, origin: dict[str, Any] | None = None) -> Path:
     """A folder of shards, whose drivers are numbered from `first` on."""
     assert people.subjects is not None
     arrays = {
@@ -29,7 +30,7 @@ def write_people(folder: Path, people: LabelledFrames, first: int = 0) -> Path:
         "hidden": people.hidden,
         "subjects": people.subjects + first,
     }
-    description = ShardDescription(people.schema, people.landmarks, len(people.frames))
+    description = ShardDescription(people.schema, people.landmarks, len(people.frames), origin or {})
     ShardWriter(folder, description).write(0, arrays)
     return folder
 

@@ -27,6 +27,15 @@ def test_drivers_in_both_splits(folders: Path) -> None:
         read_evidence(folders / "members", folders / "members")
 
 
+def test_people_of_a_renderer_are_known_in_frames_that_evolved(
+    insiders: LabelledFrames, outsiders: LabelledFrames, tmp_path: Path
+) -> None:
+    rendered = write_people(tmp_path / "rendered", insiders, 5, {"renderer": "cabin", "domain": "cabin", "seed": 1})
+    evolved = {"renderer": "cabin", "domain": "cabin", "evolution": {}}
+    with pytest.raises(Refused, match="5 drivers in both"):
+        read_evidence(rendered, write_people(tmp_path / "evolved", outsiders, 0, evolved))
+
+
 def test_frames_in_both_splits(insiders: LabelledFrames, outsiders: LabelledFrames) -> None:
     frames = outsiders.frames.copy()
     frames[:3] = insiders.frames[:3]
