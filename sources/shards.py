@@ -28,7 +28,14 @@ from sources.base import LabelledFrames, Landmarks, fingerprint
 
 FORMAT = "dms-edge/shards@1"
 DESCRIPTION = "shards.json"
-ARRAYS = ("frames", "conditions", "points", "hidden", "subjects")
+ARRAYS = {
+    "frames": (np.uint8, 4),
+    "conditions": (np.float32, 2),
+    "points": (np.float32, 3),
+    "hidden": (np.bool_, 2),
+    "subjects": (np.integer, 1),
+}
+"""Of a shard: its arrays' numbers and axes, the first of which counts frames."""
 RENDER = "python -m sources.render"
 
 
@@ -110,14 +117,31 @@ def read_shards(folder: Path) -> LabelledFrames:
     shards = sorted(folder.glob("shard-*.npz"))
     if not shards:
         raise Refused(f"{folder}: no shard; go on with `{RENDER} {folder}`")
-    columns: dict[str, list[Any]] = {name: [] for name in ARRAYS}
-    for shard in shards:
-        try:
-            with np.load(shard, allow_pickle=False) as arrays:
-                for name in ARRAYS:
-                    columns[name].append(arrays[name])
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise Refused(f"{shard}: damaged; remove it, and `{RENDER}` renders it again") from error
-    joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    parts = [_read_shard(shard) for shard in shards]
+    first = parts[0]
+    for shard, part in zip(shards, parts, strict=True):
+        for name, array in part.items():
+            if array.shape[1:] != first[name].shape[1:]:
+                raise Refused(f"{shard}: {name} of {array.shape[1:]}, others of {first[name].shape[1:]}; remove it")
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in ARRAYS}
+    if joined["conditions"].shape[1] != description.schema.width:
+        found = joined["conditions"].shape[1]
+        raise Refused(f"{folder}: conditions of width {found}; its schema's are {description.schema.width} wide")
     known = fingerprint(joined["frames"], joined["conditions"])
     return LabelledFrames(description.schema, fingerprint=known, landmarks=description.landmarks, **joined)
+
+
+def _read_shard(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """A shard's ARRAYS; Refused where one is missing, damaged, or of other numbers than it should hold."""
+    again = f"remove it, and `{RENDER}` renders it again"
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in ARRAYS}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise Refused(f"{path}: damaged; {again}") from error
+    for name, (kind, axes) in ARRAYS.items():
+        array = arrays[name]
+        if not np.issubdtype(array.dtype, kind) or array.ndim != axes or len(array) != len(arrays["frames"]):
+            expected = f"{len(arrays['frames'])} rows of {kind.__name__} in {axes} axes"
+            raise Refused(f"{path}: {name} are {array.dtype} {list(array.shape)}; expected {expected}; {again}")
+    return arrays
