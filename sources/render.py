@@ -51,13 +51,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes (all cores)")
     parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel off the face (4 denoised, 16 plain)")
     parser.add_argument("--like", type=Path, metavar="DIR", help="other people under the conditions of these frames")
-    parser.add_argument("--first", type=integer(1, 10**7), metavar="K", help="of --like: its first K, again and again")
+    parser.add_argument(
+        "--spread", type=integer(1, 10**7), metavar="K", help="of --like: K of its conditions evenly apart, in turn"
+    )
     parser.add_argument(
         "--depth-and-masks", action="store_true", help="write layers-NNNNN.npz beside each shard: depth, classes"
     )
     args = parser.parse_args(argv)
-    if args.first and not args.like:
-        raise UsageError("--first: of the conditions of --like DIR, which is missing")
+    if args.spread and not args.like:
+        raise UsageError("--spread: of the conditions of --like DIR, which is missing")
     return args
 
 
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from sources.cabin.settings import Settings
     from sources.cabin.workers import run as work
 
-    asked = _asked(args.like, args.first, -(-args.n // SHARD) * SHARD) if args.like else None
+    asked = _asked(args.like, args.spread, -(-args.n // SHARD) * SHARD) if args.like else None
     settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks, asked=asked)
     writer = ShardWriter(args.folder, describe(settings))
     missing = list(writer.missing(args.n))
@@ -92,18 +94,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(folder: Path, first: int | None, frames: int) -> Asked:
-    """The conditions of the first frames of a folder; Refused where it has fewer, or no such conditions."""
+def _asked(folder: Path, spread: int | None, frames: int) -> Asked:
+    """The conditions of a folder's first frames, or some evenly apart; Refused where it has fewer, or no such ones."""
     from sources.cabin.settings import Asked
 
-    source, wanted = read_shards(folder), first or frames
+    source, wanted = read_shards(folder), spread or frames
     if not source.schema.encodes_like(CABIN):
         other = f"its schema {source.schema.name!r} encodes conditions otherwise than this version's {CABIN.name!r}"
         raise Refused(f"{folder}: {other}; render its frames again")
     if len(source.frames) < wanted:
-        raise Refused(f"{folder}: {len(source.frames)} frames, {wanted} conditions are asked for; lower -n or --first")
-    origin = dict(read_description(folder).origin) | ({"first": first} if first else {})
-    return Asked(source.conditions[:wanted], origin)
+        raise Refused(f"{folder}: {len(source.frames)} frames, {wanted} conditions are asked for; lower -n or --spread")
+    rows = np.arange(wanted) * len(source.frames) // wanted if spread else np.arange(wanted)
+    origin = dict(read_description(folder).origin) | ({"spread": spread} if spread else {})
+    return Asked(source.conditions[rows], origin)
 
 
 def describe(settings: Any) -> ShardDescription:

@@ -24,7 +24,7 @@ from audit.fidelity.chart import write_chart
 from audit.fidelity.copies import TrainingSet, find_copies
 from audit.fidelity.distances import FEWEST, distances
 from audit.fidelity.diversity import CONDITIONS, GROUP, diversity, spread
-from audit.fidelity.held_out import SAME_CONDITION_START, HeldOut, read_frames, read_held_out
+from audit.fidelity.held_out import SAME_CONDITION_START, HeldOut, evenly, read_frames, read_held_out
 from audit.fidelity.inputs import open_source
 from audit.fidelity.report import RunResult, dataset_row, difference, row, to_text
 from audit.fidelity.runs import SAMPLERS, TORCH_PRECISIONS, Annotate, Draw, Run, RunFilter, Source
@@ -32,7 +32,6 @@ from audit.fidelity.sample_cache import cached_samples
 from audit.fidelity.scores import by_person, figures, score, units
 from audit.report.figures import to_json
 from audit.stats.bootstrap import resamples
-from audit.stats.neighbours import Indices
 from contract.annotation import Annotation
 from contract.bundle import VERSION
 from contract.cli import Parser, integer
@@ -198,12 +197,6 @@ def read_dataset(folder: Path, source: Source) -> LabelledFrames:
     return data
 
 
-def evenly(length: int, count: int) -> Indices:
-    """At most `count` rows, evenly apart: data sets are often sorted by what they show."""
-    rows: Indices = np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
-    return rows
-
-
 def draw_and_score(
     chosen: Run, draw: Draw, folder: Path, annotate: Annotate, held_out: HeldOut, count: int
 ) -> RunResult:
@@ -242,9 +235,9 @@ def frame_of_reference(
 
 
 def steps_page(results: Sequence[RunResult], held_out: HeldOut) -> Any:
-    """Conditions down, runs across, the same noise in every row; the held-out frame comes first."""
+    """Conditions evenly apart down, runs across, the same noise in every row; the held-out frame comes first."""
     titles = ["held-out", *(item.run.label for item in results)]
-    rows = range(CONDITIONS)
+    rows = evenly(min(len(item.frames) for item in results), CONDITIONS).tolist()
     captions = [caption(held_out.conditions[row], held_out.schema) for row in rows]
     tiles = [[held_out.frames[row], *(item.frames[row] for item in results)] for row in rows]
     return draw_page(titles, captions, tiles)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from audit.fidelity.diversity import CONDITIONS, GROUP
+from audit.stats.neighbours import Indices
 from contract.conditions import Array, Schema
 from contract.errors import Refused
 from contract.field import Condition
@@ -41,8 +42,10 @@ class HeldOut:
     """[N, D]: their conditions, encoded"""
     rerendered: Frames | None = None
     """[N, H, W, C]: other frames of the same conditions; None where not every condition has one"""
+    repeated: Array | None = None
+    """[CONDITIONS, D]: conditions that are asked for several times each; by default evenly apart among all"""
     same_condition: Frames | None = None
-    """[CONDITIONS * GROUP, H, W, C]: several frames of each of the first conditions; None likewise"""
+    """[CONDITIONS * GROUP, H, W, C]: several frames of each of them; None likewise"""
 
     @cached_property
     def conditions(self) -> list[Condition]:
@@ -50,8 +53,9 @@ class HeldOut:
 
     @property
     def same_condition_vectors(self) -> Array:
-        """The first conditions, each of them GROUP times: [CONDITIONS * GROUP, D]."""
-        return np.repeat(self.vectors[:CONDITIONS], GROUP, axis=0)
+        """CONDITIONS conditions, each of them GROUP times: [CONDITIONS * GROUP, D]."""
+        chosen = self.vectors[evenly(len(self.vectors), CONDITIONS)] if self.repeated is None else self.repeated
+        return np.repeat(chosen, GROUP, axis=0)
 
     @property
     def fingerprint(self) -> str:
@@ -92,12 +96,20 @@ def read_held_out(
     drawn = np.concatenate([other.frames for other in others])
     rows = _rows_by_condition(np.concatenate([other.conditions for other in others]))
     once = _choose(rows, vectors, 1)
-    several = _choose(rows, vectors[:CONDITIONS], GROUP)
+    often = np.flatnonzero([len(rows.get(vector.tobytes(), ())) >= GROUP for vector in vectors])
+    repeated = vectors[often[evenly(len(often), CONDITIONS)]] if len(often) >= CONDITIONS else None
+    several = None if repeated is None else _choose(rows, repeated, GROUP)
     if once is None and several is None:
         names = " ".join(map(str, rerendered))
         raise Refused(f"{names}: lacks conditions of {folder}; expected frames of the very same conditions")
-    pick = [None if chosen is None else drawn[chosen] for chosen in (once, several)]
-    return HeldOut(source.schema, frames, vectors, *pick)
+    rerendered_frames, same_condition = (None if chosen is None else drawn[chosen] for chosen in (once, several))
+    return HeldOut(source.schema, frames, vectors, rerendered_frames, repeated, same_condition)
+
+
+def evenly(length: int, count: int) -> Indices:
+    """At most `count` rows, evenly apart: frames beside each other are often of one driver or of one condition."""
+    rows: Indices = np.linspace(0, length - 1, min(length, count)).round().astype(np.int64)
+    return rows
 
 
 def _rows_by_condition(vectors: Array) -> dict[bytes, list[int]]:

@@ -231,14 +231,14 @@ def test_workers_resume_and_crash_change_nothing(
 def test_other_people_under_the_same_conditions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = rendered(tmp_path / "one", "--workers", "1")
     like = ("--like", str(tmp_path / "one"), "--seed", "7", "--workers", "1")
-    two, first = rendered(tmp_path / "two", *like), rendered(tmp_path / "first", *like, "--first", "1")
+    two, first = rendered(tmp_path / "two", *like), rendered(tmp_path / "first", *like, "--spread", "1")
     assert np.array_equal(two.conditions, one.conditions)
     assert np.array_equal(first.conditions, one.conditions[[0, 0]])
     assert not set(one.subjects) & set(two.subjects)  # type: ignore[arg-type]
     assert not np.array_equal(one.frames, two.frames)
     assert render.main([str(tmp_path / "two"), "-n", "4", "--size", "16", "--samples", "1", *like]) == 1
     assert "2 frames, 4 conditions are asked for; lower -n" in capsys.readouterr().err
-    assert render.main([str(tmp_path / "three"), "-n", "2", "--first", "1"]) == 2
+    assert render.main([str(tmp_path / "three"), "-n", "2", "--spread", "1"]) == 2
     assert "--like DIR, which is missing" in capsys.readouterr().err
 
 
