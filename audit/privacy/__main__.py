@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--draw",
         type=integer(0, 10**8),
         metavar="N",
-        help="frames drawn to look for copies, for members' and non-members' conditions in turn (two of each)",
+        help="frames drawn to look for copies, for every frame's conditions equally often (two of each)",
     )
     add(
         "--steps",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Finding, membership_finding
+from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Finding, Indices, membership_finding
 from audit.privacy.attribute import attribute_findings, attribute_findings_from_frames
 from audit.privacy.black_box import black_box_scores
 from audit.privacy.blind import LEVEL, blind_finding
@@ -36,6 +36,7 @@ VALID, INVALID = "valid", "INVALID"
 
 NO_MODEL = "needs the model: pass a checkpoint or a bundle"
 NO_SHADOWS = "needs shadow models: train them with python -m audit.privacy.shadows"
+FEW_TIMESTEPS = "the model runs at too few timesteps for it"
 NO_FRAMES = "needs generated frames"
 NO_CANARIES = "needs a model that was trained with canaries: python -m audit.privacy.insert_canaries"
 NO_FIELDS = "the schema has no field that belongs to the person"
@@ -56,6 +57,8 @@ class Generated:
 
     frames: Frames
     conditions: Conditions | None = None
+    rows: Indices | None = None
+    """[G]: of the evidence, whose conditions they were drawn for; None where nobody knows"""
     features: Any = None
     """[G, F], of an annotator"""
 
@@ -114,6 +117,8 @@ def audit(evidence: Evidence, targets: Targets, seed: int = 0, kept: Path | None
     not_run = missing(evidence, targets)
     if targets.model is not None:
         findings += white_box(evidence, targets.model, targets.shadows, seed, kept)
+        ran = {found.name for found in findings}
+        not_run |= {name: FEW_TIMESTEPS for name in ("SecMI", "PIA", "SimA") if name not in ran}
     if targets.generated is not None:
         findings += black_box(evidence, targets.generated, targets.features, seed)
         try:
@@ -140,6 +145,8 @@ def white_box(
     for name, scores in named.items():
         yield membership_finding(name, WHITE_BOX, scores, population, seed)
     for name in ("loss, calibrated", "SimA, calibrated") if shadows else ("loss", "SimA"):
+        if name not in named:
+            continue
         yield driver_finding(name, WHITE_BOX, named[name], population, seed)
     yield from attribute_findings(model, evidence.schema, evidence.frames, evidence.conditions, population, seed)
 
@@ -166,10 +173,13 @@ def black_box(evidence: Evidence, generated: Generated, features: Any, seed: int
     for name, rows in scores.items():
         yield membership_finding(name, BLACK_BOX, rows, population, seed)
     yield driver_finding("DOMIAS", BLACK_BOX, scores["DOMIAS"], population, seed)
-    if generated.conditions is not None:
-        yield from attribute_findings_from_frames(
-            evidence.schema, spaces["pixels"], evidence.conditions, made["pixels"], generated.conditions, population
-        )
+    if generated.conditions is not None:  # a frame that was drawn for somebody's very labels would answer with them
+        others = np.arange(len(generated.frames))
+        if generated.rows is not None:
+            others = np.flatnonzero(~population.scored[generated.rows])
+        pixels, labels = made["pixels"][others], generated.conditions[others]
+        own = spaces["pixels"], evidence.conditions
+        yield from attribute_findings_from_frames(evidence.schema, *own, pixels, labels, population)
 
 
 def audit_canaries(

@@ -18,7 +18,7 @@ from audit.privacy.model import Model
 from audit.privacy.white_box import Signal, membership_signals
 from contract.files import write_whole
 
-FORMAT = "dms-edge/signals@1"
+FORMAT = "dms-edge/signals@2"
 """Raise the number with every change of a signal: an older one is then measured again."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import numpy as np
 from audit.fidelity.inputs import open_source
 from audit.fidelity.runs import RunFilter
 from audit.fidelity.sample_cache import cached_samples
+from audit.privacy.attack import Indices
 from audit.privacy.audit import Generated, Targets
 from audit.privacy.canary_files import read_canaries
 from audit.privacy.evidence import Evidence
 from audit.privacy.model import open_model
 from audit.privacy.shadow_models import read_shadows
 from contract.bundle import MANIFEST, read_manifest
-from contract.conditions import Array as Conditions
 from contract.errors import Refused
 from contract.files import read_json
 from sources.imagefolder import read_source
@@ -50,7 +51,7 @@ def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets,
     delta = {} if proven is None else {"delta": proven["delta"]}
     features, own = _features(path, evidence, made)
     if made is not None and own is not None:
-        made = Generated(made.frames, made.conditions, own)
+        made = replace(made, features=own)
     return Targets(model, shadows, made, canaries, features, **delta), about, proven
 
 
@@ -65,23 +66,25 @@ def read_generated(folder: Path, evidence: Evidence) -> Generated:
 def draw(args: argparse.Namespace, evidence: Evidence) -> Generated | None:
     """Frames of the evidence's own conditions, two of each by default: what a copy would be drawn for.
 
-    Both sides' alike: else frames would lie nearer to members by what was asked for.
+    Those of both sides equally often: else frames would lie nearer to one side by what was asked for.
     """
     count = 2 * len(evidence.conditions) if args.draw is None else args.draw
     if count == 0:
         return None
     source = open_source(args.input, args.seed)
     chosen = source.runs(RunFilter(None if args.input.is_dir() else (_own_steps(source),)))[0]
-    vectors = conditions_to_draw(evidence, count)
+    rows = rows_to_draw(evidence, count)
+    vectors = evidence.conditions[rows]
     with source.drawer(chosen) as drawer:
         frames = cached_samples(args.output / "runs" / chosen.digest, drawer, vectors, title="generated frames")
-    return Generated(frames, vectors)
+    return Generated(frames, vectors, rows)
 
 
-def conditions_to_draw(evidence: Evidence, count: int) -> Conditions:
-    """Members' and non-members' conditions in turn, each side's again and again: [count, D]."""
-    sides = [evidence.conditions[side] for side in (evidence.members, ~evidence.members)]
-    return np.stack([sides[number % 2][number // 2 % len(sides[number % 2])] for number in range(count)])
+def rows_to_draw(evidence: Evidence, count: int) -> Indices:
+    """Every row of the evidence equally often, in an order that the seed draws: [count]."""
+    generator = np.random.Generator(np.random.Philox(key=[evidence.seed, len(evidence.members)]))
+    turns = -(-count // len(evidence.members))
+    return np.concatenate([generator.permutation(len(evidence.members)) for _ in range(turns)])[:count]
 
 
 def proven_epsilon(lineage: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,8 +2,9 @@
 
     signals = membership_signals(model, frames, conditions)        # {"loss": [K, N], "SecMI": ..., ...}
 
-One row for each of the model's timesteps; which of them counts is chosen on frames that aren't scored. Every signal is
-the negative logarithm of an error, so that differences between models are ratios of their errors.
+One row for each of the model's timesteps that tells something; which of them counts is chosen on frames that aren't
+scored. Every signal is the negative logarithm of an error, so that differences between models are ratios of their
+errors.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from contract.noise import initial_noises
 
 Signal = npt.NDArray[np.float64]
 
+SHOWS = 1e-3
+"""alpha_bar from which on the noise that a model sees depends on its answer: at 0 it is the input, whatever it says."""
+
 NOISES = 2
 """Noise images of each frame that the loss is averaged over."""
 
@@ -32,7 +36,7 @@ SMALLEST = 1e-12
 
 
 def membership_signals(model: Model, frames: Frames, conditions: Array, seed: int = 0) -> dict[str, Signal]:
-    """All signals of frames uint8 [N, H, W, C] with encoded conditions [N, D]."""
+    """All signals of frames uint8 [N, H, W, C] with encoded conditions [N, D] that the model's timesteps allow."""
     images = to_images(frames)
     attacks: dict[str, Callable[[], Signal]] = {
         "loss": lambda: loss_signal(model, images, conditions, seed),
@@ -41,7 +45,8 @@ def membership_signals(model: Model, frames: Frames, conditions: Array, seed: in
         "SimA": lambda: sima_signal(model, images, conditions),
     }
     progress = tqdm(attacks.items(), desc="signals", unit="attack", leave=False, disable=None)
-    return {name: attack() for name, attack in progress}
+    signals = {name: attack() for name, attack in progress}
+    return {name: rows for name, rows in signals.items() if len(rows)}
 
 
 def loss_signal(model: Model, images: Images, conditions: Array, seed: int = 0) -> Signal:
@@ -72,20 +77,29 @@ def secmi_signal(model: Model, images: Images, conditions: Array) -> Signal:
 
 
 def pia_signal(model: Model, images: Images, conditions: Array) -> Signal:
-    """How well the noise seen in the clean image is seen again after it was added (PIA, arXiv 2305.18355): [K, N]."""
+    """How well the noise seen in the clean image is seen again after it was added (PIA, arXiv 2305.18355).
+
+    A row for each timestep that `SHOWS`, the noise is that of the cleanest.
+    """
     noise = _epsilon(model, images, len(model.alpha_bar) - 1, conditions)
     rows = []
-    for step, bar in enumerate(model.alpha_bar):
-        found = _epsilon(model, _mix(images, noise, bar), step, conditions)
+    for step in _telling(model):
+        found = _epsilon(model, _mix(images, noise, model.alpha_bar[step]), step, conditions)
         rows.append(-np.log(_mean_power(found - noise, PIA_NORM) + SMALLEST))
-    return np.array(rows)
+    return np.array(rows).reshape(-1, len(images))
 
 
 def sima_signal(model: Model, images: Images, conditions: Array) -> Signal:
-    """How little noise a single prediction sees in the clean image (SimA, arXiv 2509.25003): [K, N]."""
-    steps = range(len(model.alpha_bar))
-    errors = [_mean_power(_epsilon(model, images, step, conditions), 2) for step in steps]
-    return -np.log(np.array(errors) + SMALLEST)
+    """How little noise a single prediction sees in the clean image (SimA, arXiv 2509.25003).
+
+    A row for each timestep that `SHOWS`.
+    """
+    errors = [_mean_power(_epsilon(model, images, step, conditions), 2) for step in _telling(model)]
+    return -np.log(np.array(errors).reshape(-1, len(images)) + SMALLEST)
+
+
+def _telling(model: Model) -> list[int]:
+    return [step for step, bar in enumerate(model.alpha_bar) if bar >= SHOWS]
 
 
 def _epsilon(model: Model, x: Images, step: int, conditions: Array) -> Images:
