@@ -2,6 +2,7 @@
 
     drivers = hash_drivers(["anna", "ben"], salt=source.fingerprint)   # {"salt": "5e0c…", "count": 2, "hashes": "1f…"}
     holds_driver(drivers, "anna")                                      # True
+    trained_on(lineage, "anna")                                        # of any step of a lineage
 
 Whoever has the file and guesses a key can test it: that is what the hashes are for. So a key should be an identifier
 that outsiders can't guess, and no name. A salt of each data set's own keeps two files from being joined.
@@ -10,7 +11,7 @@ that outsiders can't guess, and no name. A salt of each data set's own keeps two
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 DIGITS = 16
@@ -38,6 +39,27 @@ def holds_driver(drivers: object, key: str) -> bool | None:
         return None
     wanted = _hash(drivers["salt"], key)
     return wanted in {hashes[start : start + DIGITS] for start in range(0, len(hashes), DIGITS)}
+
+
+def trained_on(lineage: object, key: str) -> bool | None:
+    """Whether any step of a lineage, of what it began with or of its distillation, was trained on the driver.
+
+    None where a step doesn't say, and no other one was.
+    """
+    answers = [holds_driver(step.get("drivers"), key) for step in training_steps(lineage)]
+    if True in answers:
+        return True
+    return None if None in answers or not answers else False
+
+
+def training_steps(lineage: object) -> Iterator[Mapping[str, Any]]:
+    """A lineage, what it began with, and its distillations."""
+    if not isinstance(lineage, Mapping):
+        return
+    yield lineage
+    distilled = lineage.get("distilled")
+    for earlier in (lineage.get("before"), *(distilled if isinstance(distilled, list) else [])):
+        yield from training_steps(earlier)
 
 
 def _hash(salt: str, key: str) -> str:

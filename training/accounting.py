@@ -25,6 +25,9 @@ AGREEMENT = 0.01
 TOLERANCE = 0.005
 """Share by which the noise may exceed the least that is enough."""
 
+COARSE, FINE = 0.005, 0.002
+"""Error that PRV may make: in epsilon, and as a share of a small epsilon."""
+
 MOST_EPSILON, MOST_NOISE = 1000.0, 1e6
 INSTALL = "isn't installed, which differential privacy needs; run: pip install '.[privacy]'"
 
@@ -55,7 +58,7 @@ class Disagreement(EdgeError):
 
 
 def noise_multiplier(budget: Budget, sample_rate: float, steps: int) -> float:
-    """The least noise, as a multiple of the clipping norm, whose cost both accountants put within the budget."""
+    """The noise, as a multiple of the clipping norm, whose cost both accountants put within the budget: hardly more."""
     low, high = 0.1, 1.0
     while prv_epsilon(high, sample_rate, steps, budget.delta) > budget.epsilon:
         low, high = high, 2.0 * high
@@ -68,6 +71,8 @@ def noise_multiplier(budget: Budget, sample_rate: float, steps: int) -> float:
         low, high = (
             (low, middle) if prv_epsilon(middle, sample_rate, steps, budget.delta) <= budget.epsilon else (middle, high)
         )
+    while epsilon_spent(high, sample_rate, steps, budget.delta) > budget.epsilon:
+        high *= 1.0 + TOLERANCE
     return high
 
 
@@ -89,7 +94,10 @@ def prv_epsilon(noise: float, sample_rate: float, steps: int, delta: float) -> f
         raise Unavailable(f"{error.name or 'opacus'} {INSTALL}") from error
     accountant = PRVAccountant()
     accountant.history = [(noise, sample_rate, steps)]
-    return float(accountant.get_epsilon(delta, eps_error=0.005, delta_error=delta / 1000.0))
+    epsilon = float(accountant.get_epsilon(delta, eps_error=COARSE, delta_error=delta / 1000.0))
+    if FINE * epsilon < COARSE:  # its bound is higher by the error that it may make
+        epsilon = float(accountant.get_epsilon(delta, eps_error=FINE * epsilon, delta_error=delta / 1000.0))
+    return epsilon
 
 
 def pld_epsilon(noise: float, sample_rate: float, steps: int, delta: float) -> float:

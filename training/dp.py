@@ -5,8 +5,10 @@
     checkpoint = fine_tune(public, source, Budget(10.0, 1e-5, "driver"), PrivateRecipe())
 
 The start was trained on public (rendered) frames; few parameters are trained. Each step draws every unit with the same
-probability (Poisson), clips what a unit adds to the gradient, and adds noise. The noise comes from the operating system
-and isn't kept: whoever knew its seed could subtract it. So a private run can't be repeated exactly, on purpose.
+probability (Poisson), clips what a unit adds to the gradient, and adds noise. All that is random follows from 128 bits
+of the operating system that aren't kept, timesteps and the diffusion's noise as well: by a known seed, whoever is drawn
+would move the noise of others, which clipping doesn't bound, and the privacy noise could be subtracted. So a private
+run can't be repeated exactly, on purpose.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from tqdm import tqdm
 
 from contract.cli import integer
 from contract.conditions import Array
+from contract.driver_hashes import trained_on, training_steps
 from contract.errors import Refused, Unavailable, UsageError
 from contract.frames import to_images
 from contract.schedule import Diffusion
@@ -32,6 +35,7 @@ from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
 from models.loss import targets
 from sources.base import LabelledFrames
+from sources.drivers import driver_keys
 from training.accounting import INSTALL, Budget, epsilon_spent, noise_multiplier
 from training.lineage import driver_lineage
 
@@ -53,8 +57,6 @@ class PrivateRecipe:
     lr: float = 1e-3
     layers: str = "few"
     """`few`: biases and the last convolution (after arXiv 2210.00036); `all`"""
-    seed: int = 0
-    """Of timesteps and of the diffusion's noise; neither the units that are drawn nor the privacy noise follow it."""
 
 
 def fine_tune(
@@ -68,10 +70,10 @@ def fine_tune(
 ) -> Checkpoint:
     """The fine-tuned checkpoint, with what was spent in its lineage; a secret makes it repeatable, in tests.
 
-    Raises UsageError where a step would draw more units than there are, Refused where drivers are the unit and unknown.
+    Raises UsageError where a step would draw more units than there are, Refused where drivers are the unit and unknown
+    or where the start saw the private frames.
     """
-    if start.lineage.get("epsilon") is not None:
-        raise Refused("the start was trained privately already, and both epsilons add up; begin with its own start")
+    check_start(start.lineage, source)
     units = unit_rows(source, budget.unit)
     rate = recipe.units / len(units)
     if rate > 1.0:
@@ -81,14 +83,19 @@ def fine_tune(
     network = start.network().to(device)
     trained = choose_layers(network, recipe.layers)
     draw = np.random.Generator(np.random.Philox(secrets.randbits(128) if secret is None else secret))
-    optimizer = _optimizer(trained, noise, recipe, optimizer_class, int(draw.integers(1 << 63)))
+    optimizer = (optimizer_class or private_optimizer())(
+        torch.optim.Adam(list(trained.values()), recipe.lr),
+        noise_multiplier=noise,
+        max_grad_norm=recipe.clip,
+        expected_batch_size=recipe.units,
+        generator=draw,
+    )
     images, conditions = to_images(source.frames), source.conditions
-    torch.manual_seed(recipe.seed)
     for _ in tqdm(range(recipe.steps), desc="private steps", unit="step", disable=None):
         drawn = [units[number] for number in np.flatnonzero(draw.random(len(units)) < rate)]
         each = 1 if budget.unit == "frame" else recipe.frames
         rows = np.array([draw.choice(of_unit, each) for of_unit in drawn], np.int64).reshape(-1)
-        gradients = unit_gradients(network, trained, start.diffusion, images[rows], conditions[rows], each)
+        gradients = unit_gradients(network, trained, start.diffusion, images[rows], conditions[rows], each, draw)
         for name, weight in trained.items():
             weight.grad_sample = gradients[name]  # type: ignore[attr-defined]
         optimizer.step()
@@ -105,6 +112,18 @@ def fine_tune(
     }
     weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     return replace(start, weights=weights, lineage=lineage, sha256="")
+
+
+def check_start(lineage: Mapping[str, Any], source: LabelledFrames) -> None:
+    """Refused where a start was trained on frames or drivers of the source: no epsilon would hold for them."""
+    if lineage.get("epsilon") is not None:
+        raise Refused("the start was trained privately already, and both epsilons add up; begin with its own start")
+    public = "begin with a checkpoint of public frames"
+    if any(step.get("data") == source.fingerprint for step in training_steps(lineage)):
+        raise Refused(f"the start was trained on these frames, without privacy; {public}")
+    known = [key for key in sorted(set(driver_keys(source) or ())) if trained_on(lineage, key)]
+    if known:
+        raise Refused(f"the start was trained on {len(known)} drivers of these frames, such as {known[0]}; {public}")
 
 
 def unit_rows(source: LabelledFrames, unit: str) -> list[Any]:
@@ -137,14 +156,19 @@ def unit_gradients(
     images: Array,  # [U * each, C, H, W]
     conditions: Array,  # [U * each, D]
     each: int,
+    draw: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """Gradient of every unit's mean loss, [U, *weight] by name; of no unit at all where none was drawn."""
+    """Gradient of every unit's mean loss, [U, *weight] by name; of no unit at all where none was drawn.
+
+    Timesteps and noise are drawn from a generator that nobody knows: by a known one, a unit would move those of others.
+    """
     if not len(images):
         return {name: weight.new_zeros((0, *weight.shape)) for name, weight in trained.items()}
     device = next(iter(trained.values())).device
     clean, vectors = torch.from_numpy(images).to(device), torch.from_numpy(conditions).to(device)
-    timesteps = torch.randint(diffusion.timesteps, (len(clean),), device=device)
-    noisy, target, scales = targets(diffusion, clean, torch.randn(clean.shape, device=device), timesteps)
+    timesteps = torch.from_numpy(draw.integers(diffusion.timesteps, size=len(clean))).to(device)
+    noise = torch.from_numpy(draw.standard_normal(clean.shape, np.float32)).to(device)
+    noisy, target, scales = targets(diffusion, clean, noise, timesteps)
 
     def loss(weights: dict[str, Tensor], x: Tensor, t: Tensor, vector: Tensor, goal: Tensor, scale: Tensor) -> Tensor:
         prediction = functional_call(network, weights, (x[None], t[None], vector[None]))
@@ -157,23 +181,26 @@ def unit_gradients(
     return {name: value.unflatten(0, (-1, each)).mean(dim=1) for name, value in found.items()}
 
 
-def _optimizer(
-    trained: Mapping[str, Tensor], noise: float, recipe: PrivateRecipe, kind: type[Any] | None, seed: int
-) -> Any:
-    """Opacus's optimizer: clips each unit, sums, adds noise, and divides by the expected number of units."""
+def private_optimizer() -> type[Any]:
+    """Opacus's optimizer (it clips each unit, sums, adds noise and divides by the expected number of units).
+
+    Its noise comes from numpy: torch's generator has 32 bits of a seed on a CPU, few enough to try them all.
+    """
     try:
         from opacus.optimizers import DPOptimizer
     except ImportError as error:
         raise Unavailable(f"{error.name or 'opacus'} {INSTALL}") from error
-    weights = list(trained.values())
-    generator = torch.Generator(weights[0].device).manual_seed(seed)
-    return (kind or DPOptimizer)(
-        torch.optim.Adam(weights, recipe.lr),
-        noise_multiplier=noise,
-        max_grad_norm=recipe.clip,
-        expected_batch_size=recipe.units,
-        generator=generator,
-    )
+
+    class PrivateOptimizer(DPOptimizer):  # type: ignore[misc, unused-ignore]
+        generator: np.random.Generator
+
+        def add_noise(self) -> None:
+            for weight in self.params:
+                noise = self.generator.standard_normal(weight.shape, np.float32)
+                scaled = torch.from_numpy(noise).to(weight.device) * (self.noise_multiplier * self.max_grad_norm)
+                weight.grad = (weight.summed_grad + scaled).view_as(weight)
+
+    return PrivateOptimizer
 
 
 def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
@@ -208,5 +235,5 @@ def run_privately(
             f"{args.init_from}: draws other frames than {args.data} holds; give a checkpoint of the same kind"
         )
     counts = args.dp_steps, args.dp_units, args.dp_frames
-    recipe = PrivateRecipe(*counts, lr=args.lr, layers=args.dp_layers, seed=args.seed)
+    recipe = PrivateRecipe(*counts, lr=args.lr, layers=args.dp_layers)
     return fine_tune(start, source, Budget(args.dp_epsilon, args.dp_delta, args.dp_unit), recipe, device=device)

@@ -11,11 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from contract.bundle import MANIFEST, read_manifest
 from contract.dataset import read_dataset
-from contract.driver_hashes import holds_driver
+from contract.driver_hashes import trained_on
 from contract.errors import EdgeError, Refused
 
 DESCRIBED = "dataset.json"
@@ -49,20 +48,8 @@ def find_artefacts(paths: Iterable[Path], key: str) -> list[Artefact]:
 
 
 def touched_by(lineage: object, key: str) -> str:
-    """Whether any step of a lineage, of what it began with or of its distillation, was trained on the driver."""
-    answers = [holds_driver(step.get("drivers"), key) for step in _steps(lineage)]
-    if True in answers:
-        return TRAINED_ON
-    return UNKNOWN if None in answers or not answers else NOT_TRAINED_ON
-
-
-def _steps(lineage: object) -> Iterator[Mapping[str, Any]]:
-    if not isinstance(lineage, Mapping):
-        return
-    yield lineage
-    distilled = lineage.get("distilled")
-    for earlier in (lineage.get("before"), *(distilled if isinstance(distilled, list) else [])):
-        yield from _steps(earlier)
+    """TRAINED_ON, NOT_TRAINED_ON, or UNKNOWN where a step of the lineage doesn't say."""
+    return {True: TRAINED_ON, False: NOT_TRAINED_ON, None: UNKNOWN}[trained_on(lineage, key)]
 
 
 def _below(path: Path, key: str) -> Iterator[Artefact]:

@@ -4,8 +4,10 @@
     finding = membership_finding("loss", "white box", scores, population)      # scores [variants, N]
     finding.risk, finding.figures["auc"]
 
-The risk is what the attack gains on members beyond what it gains on people whom the model has never seen:
-(main - control) / (1 - control), 0 to 1. (The three arms: Giomi et al. 2022, arXiv 2211.10459.)
+The risk, 0 to 1, is what the attack gains on members beyond what it gains on people whom the model has never seen.
+Where both arms count right guesses it is (main - control) / (1 - control) (Giomi et al. 2022, arXiv 2211.10459); of
+membership, where a guess that is right for a member is wrong for others, it is the advantage, main - control (Yeom et
+al. 2018, arXiv 1709.01604).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ FEWEST_DRIVERS = 12
 FEWEST_FOR = {0.01: 100, 0.001: 10_000}
 """Non-members below which a true positive rate at that false positive rate isn't reported: it would rest on nobody."""
 
+TINY = 1e-12
 WHITE_BOX, BLACK_BOX = "white box", "black box"
 
 
@@ -90,26 +93,39 @@ class Finding:
     control: Counts
     baseline: float
     """Success rate of guessing without the model."""
-    risk: float
-    risk_samples: Array = field(repr=False)
-    """[R]: the risk over resamples of the drivers"""
+    gain: float
+    """What members lose beyond others; below 0 where others fared worse"""
+    gains: Array = field(repr=False)
+    """[R]: the same over resamples of the drivers"""
+    drivers: tuple[int, int]
+    """Of main and control: they, and not their frames, are independent of each other"""
     p_value: float
     """Of the hypothesis that members fare no worse than non-members."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     """What else this kind of attack reports: AUC and rates with intervals, the chosen variant."""
 
     @property
+    def risk(self) -> float:
+        return float(np.clip(self.gain, 0.0, 1.0))
+
+    @property
     def interval(self) -> Interval:
-        return interval(self.risk_samples)
+        low, high = np.clip(interval(self.gains), 0.0, 1.0).tolist()
+        return low, high
 
     def upper_bound(self, attacks: int) -> float:
-        """What the risk stays below with 95 % certainty for all of so many attacks together (Bonferroni)."""
-        deviation = float(np.nanstd(self.risk_samples))
+        """What the risk stays below with 95 % certainty for all of so many attacks together (Bonferroni).
+
+        The larger of a quantile of the resamples and of a normal distribution's; where an arm has one outcome only,
+        resamples have no spread, and the bound of as many drivers with that outcome alone is added.
+        """
         doubt = (1.0 - SHARE) / max(attacks, 1)
-        spread = NormalDist().inv_cdf(1.0 - doubt) * deviation
-        if self.main.successes == 0 and self.main.attempts:  # resamples of failures have no spread
-            spread = max(spread, 1.0 - doubt ** (1.0 / self.main.attempts))
-        return float(np.clip(max(self.risk + spread, self.interval[1]), 0.0, 1.0))
+        spread = NormalDist().inv_cdf(1.0 - doubt) * float(np.nanstd(self.gains))
+        if self.main.successes == 0:
+            spread = max(spread, _none_of(self.drivers[0], doubt))
+        if self.control.successes == self.control.attempts:
+            spread = max(spread, _none_of(self.drivers[1], doubt))
+        return float(np.clip(max(self.gain + spread, np.nanquantile(self.gains, 1.0 - doubt)), 0.0, 1.0))
 
     def covers_chance(self, attacks: int) -> bool:
         """Whether the interval of the AUC covers 0.5 with 95 % certainty for so many attacks together (Bonferroni)."""
@@ -123,6 +139,7 @@ class Finding:
             "access": self.access,
             **arms,
             "baseline": {"rate": self.baseline},
+            "drivers": {"main": self.drivers[0], "control": self.drivers[1]},
             "risk": self.risk,
             "risk_interval": self.interval,
             "p_value": self.p_value,
@@ -133,11 +150,15 @@ class Finding:
         return {"main": self.main, "control": self.control}
 
 
-def risk_of(main: Array, control: Array) -> Array:
-    """(main - control) / (1 - control), and 0 where control does as well; for rates of any shape."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain = (main - control) / (1.0 - control)
-    return np.where(main > control, np.clip(gain, 0.0, 1.0), 0.0)
+def gain_of(main: Array, control: Array) -> Array:
+    """(main - control) / (1 - control) of rates of right guesses, and main - control where that is less than 0."""
+    difference = main - control
+    return np.asarray(np.where(difference > 0.0, difference / np.maximum(1.0 - control, TINY), difference))
+
+
+def _none_of(count: int, doubt: float) -> float:
+    """The largest probability of an event that none of `count` drivers showed, unless that has a chance of `doubt`."""
+    return 1.0 - doubt ** (1.0 / count) if count else 1.0
 
 
 def choose_variant(scores: Array, population: Population) -> int:
@@ -188,15 +209,15 @@ def score_membership(
         "auc_deviation": float(np.nanstd(area)),
         "tpr_at_fpr": rates,
     }
-    rates_of = [np.array([count.rate]) for count in counts]
     return Finding(
         name=name,
         access=access,
         main=counts[0],
         control=counts[1],
         baseline=float((scores > threshold).mean()),
-        risk=float(risk_of(rates_of[0], rates_of[1])[0]),
-        risk_samples=risk_of(main, control),
+        gain=counts[0].rate - counts[1].rate,
+        gains=main - control,
+        drivers=(len(np.unique(drivers[members])), len(np.unique(drivers[~members]))),
         p_value=permutation_p_value(scores, members, drivers, seed=seed),
         figures=known,
     )

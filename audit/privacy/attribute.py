@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
-from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Indices, Population, risk_of
+from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Indices, Population, gain_of
 from audit.privacy.model import Model
 from audit.privacy.white_box import loss_signal
 from audit.stats.bootstrap import Array, group_resamples
@@ -68,16 +68,16 @@ def _finding(name: str, access: str, right: Bools, truth: Indices, population: P
     rates = [weights[:, side] @ success[side] / weights[:, side].sum(axis=1) for side in (members, ~members)]
     counts = [Counts(int(right[side].sum()), int(side.sum())) for side in (members, ~members)]
     frequent = np.bincount(truth[~members]).argmax()
-    difference = rates[0] - rates[1]
     return Finding(
         name=name,
         access=access,
         main=counts[0],
         control=counts[1],
         baseline=float((truth[members] == frequent).mean()),
-        risk=float(risk_of(np.array(counts[0].rate), np.array(counts[1].rate))),
-        risk_samples=risk_of(rates[0], rates[1]),
-        p_value=float((1 + (difference <= 0).sum()) / (1 + len(difference))),
+        gain=float(gain_of(np.array(counts[0].rate), np.array(counts[1].rate))),
+        gains=gain_of(rates[0], rates[1]),
+        drivers=(len(np.unique(drivers[members])), len(np.unique(drivers[~members]))),
+        p_value=float((1 + (rates[0] <= rates[1]).sum()) / (1 + len(weights))),
     )
 
 

@@ -22,7 +22,7 @@ from audit.privacy.calibration import calibrate
 from audit.privacy.canaries import epsilon_lower_bound
 from audit.privacy.embedding import embed
 from audit.privacy.evidence import Evidence
-from audit.privacy.extraction import find_near_copies
+from audit.privacy.extraction import Side, find_near_copies
 from audit.privacy.kept_signals import kept_signals
 from audit.privacy.model import Model
 from audit.privacy.subject import driver_finding
@@ -212,6 +212,7 @@ def missing(evidence: Evidence, targets: Targets) -> dict[str, str]:
 
 def _copies(evidence: Evidence, generated: Generated, findings: list[Finding]) -> list[tuple[int, int]]:
     made, own = embed(generated.frames)["pixels"], embed(evidence.frames)["pixels"]
-    found = find_near_copies(made, own[evidence.members], own[~evidence.members])
+    sides = (Side(own[side], evidence.drivers[side]) for side in (evidence.members, ~evidence.members))
+    found = find_near_copies(made, *sides)
     findings.append(found.finding)
     return found.pairs

@@ -1,12 +1,14 @@
-"""Near copies: which generated frames repeat a training frame?
+"""Near copies: of whom does a generated frame repeat a training frame?
 
-    result = find_near_copies(generated, members, non_members)
-    result.finding.main                               # how many of the generated frames are near copies
+    result = find_near_copies(generated, Side(members, member_drivers), Side(others, other_drivers))
+    result.finding.main                               # of how many drivers among the members there are copies
     result.pairs                                      # [(generated frame, training frame)], the nearest first
 
-A frame is a near copy where its distance to the nearest training frame is a smaller share of that frame's own spacing
-than for 99 % of real frames of other people (Carlini et al., arXiv 2301.13188, with a threshold that real frames set).
-The control arm looks for copies of people whom the model has never seen, by the same rule.
+A generated frame's distance to the nearest training frame counts in shares of that frame's own spacing, and of the
+share that 99 % of real frames of other people exceed (Carlini et al., arXiv 2301.13188, with a threshold that real
+frames set). The control arm looks for copies of people whom the model has never seen, by the same rule. Some frames
+of either arm come near by chance; so a driver counts as copied where one comes closer to theirs than any comes to
+anybody of the other side.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audit.privacy.attack import BLACK_BOX, Counts, Finding, risk_of
+from audit.privacy.attack import BLACK_BOX, Counts, Finding, gain_of
 from audit.stats.bootstrap import Array, resamples
 from audit.stats.neighbours import Indices, nearest
-from audit.stats.proportions import binomial_tail
+from audit.stats.roc import Bools
 from contract.errors import Refused
 
 NEIGHBOURS = 5
@@ -35,6 +37,16 @@ TINY = 1e-12
 
 
 @dataclass(frozen=True)
+class Side:
+    """Frames of members, or of non-members."""
+
+    frames: Array
+    """[N, F]: as rows of one space"""
+    drivers: Indices
+    """[N]"""
+
+
+@dataclass(frozen=True)
 class Extraction:
     """What was found, and which pairs a person should look at."""
 
@@ -45,48 +57,66 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Search:
-    """The near copies of one set of frames."""
+    """How close generated frames come to one side."""
 
-    ratio: Array
+    closeness: Array
+    """[G]: below 1 closer than 99 % of real frames of other people"""
     index: Indices
-    threshold: float
+    """[G]: of the nearest frame"""
+    drivers: Array
+    """[D]: of each driver, the closest of the frames that are nearest to theirs; infinite where there is none"""
 
-    @property
-    def copies(self) -> Array:
-        return (self.ratio < self.threshold).astype(np.float64)
+    def copied(self, other: _Search) -> Bools:
+        """[D]: of whom a frame is closer than any is to anybody of the other side."""
+        return np.asarray(self.drivers < other.drivers.min())
 
 
-def find_near_copies(generated: Array, members: Array, non_members: Array) -> Extraction:
-    """Near copies among generated frames, all as rows of one space: [G, F], [M, F], [O, F]."""
-    for name, rows in (("generated", generated), ("member", members), ("non-member", non_members)):
+def find_near_copies(generated: Array, members: Side, non_members: Side) -> Extraction:
+    """Near copies among generated frames [G, F]; Refused where there are too few frames of a kind."""
+    kinds = (("generated", generated), ("member", members.frames), ("non-member", non_members.frames))
+    for name, rows in kinds:
         if len(rows) < FEWEST:
             raise Refused(f"extraction: {len(rows)} {name} frames; expected {FEWEST} or more")
     main, control = _search(generated, members, non_members), _search(generated, non_members, members)
-    weights = resamples(len(generated))
-    rates = [weights @ arm.copies / len(generated) for arm in (main, control)]
-    only_main = int((main.copies > control.copies).sum())
-    only_one = only_main + int((control.copies > main.copies).sum())
-    counts = [Counts(int(arm.copies.sum()), len(generated)) for arm in (main, control)]
-    order = np.argsort(main.ratio, kind="stable")[:SHOWN]
+    copied = main.copied(control), control.copied(main)
+    rates = [resamples(len(arm), seed=seed) @ arm / len(arm) for seed, arm in enumerate(copied)]
+    counts = [Counts(int(arm.sum()), len(arm)) for arm in copied]
+    passing = [arm.closeness < np.minimum(other.closeness, 1.0) for arm, other in ((main, control), (control, main))]
+    order = np.argsort(main.closeness, kind="stable")[:SHOWN]
     finding = Finding(
         name="extraction",
         access=BLACK_BOX,
         main=counts[0],
         control=counts[1],
-        baseline=LEVEL,
-        risk=float(risk_of(np.array(counts[0].rate), np.array(counts[1].rate))),
-        risk_samples=risk_of(rates[0], rates[1]),
-        p_value=binomial_tail(only_main, only_one, 0.5) if only_one else 1.0,
-        figures={"smallest_ratio": float(main.ratio.min()), "threshold": main.threshold, "generated": len(generated)},
+        baseline=0.0,
+        gain=float(gain_of(np.array(counts[0].rate), np.array(counts[1].rate))),
+        gains=gain_of(rates[0], rates[1]),
+        drivers=(counts[0].attempts, counts[1].attempts),
+        p_value=_lead(counts[0].successes, counts[0].attempts, counts[1].attempts),
+        figures={
+            "generated": len(generated),
+            "closer_than_any_control": int((main.closeness < control.closeness.min()).sum()),
+            "below_threshold": {"members": int(passing[0].sum()), "non_members": int(passing[1].sum())},
+            "smallest": {"members": float(main.closeness.min()), "non_members": float(control.closeness.min())},
+        },
     )
     return Extraction(finding, [(int(row), int(main.index[row])) for row in order])
 
 
-def _search(generated: Array, targets: Array, real: Array) -> _Search:
-    own = nearest(targets, targets, NEIGHBOURS, itself=True)[0].mean(axis=1)
-    usual, _ = _ratio(real, targets, own)
-    ratio, index = _ratio(generated, targets, own)
-    return _Search(ratio, index, float(np.quantile(usual, LEVEL)))
+def _lead(leading: int, inside: int, outside: int) -> float:
+    """P[so many drivers or more of one side come before all of the other], if sides don't differ."""
+    return float(np.prod([(inside - place) / (inside + outside - place) for place in range(leading)]))
+
+
+def _search(generated: Array, targets: Side, real: Side) -> _Search:
+    spacing = nearest(targets.frames, targets.frames, NEIGHBOURS, itself=True)[0].mean(axis=1)
+    usual, _ = _ratio(real.frames, targets.frames, spacing)
+    ratio, index = _ratio(generated, targets.frames, spacing)
+    closeness = ratio / (np.quantile(usual, LEVEL) + TINY)
+    known, whose = np.unique(targets.drivers, return_inverse=True)
+    drivers = np.full(len(known), np.inf)
+    np.minimum.at(drivers, whose[index], closeness)
+    return _Search(closeness, index, drivers)
 
 
 def _ratio(queries: Array, targets: Array, spacing: Array) -> tuple[Array, Indices]:

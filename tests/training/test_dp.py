@@ -47,7 +47,9 @@ def start() -> Checkpoint:
     return replace(untrained(widths=(32,)), lineage=lineage)
 
 
-@pytest.mark.parametrize(("noise", "rate", "steps"), [(1.0, 0.01, 500), (3.6, 0.1, 490), (0.8, 0.02, 100)])
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps"), [(1.0, 0.01, 500), (3.6, 0.1, 490), (0.8, 0.02, 100), (9.0, 0.1, 100)]
+)
 def test_two_accountants_agree(noise: float, rate: float, steps: int) -> None:
     found = prv_epsilon(noise, rate, steps, 1e-5), pld_epsilon(noise, rate, steps, 1e-5)
     assert abs(found[0] - found[1]) <= AGREEMENT * max(found)
@@ -85,8 +87,8 @@ def test_a_unit_is_clipped_whatever_its_frames(
     images = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
 
     def gradients(rows: slice) -> torch.Tensor:
-        torch.manual_seed(3)
-        found = unit_gradients(network, trained, start.diffusion, images[rows], people.conditions[:4][rows], 2)
+        draw = np.random.default_rng(3)
+        found = unit_gradients(network, trained, start.diffusion, images[rows], people.conditions[:4][rows], 2, draw)
         return torch.cat([value.flatten(1) for value in found.values()], dim=1)
 
     both, first = gradients(slice(0, 4)), gradients(slice(0, 2))
@@ -106,6 +108,17 @@ def test_what_was_spent_stands_in_the_lineage(start: Checkpoint, people: Labelle
     assert changed and all(found.weights[name].ndim == 1 or name.startswith("out.") for name in changed)
     with pytest.raises(Refused, match="add up"):
         fine_tune(found, people, Budget(5.0, 1e-5, unit), RECIPE)
+
+
+def test_a_start_that_saw_the_private_frames(start: Checkpoint, people: LabelledFrames) -> None:
+    """No epsilon would hold for them, however the last training went."""
+    budget = Budget(5.0, 1e-5, "driver")
+    same_frames = replace(start, lineage={"before": {"data": people.fingerprint}})
+    with pytest.raises(Refused, match="trained on these frames"):
+        fine_tune(same_frames, people, budget, RECIPE)
+    same_people = replace(start, lineage={"distilled": [{"drivers": hash_drivers(["3", "99"], "other frames")}]})
+    with pytest.raises(Refused, match="trained on 1 drivers of these frames, such as 3"):
+        fine_tune(same_people, people, budget, RECIPE)
 
 
 def test_an_epsilon_ends_where_other_frames_are_trained_on(start: Checkpoint, people: LabelledFrames) -> None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Population, membership_finding, risk_of
+from audit.privacy.attack import (
+    BLACK_BOX,
+    WHITE_BOX,
+    Counts,
+    Finding,
+    Population,
+    gain_of,
+    membership_finding,
+    score_membership,
+)
 from audit.privacy.subject import driver_finding
 from contract.errors import Refused
 
@@ -26,8 +37,8 @@ def test_whole_drivers_fall_into_one_part(population: Population) -> None:
 
 
 def test_risk_is_what_members_lose_beyond_others() -> None:
-    found = risk_of(np.array([0.75, 0.2, 1.0, 0.3]), np.array([0.5, 0.5, 1.0, 0.0]))
-    assert found == pytest.approx([0.5, 0.0, 0.0, 0.3])
+    found = gain_of(np.array([0.75, 0.2, 1.0, 0.3]), np.array([0.5, 0.5, 1.0, 0.0]))
+    assert found == pytest.approx([0.5, -0.3, 0.0, 0.3])
 
 
 def test_a_score_that_knows_everything_is_certain(population: Population) -> None:
@@ -69,9 +80,29 @@ def test_low_rates_are_refused_for_too_few_non_members(population: Population) -
 
 
 def test_nothing_found_among_few_still_leaves_a_risk() -> None:
-    """0 of 20: at 95 %, up to 1 - 0.05^(1 / 20) may have been missed."""
-    finding = Finding("none", BLACK_BOX, Counts(0, 20), Counts(0, 20), 0.0, 0.0, np.zeros(1000), 1.0)
-    assert finding.upper_bound(1) == pytest.approx(1 - 0.05 ** (1 / 20))
+    """None of 5 drivers, however many frames: at 95 %, up to 1 - 0.05^(1 / 5) may have been missed."""
+    finding = Finding("none", BLACK_BOX, Counts(0, 20), Counts(0, 20), 0.0, 0.0, np.zeros(1000), (5, 5), 1.0)
+    assert finding.upper_bound(1) == pytest.approx(1 - 0.05 ** (1 / 5))
+    alike = replace(finding, main=Counts(20, 20), control=Counts(20, 20))
+    assert alike.upper_bound(1) == pytest.approx(1 - 0.05 ** (1 / 5)), "of others, some may be told apart"
+    assert replace(finding, main=Counts(3, 20)).upper_bound(1) == 0.0
+
+
+@pytest.mark.parametrize(("rate", "control"), [(0.5, 0.5), (0.1, 0.1)])
+def test_the_bound_of_many_attacks_holds_for_their_number(rate: float, control: float) -> None:
+    """A bound for 20 attacks may miss once in 400; of 200 draws, 7 or more misses have a chance of one in a million."""
+    generator, missed = np.random.default_rng(0), 0
+    drivers = np.repeat(np.arange(100), 4)
+    members = drivers < 60
+    for _ in range(200):
+        chance = (
+            generator.beta(*(2 * np.array([[rate], [1 - rate]])), 60),
+            generator.beta(2 * control, 2 - 2 * control, 40),
+        )
+        scores = (generator.random(400) < np.repeat(np.concatenate(chance), 4)).astype(float)
+        finding = score_membership("any", WHITE_BOX, scores, members, drivers, 0.5)
+        missed += finding.upper_bound(20) < rate - control
+    assert missed < 7
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
