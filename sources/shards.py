@@ -111,6 +111,14 @@ def read_description(folder: Path) -> ShardDescription:
         raise Refused(f"{folder / DESCRIPTION}: {error}; render the frames again") from error
 
 
+def domain_of(folder: Path) -> str | None:
+    """Whose people a folder's drivers are: a renderer's domain, in which folders number them alike, or None."""
+    if not (folder / DESCRIPTION).is_file():
+        return None
+    domain = read_description(folder).origin.get("domain")
+    return None if domain is None else str(domain)
+
+
 def read_shards(folder: Path) -> LabelledFrames:
     """All whole shards of a folder in memory; Refused where there is none, or one is damaged."""
     description = read_description(folder)

@@ -1,22 +1,25 @@
 """Canaries among training frames, and the file that remembers which of them training was given.
 
 canaries = insert(Path("build/train"), Path("build/train-canaries"), count=200)
-canaries = read_canaries(canary_path(Path("build/train-canaries")))
+canaries = read_canaries(canary_path(Path("build/train-canaries")), evidence)
 """
 
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from audit.privacy.audit import Canaries
 from audit.privacy.canaries import draw_canaries
+from audit.privacy.evidence import Evidence
 from contract.errors import Refused
 from contract.files import write_whole
 from sources.imagefolder import read_source
-from sources.shards import ShardDescription, ShardWriter
+from sources.shards import ShardDescription, ShardWriter, domain_of
 
 PROGRAM = "python -m audit.privacy.insert_canaries"
 
@@ -40,7 +43,7 @@ def insert(source: Path, output: Path, count: int, seed: int = 0) -> Canaries:
         "hidden": np.concatenate([data.hidden, np.zeros((included.sum(), data.hidden.shape[1]), bool)]),
         "subjects": np.concatenate([subjects, own]),
     }
-    origin = {"canaries": count, "seed": seed, "source": data.fingerprint}
+    origin = {"canaries": count, "seed": seed, "source": data.fingerprint, "domain": domain_of(source)}
     description = ShardDescription(data.schema, data.landmarks, len(arrays["frames"]), origin)
     ShardWriter(output, description).write(0, arrays)
     buffer = io.BytesIO()
@@ -49,10 +52,14 @@ def insert(source: Path, output: Path, count: int, seed: int = 0) -> Canaries:
     return Canaries(frames, conditions, included)
 
 
-def read_canaries(path: Path) -> Canaries:
-    """The canaries of a folder; Refused where the file is missing or damaged."""
+def read_canaries(path: Path, evidence: Evidence) -> Canaries:
+    """The canaries of a folder; Refused where the file is missing, damaged, or of other frames than the evidence."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Canaries(arrays["frames"], arrays["conditions"], arrays["included"])
-    except (OSError, KeyError, ValueError, EOFError) as error:
+            found = Canaries(arrays["frames"], arrays["conditions"], arrays["included"])
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise Refused(f"{path}: no canaries ({error}); insert some: {PROGRAM} FOLDER -o OTHER") from error
+    kinds = [(each.frames.shape[1:], each.conditions.shape[1:]) for each in (found, evidence)]
+    if kinds[0] != kinds[1]:
+        raise Refused(f"{path}: canaries of another size or schema than the members; insert some: {PROGRAM}")
+    return found

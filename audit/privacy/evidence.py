@@ -9,7 +9,6 @@ Whatever would make figures mean something else is refused: drivers or frames on
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +20,11 @@ from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.conditions import Schema
 from contract.errors import Refused
-from contract.files import read_json
 from contract.frames import Frames, ImageShape
 from sources.base import LabelledFrames
 from sources.drivers import driver_keys
 from sources.imagefolder import read_source
-from sources.shards import DESCRIPTION
+from sources.shards import domain_of
 
 SAME = "a split shares no driver and no frame between members and non-members; prepare the folders again"
 
@@ -44,6 +42,8 @@ class Evidence:
     drivers: Indices
     """[N]: numbers that differ between the sides"""
     seed: int = 0
+    keys: tuple[str, ...] = ()
+    """[N]: of each frame's driver in its folder"""
 
     @cached_property
     def population(self) -> Population:
@@ -58,6 +58,11 @@ class Evidence:
         return digest.hexdigest()
 
     @property
+    def sides(self) -> tuple[Bools, Bools]:
+        """[N] each: members, and non-members."""
+        return self.members, ~self.members
+
+    @property
     def image(self) -> ImageShape:
         _, height, width, channels = self.frames.shape
         return ImageShape(channels, height, width)
@@ -68,7 +73,7 @@ def read_evidence(members: Path, non_members: Path, limit: int | None = None, se
     inside, outside = (read_source(folder, "") for folder in (members, non_members))
     if inside.image != outside.image or not inside.schema.encodes_like(outside.schema):
         raise Refused(f"{non_members}: frames of another size or schema than {members}; expected the same kind of both")
-    if _people(members) == _people(non_members):
+    if domain_of(members) == domain_of(non_members):
         shared = set(driver_keys(inside) or ()) & set(driver_keys(outside) or ())
         if len(shared):
             raise Refused(f"{members} and {non_members}: {len(shared)} drivers in both; {SAME}")
@@ -91,7 +96,10 @@ def gather(inside: LabelledFrames, outside: LabelledFrames, limit: int | None = 
         np.unique(subjects[chosen], return_inverse=True)[1] for subjects, chosen in zip(known, rows, strict=True)
     ]
     offset = drivers[0].max(initial=-1) + 1
-    return Evidence(inside.schema, frames, conditions, members, np.concatenate([drivers[0], drivers[1] + offset]), seed)
+    numbers = np.concatenate([drivers[0], drivers[1] + offset])
+    named = [(driver_keys(side) or [], chosen) for side, chosen in zip((inside, outside), rows, strict=True)]
+    keys = tuple(known[row] for known, chosen in named for row in chosen)
+    return Evidence(inside.schema, frames, conditions, members, numbers, seed, keys)
 
 
 def _drivers(name: str, side: LabelledFrames) -> Indices:
@@ -109,11 +117,3 @@ def _whole_drivers(subjects: Indices, limit: int | None, seed: int) -> Indices:
     order = generator.permutation(len(known))
     taken = known[order[counts[order].cumsum() <= limit]]
     return np.flatnonzero(np.isin(subjects, taken))
-
-
-def _people(folder: Path) -> str:
-    """What numbers drivers: two folders of one renderer's domain, or two of unknown origin, number the same people."""
-    described = folder / DESCRIPTION
-    origin = read_json(described).get("origin", {}) if described.is_file() else {}
-    domain = origin.get("domain") if isinstance(origin, dict) else None
-    return json.dumps(domain, sort_keys=True)

@@ -36,6 +36,11 @@ class Model(Protocol):
     image: ImageShape
     alpha_bar: Float64
     """[K], rising: of the timesteps in the order in which they run"""
+    timesteps: tuple[int, ...]
+    """[K]: the same"""
+    guidance: float
+    checkpoint: str
+    """sha256 of the checkpoint that it is or comes from"""
     identity: str
     """What its predictions follow from: the sha256 of its file, and its timesteps and guidance"""
 
@@ -47,16 +52,24 @@ class TorchModel:
     """A checkpoint in torch, float32."""
 
     def __init__(
-        self, checkpoint: Checkpoint, steps: int | None = None, guidance: float | None = None, device: str = "cpu"
+        self,
+        checkpoint: Checkpoint,
+        steps: int | None = None,
+        device: str = "cpu",
+        timesteps: tuple[int, ...] | None = None,
+        guidance: float | None = None,
     ) -> None:
+        """At given timesteps, else at the checkpoint's own ones, else at `steps` trailing ones."""
         sampler, diffusion = checkpoint.sampler, checkpoint.diffusion
         self.schema, self.image = checkpoint.schema, checkpoint.config.image
-        self._timesteps = sampler.timesteps or tuple(trailing(diffusion.timesteps, steps or STEPS).tolist())
-        self.alpha_bar = diffusion.alpha_bar()[list(self._timesteps)]
+        own = timesteps or sampler.timesteps
+        self.timesteps = own or tuple(trailing(diffusion.timesteps, steps or STEPS).tolist())
+        self.alpha_bar = diffusion.alpha_bar()[list(self.timesteps)]
         self._table = ddim_coefficients(self.alpha_bar, diffusion.prediction)
-        self._guidance = sampler.guidance if guidance is None else guidance
+        self.guidance = sampler.guidance if guidance is None else guidance
         self._network, self._device = checkpoint.network().to(device), device
-        self.identity = f"{checkpoint.sha256} {self._timesteps} {self._guidance}"
+        self.checkpoint = checkpoint.sha256
+        self.identity = f"{checkpoint.sha256} {self.timesteps} {self.guidance}"
 
     def predict_x0(self, x: Images, step: int, condition: Array) -> Images:
         """As `Model` has it; clipped to [-1, 1], as the sampler does."""
@@ -71,7 +84,7 @@ class TorchModel:
                 part, vectors = (
                     torch.from_numpy(array[first : first + BATCH]).to(self._device) for array in (x, condition)
                 )
-                x0 = a * part + b * predict(self._network, part, self._timesteps[step], vectors, self._guidance)
+                x0 = a * part + b * predict(self._network, part, self.timesteps[step], vectors, self.guidance)
                 parts.append(x0.clamp(-1.0, 1.0).cpu().numpy())
         return np.concatenate(parts)
 
@@ -85,6 +98,8 @@ class StepGraphModel:
             raise Refused(f"{folder}: no {name}; {FIX.format(folder=folder)}")
         self.schema, self.image = manifest.schema, manifest.image
         self.alpha_bar = np.asarray(manifest.sampler.alpha_bar, np.float64)
+        self.timesteps, self.guidance = tuple(manifest.sampler.timesteps), manifest.sampler.guidance
+        self.checkpoint = str(manifest.source.get("checkpoint", ""))
         self.identity = f"{manifest.files[name].sha256} {manifest.sampler}"
         self._table = ddim_coefficients(self.alpha_bar, manifest.sampler.prediction)
         ort, content = import_onnxruntime("cpu"), open_checked(folder, manifest, name)

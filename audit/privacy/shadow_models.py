@@ -1,7 +1,7 @@
 """Shadow models: networks like the audited one, each trained on a random half of all drivers, in a folder.
 
 train_shadows(Path("teacher.pt"), evidence, Path("build/shadows"), count=8, steps=5000)
-shadows = read_shadows(Path("build/shadows"), evidence)
+shadows = read_shadows(Path("build/shadows"), evidence, model)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from audit.privacy.audit import Shadows
 from audit.privacy.calibration import FEWEST_SHADOWS, half_of_drivers
 from audit.privacy.evidence import Evidence
-from audit.privacy.model import TorchModel
+from audit.privacy.model import Model, TorchModel
 from contract.errors import Refused
 from contract.files import read_json, write_whole
 
@@ -46,8 +46,11 @@ def train_shadows(
             write_checkpoint(path, shadow)
 
 
-def read_shadows(folder: Path, evidence: Evidence, steps: int | None = None, device: str = "cpu") -> Shadows:
-    """The shadow models of a folder; Refused where they were trained on other frames than the evidence."""
+def read_shadows(folder: Path, evidence: Evidence, model: Model, device: str = "cpu") -> Shadows:
+    """The shadow models of a folder, asked at the timesteps and guidance of the model that is audited.
+
+    Raises Refused where they are another checkpoint's, or were trained on other frames than the evidence.
+    """
     from models.checkpoint import read_checkpoint
 
     if not (folder / ABOUT).is_file():
@@ -55,9 +58,12 @@ def read_shadows(folder: Path, evidence: Evidence, steps: int | None = None, dev
     about = read_json(folder / ABOUT)
     if about.get("evidence") != evidence.fingerprint:
         raise Refused(f"{folder}: trained on other frames; pass the same members, non-members, --limit and --seed")
+    if about.get("checkpoint") != model.checkpoint:
+        raise Refused(f"{folder}: shadows of another checkpoint than the audited one; train its own: {PROGRAM}")
     paths = sorted(folder.glob("shadow-*.pt"))
     if len(paths) < 2 * FEWEST_SHADOWS:
         raise Refused(f"{folder}: {len(paths)} shadow models; expected {2 * FEWEST_SHADOWS} or more: {PROGRAM} --count")
     numbers = [int(path.stem.rpartition("-")[2]) for path in paths]
     masks = np.stack([half_of_drivers(evidence.drivers, int(about["seed"]), number) for number in numbers])
-    return Shadows([TorchModel(read_checkpoint(path), steps, device=device) for path in paths], masks)
+    timesteps, guidance = model.timesteps, model.guidance
+    return Shadows([TorchModel(read_checkpoint(path), None, device, timesteps, guidance) for path in paths], masks)

@@ -23,6 +23,7 @@ from audit.privacy.evidence import Evidence
 from audit.privacy.model import open_model
 from audit.privacy.shadow_models import read_shadows
 from contract.bundle import MANIFEST, read_manifest
+from contract.driver_hashes import trained_on
 from contract.errors import Refused
 from contract.files import read_json
 from sources.imagefolder import read_source
@@ -44,8 +45,9 @@ def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets,
     if model.image != evidence.image or not model.schema.encodes_like(evidence.schema):
         raise Refused(f"{path}: draws other frames than {args.members} holds; give the frames that it was trained on")
     lineage = _lineage(path)
-    shadows = read_shadows(args.shadows, evidence, args.steps, args.device) if args.shadows else None
-    canaries = read_canaries(args.canaries) if args.canaries else None
+    about["members_in_lineage"] = confirm_members(path, lineage, evidence)
+    shadows = read_shadows(args.shadows, evidence, model, args.device) if args.shadows else None
+    canaries = read_canaries(args.canaries, evidence) if args.canaries else None
     made = read_generated(args.generated, evidence) if args.generated else draw(args, evidence)
     proven = proven_epsilon(lineage)
     delta = {} if proven is None else {"delta": proven["delta"]}
@@ -53,6 +55,21 @@ def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets,
     if made is not None and own is not None:
         made = replace(made, features=own)
     return Targets(model, shadows, made, canaries, features, **delta), about, proven
+
+
+def confirm_members(path: Path, lineage: Mapping[str, Any], evidence: Evidence) -> dict[str, int] | None:
+    """How many of the members' drivers the lineage names, of how many; None where it doesn't say.
+
+    Raises Refused where it names none of them, or one among the non-members: then no figure would mean anything.
+    """
+    inside, outside = ({evidence.keys[row] for row in np.flatnonzero(side)} for side in evidence.sides)
+    seen = sorted(key for key in outside if trained_on(lineage, key))
+    if seen:
+        raise Refused(f"{path}: was trained on {len(seen)} drivers among the non-members, such as {seen[0]}")
+    answers = [trained_on(lineage, key) for key in inside]
+    if not any(answers) and False in answers:
+        raise Refused(f"{path}: was trained on no driver among the members; give frames that it was trained on")
+    return {"drivers": len(answers), "confirmed": answers.count(True)} if set(answers) <= {True, False} else None
 
 
 def read_generated(folder: Path, evidence: Evidence) -> Generated:

@@ -18,7 +18,8 @@ from audit.privacy.insert_canaries import main as insert_canaries
 from audit.privacy.miniature import draw_people, untrained
 from audit.privacy.shadows import main as train_shadows
 from audit.privacy.targets import rows_to_draw
-from models.checkpoint import write_checkpoint
+from contract.driver_hashes import hash_drivers
+from models.checkpoint import read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
 from sources.imagefolder import read_source
 from tests.audit.privacy.conftest import write_people
@@ -119,12 +120,36 @@ def test_shadows_of_other_frames_are_refused(
     assert "trained on other frames" in capsys.readouterr().err
 
 
+def test_shadows_of_another_checkpoint_are_refused(
+    folders: Path, shadows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checkpoint(tmp_path / "other.pt", untrained(1))
+    assert main([str(tmp_path / "other.pt"), *both(folders), "--shadows", str(shadows), "-o", str(tmp_path)]) == 1
+    assert "shadows of another checkpoint than the audited one" in capsys.readouterr().err
+
+
+def test_members_are_those_of_the_lineage(
+    checkpoint: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Swapped folders, or frames that it never saw, would say that nothing leaks."""
+    for name, keys in (("right", range(26)), ("swapped", range(26, 52)), ("neither", range(90, 99))):
+        lineage = {"drivers": hash_drivers(map(str, keys), "frames")}
+        write_checkpoint(tmp_path / f"{name}.pt", replace(read_checkpoint(checkpoint), lineage=lineage))
+    brief = [*both(folders), "--draw", "0", "--steps", "2", "--json", "-o", str(tmp_path)]
+    assert main([str(tmp_path / "right.pt"), *brief]) == 0
+    assert json.loads(capsys.readouterr().out)["members_in_lineage"] == {"drivers": 26, "confirmed": 26}
+    for name, message in (("swapped", "26 drivers among the non-members"), ("neither", "no driver among the members")):
+        assert main([str(tmp_path / f"{name}.pt"), *brief]) == 1
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["--members", "no-such", "--non-members", "no-such"], 1, "no-such"),
         (["--fail-above", "2"], 2, "expected a risk from 0 to 1"),
         (["--canaries", "no-such.npz"], 1, "no canaries"),
+        (["--canaries", __file__], 1, "no canaries"),
     ],
 )
 def test_bad_input(
