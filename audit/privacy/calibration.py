@@ -4,7 +4,7 @@ calibrated = calibrate(signals, shadow_signals, trained_on)       # [V, N]
 
 Some frames are easy for every model. Shadow models, trained alike on random halves of the drivers, say how easy: the
 mean of those that weren't trained on a frame is subtracted, and the difference is divided by their spread. (Offline
-LiRA, arXiv 2112.03570, with one spread for all frames; its order is that of RMIA at gamma 1, arXiv 2312.03262.)
+LiRA, arXiv 2112.03570, with one spread for all frames.)
 """
 
 from __future__ import annotations
