@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -61,6 +62,8 @@ class ShardDescription:
         """Read `shards.json`; ValueError on anything unexpected."""
         if data.get("format") != FORMAT or set(data) != {"format", "schema", "landmarks", "size", "origin"}:
             raise ValueError(f"expected an object of the format {FORMAT}")
+        if not isinstance(data["origin"], Mapping):
+            raise ValueError("origin: expected an object")
         known = data["landmarks"]
         landmarks = Landmarks(tuple(known["names"]), tuple((a, b) for a, b in known["mirror"]), tuple(known["eyes"]))
         return ShardDescription(Schema.from_dict(data["schema"]), landmarks, int(data["size"]), data["origin"])
@@ -145,7 +148,7 @@ def _read_shard(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in ARRAYS}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise Refused(f"{path}: damaged; {again}") from error
     for name, (kind, axes) in ARRAYS.items():
         array = arrays[name]

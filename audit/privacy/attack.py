@@ -106,10 +106,12 @@ class Finding:
 
     @property
     def risk(self) -> float:
+        """0 to 1: the gain, and 0 where others fared worse."""
         return float(np.clip(self.gain, 0.0, 1.0))
 
     @property
     def interval(self) -> Interval:
+        """95 % of the risk, by driver."""
         low, high = np.clip(interval(self.gains), 0.0, 1.0).tolist()
         return low, high
 

@@ -212,7 +212,7 @@ def missing(evidence: Evidence, targets: Targets) -> dict[str, str]:
 
 def _copies(evidence: Evidence, generated: Generated, findings: list[Finding]) -> list[tuple[int, int]]:
     made, own = embed(generated.frames)["pixels"], embed(evidence.frames)["pixels"]
-    sides = (Side(own[side], evidence.drivers[side]) for side in (evidence.members, ~evidence.members))
+    sides = (Side(own[side], evidence.drivers[side]) for side in evidence.sides)
     found = find_near_copies(made, *sides)
     findings.append(found.finding)
     return found.pairs

@@ -217,11 +217,11 @@ class SelfTest:
     def extraction(self, share: float, seed: int) -> Any:
         """What is found in generated frames of which that share are exact copies of members."""
         evidence = self.evidence
-        inside, members = evidence.members, evidence.frames[evidence.members]
+        members = evidence.frames[evidence.members]
         fresh = draw_people(2 * self.scale.drivers, FRAMES, 1 + seed).frames
         copied = np.random.default_rng(seed).choice(len(members), round(share * len(fresh)))
         generated = np.concatenate([members[copied], fresh[len(copied) :]])
-        sides = (Side(thumbnails(evidence.frames[side]), evidence.drivers[side]) for side in (inside, ~inside))
+        sides = (Side(thumbnails(evidence.frames[side]), evidence.drivers[side]) for side in evidence.sides)
         return find_near_copies(thumbnails(generated), *sides).finding
 
     def biased_split(self) -> Iterator[Check]:

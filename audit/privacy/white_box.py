@@ -99,6 +99,7 @@ def sima_signal(model: Model, images: Images, conditions: Array) -> Signal:
 
 
 def _telling(model: Model) -> list[int]:
+    """The steps whose timesteps `SHOWS`."""
     return [step for step, bar in enumerate(model.alpha_bar) if bar >= SHOWS]
 
 

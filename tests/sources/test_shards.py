@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,14 @@ import pytest
 
 from audit.privacy.miniature import draw_people
 from contract.errors import Refused
-from sources.shards import ARRAYS, read_shards
-from tests.audit.privacy.conftest import write_people
+from sources.shards import ARRAYS, domain_of, read_shards
+from tests.sources.folders import write_shards
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_people(tmp_path / "people", draw_people(3, 4, seed=0))
+    people = draw_people(3, 4, seed=0)
+    return write_shards(replace(people, points=np.zeros((len(people.frames), 0, 2), np.float32)), tmp_path / "people")
 
 
 def test_what_was_written_is_read(folder: Path) -> None:
@@ -70,3 +73,10 @@ def test_conditions_of_another_width_than_the_schema(folder: Path) -> None:
     np.savez(folder / "shard-00000.npz", **arrays | {"conditions": arrays["conditions"][:, :5]})  # type: ignore[arg-type]
     with pytest.raises(Refused, match="conditions of width 5; its schema's are 6 wide"):
         read_shards(folder)
+
+
+def test_an_origin_that_is_no_object(folder: Path) -> None:
+    described = json.loads((folder / "shards.json").read_text())
+    (folder / "shards.json").write_text(json.dumps(described | {"origin": "cabin"}))
+    with pytest.raises(Refused, match=r"shards\.json: origin: expected an object"):
+        domain_of(folder)

@@ -19,7 +19,7 @@ from audit.privacy.miniature import draw_people, untrained
 from audit.privacy.shadows import main as train_shadows
 from audit.privacy.targets import rows_to_draw
 from contract.driver_hashes import hash_drivers
-from models.checkpoint import read_checkpoint, write_checkpoint
+from models.checkpoint import SamplerDefaults, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
 from sources.imagefolder import read_source
 from tests.audit.privacy.conftest import write_people
@@ -64,6 +64,20 @@ def test_a_checkpoint_with_every_attack(
     page = (tmp_path / "out/privacy.html").read_text()
     assert not any(word in page + json.dumps(report) for word in FORBIDDEN)
     assert (tmp_path / "out/copies.png").stat().st_size > 1000
+
+
+def test_a_model_of_one_timestep_meets_the_attacks_that_it_allows(
+    checkpoint: Path, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of pure noise SecMI has no step to take, and PIA and SimA would ask nothing of the model."""
+    start = read_checkpoint(checkpoint)
+    write_checkpoint(tmp_path / "one.pt", replace(start, sampler=SamplerDefaults((999,), 1, 1.0)))
+    assert main([str(tmp_path / "one.pt"), *both(folders), "--draw", "0", "--json", "-o", str(tmp_path)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    names = {item["attack"] for item in report["attacks"]}
+    assert {"loss", "driver by loss", "attribute group"} <= names
+    assert not names & {"SecMI", "PIA", "SimA", "driver by SimA"}
+    assert all("too few timesteps" in report["not_run"][name] for name in ("SecMI", "PIA", "SimA"))
 
 
 def test_frames_are_drawn_for_both_sides_alike(evidence: Evidence) -> None:

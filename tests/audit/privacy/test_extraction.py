@@ -16,10 +16,7 @@ from contract.thumbnails import thumbnails
 
 
 def sides(evidence: Evidence) -> tuple[Side, Side]:
-    inside, outside = (
-        Side(thumbnails(evidence.frames[side]), evidence.drivers[side])
-        for side in (evidence.members, ~evidence.members)
-    )
+    inside, outside = (Side(thumbnails(evidence.frames[side]), evidence.drivers[side]) for side in evidence.sides)
     return inside, outside
 
 
