@@ -130,7 +130,7 @@ def test_the_command_writes_what_one_process_writes(watch: Path, bundle: Path, e
     assert hosts_in(watch) == {"127.0.0.1"}
 
 
-def test_a_worker_that_is_killed_half_way_changes_nothing_and_is_reported(
+def test_a_worker_that_is_killed_at_work_changes_nothing_and_is_reported(
     cluster: Cluster,
     bundle: Path,
     expected: Path,
@@ -149,7 +149,7 @@ def test_a_worker_that_is_killed_half_way_changes_nothing_and_is_reported(
     class KillingWriter(FolderWriter):
         def append(self, records: Sequence[Record]) -> None:
             super().append(records)
-            if victims and self.written >= COUNT // 2:
+            if victims:  # at the first shard: later, it may have drawn all that it was given
                 os.kill(victims.pop(), signal.SIGKILL)
 
     monkeypatch.setattr("fleet.generate.connect", lambda address: nullcontext(cluster))
