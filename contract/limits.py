@@ -28,6 +28,9 @@ MAX_STEPS = 10_000
 MAX_GUIDANCE = 100.0
 """More than anybody samples with: a larger scale is a mistake."""
 
+MAX_SHIFT = 100.0
+"""Of a sampler's timesteps towards noise; 1 to 7 are in use."""
+
 MAX_MANIFEST_BYTES = 16 << 20
 
 MAX_CHECKPOINT_BYTES = 8 << 30
@@ -47,3 +50,4 @@ Timesteps = Annotated[int, Meta(ge=1, le=MAX_TIMESTEPS)]
 Timestep = Annotated[int, Meta(ge=0, lt=MAX_TIMESTEPS)]
 AlphaBar = Annotated[float, Meta(ge=0.0, le=1.0)]
 Guidance = Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)]
+Shift = Annotated[float, Meta(ge=1.0, le=MAX_SHIFT)]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.errors import Refused, UsageError
-from contract.limits import AlphaBar, Timesteps
+from contract.limits import MAX_SHIFT, AlphaBar, Timesteps
 from contract.record import Record, one_of
 
 Float64 = npt.NDArray[np.float64]
@@ -97,15 +97,24 @@ def _sigmoid(total: int) -> Float64:
     return np.asarray((end - now) / (end - start), dtype=np.float64)
 
 
-def trailing(total: int, steps: int) -> Int64:
-    """K of T timesteps, evenly spaced and ending where the noise does: int64 [K], in running order.
+def trailing(total: int, steps: int, shift: float = 1.0) -> Int64:
+    """K of T timesteps, from the noisiest on: int64 [K], in running order.
 
-    (1000, 10) gives 999, 899 .. 99 (arXiv 2305.08891, section 3.3). Raises UsageError outside 1..T.
+    Evenly spaced, (1000, 10) gives 999, 899 .. 99 (arXiv 2305.08891, section 3.3). A `shift` above 1 puts more of
+    them where noise is strong (arXiv 2403.03206, equation 23): large images show through noise for longer, and what
+    differs between frames of one condition is decided there. Raises UsageError for steps outside of 1..T and for a
+    shift outside of 1..MAX_SHIFT.
     """
     if not 1 <= steps <= total:
         raise UsageError(f"{steps} steps; expected 1 to {total}, the timesteps that the checkpoint was trained with")
-    spaced: Int64 = np.round(total - np.arange(steps) * (total / steps)).astype(np.int64) - 1
-    return spaced
+    if not 1.0 <= shift <= MAX_SHIFT:
+        raise UsageError(f"shift {shift:g}; expected 1 to {MAX_SHIFT:g}")
+    order = np.arange(steps)
+    even = total - order * (total / steps)
+    spaced = np.round(shift * even / (1.0 + (shift - 1.0) * even / total)).astype(np.int64) - 1
+    falling = np.minimum.accumulate(spaced + order) - order  # many steps and a large shift would repeat some
+    chosen: Int64 = np.maximum(falling, steps - 1 - order)
+    return chosen
 
 
 def ddim_coefficients(alpha_bar: npt.ArrayLike, prediction: str) -> Float64:

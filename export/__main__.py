@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found) if args.json else _lines(found))
         return 0
     checkpoint = read_checkpoint(args.checkpoint, given)
-    sampler = choose_sampler(checkpoint, args.steps, args.guidance)
+    sampler = choose_sampler(checkpoint, args.steps, args.guidance, args.shift)
     precisions = list(dict.fromkeys(args.precision))
     manifest = write_bundle(checkpoint, args.output, sampler, precisions, args.verify, args.trajectory)
     report = {"bundle": args.output, "steps": sampler.steps, "guidance": sampler.guidance, "parity": manifest.parity}

@@ -13,7 +13,7 @@ ABOUT_THE_FILE = (
 )  # fmt: skip
 """Options about a checkpoint of other software: the fields of `models.importers.given.Given`."""
 
-OF_A_CHECKPOINT = ("steps", "guidance", *ABOUT_THE_FILE)
+OF_A_CHECKPOINT = ("steps", "shift", "guidance", *ABOUT_THE_FILE)
 """Options that a bundle answers by itself."""
 
 
@@ -21,6 +21,12 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """Add them to a parser."""
     add = parser.add_argument
     add("--steps", type=int, metavar="N", help="sampling steps (the checkpoint's default)")
+    add(
+        "--shift",
+        type=float,
+        metavar="S",
+        help="steps moved towards noise, 1 is evenly spaced (the checkpoint's default)",
+    )
     add("--guidance", type=float, metavar="G", help="guidance scale, 1 is none (the checkpoint's default)")
     add("--verify", choices=["quick", "full"], default="quick", help="32 or 256 conditions against torch (quick)")
     add("--json", action="store_true", help="report for machines")

@@ -149,7 +149,7 @@ def _from_checkpoint(part: Path, source: Path, precisions: list[str], args: argp
         raise Unavailable(f"a checkpoint can't be read here: {error}; {fix}") from error
     checkpoint = read_checkpoint(source, Given(**given_flags(args)))
     _check_pixels(checkpoint.latent, source)
-    sampler = choose_sampler(checkpoint, args.steps, args.guidance)
+    sampler = choose_sampler(checkpoint, args.steps, args.guidance, args.shift)
     return from_checkpoint(part, checkpoint, sampler, list(dict.fromkeys(["fp32", *precisions])), args.verify)
 
 

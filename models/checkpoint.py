@@ -25,9 +25,9 @@ from contract.bundle import Latent
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError
 from contract.files import write_whole
-from contract.limits import Guidance, Timestep, Timesteps
+from contract.limits import Guidance, Shift, Timestep, Timesteps
 from contract.record import Record, convert, short
-from contract.schedule import Diffusion
+from contract.schedule import Diffusion, trailing
 from models.annotator import TrainedAnnotator
 from models.checks import check_weights, validate_plain
 from models.denoiser import Denoiser, NetworkConfig
@@ -51,6 +51,7 @@ class SamplerDefaults(Record):
     """How the checkpoint wants to be sampled."""
 
     WHAT = "sampler defaults"
+    OPTIONAL = frozenset({"shift"})
 
     timesteps: tuple[Timestep, ...] | None = None
     """The only timesteps that a student was trained on, from noise down; None where any number of steps works."""
@@ -60,6 +61,9 @@ class SamplerDefaults(Record):
 
     guidance: Guidance = 1.0
     """Guidance scale where none is asked for; 1 is none, and all there is without a null condition."""
+
+    shift: Shift = 1.0
+    """How far timesteps are shifted towards noise where none are given (`contract.schedule.trailing`)."""
 
     def __post_init__(self) -> None:
         falling = self.timesteps is None or sorted(set(self.timesteps), reverse=True) == list(self.timesteps)
@@ -116,6 +120,17 @@ class Checkpoint:
     def latent(self) -> Latent | None:
         """What the network works on, where that isn't the image itself."""
         return self.imported.decoder.latent if self.imported and self.imported.decoder else None
+
+    def timesteps(self, steps: int | None = None, shift: float | None = None) -> tuple[int, ...]:
+        """Where the project's DDIM steps, from noise down: a student's own timesteps, else `steps` of all of them.
+
+        None takes the checkpoint's default. UsageError as `contract.schedule.trailing`.
+        """
+        own = self.sampler
+        if own.timesteps is not None:
+            return own.timesteps
+        count, moved = own.steps if steps is None else steps, own.shift if shift is None else shift
+        return tuple(trailing(self.diffusion.timesteps, count, moved).tolist())
 
     def decoder(self) -> nn.Module | None:
         """What makes images [B, C, H, W] of a latent model's last x, in eval mode; None where x is the image."""

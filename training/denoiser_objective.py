@@ -44,6 +44,8 @@ class DenoiserRecipe(ImageRecipe):
     """Guidance scale that samples and the checkpoint use by default."""
     steps: int = 10
     """Number of DDIM steps that samples and the checkpoint use by default."""
+    shift: float = 3.0
+    """How far those steps are shifted towards noise by default: docs/fidelity.md measures it."""
     init_from: str | None = None
     """sha256 of the checkpoint whose weights the run began with."""
 
@@ -96,7 +98,7 @@ class DenoiserObjective:
             **self.before,
         }
         stored = {name: weight.half() for name, weight in run.averaged.items()}
-        sampler = SamplerDefaults(None, recipe.steps, recipe.guidance)
+        sampler = SamplerDefaults(None, recipe.steps, recipe.guidance, recipe.shift)
         return Checkpoint(self.config, self.source.schema, DIFFUSION, stored, sampler, lineage=lineage)
 
 

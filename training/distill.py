@@ -17,7 +17,6 @@ from typing import Any
 from contract.cli import Parser, integer
 from contract.errors import Refused, UsageError, run_command
 from contract.guidance import check_guidance
-from contract.schedule import trailing
 from models.annotator import TrainedAnnotator
 from models.checkpoint import Checkpoint, SamplerDefaults, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
@@ -68,6 +67,8 @@ class Distillation:
     folder: Path
     guidance: float | None
     """Scale that is folded into the first student; None for the checkpoint's own."""
+    shift: float | None = None
+    """How far the first teacher's timesteps, and with them all students', are shifted towards noise; None likewise."""
     critic: TrainedAnnotator | None = None
     device: str = "cpu"
     compiled: bool = False
@@ -77,6 +78,7 @@ class Distillation:
         """The student of one stage: trained, or the one that an earlier run of the same command left."""
         path, teacher = student_path(self.folder, stage.steps), self._teacher(checkpoint, 2 * stage.steps)
         about = {"data": self.source.fingerprint, "teacher": checkpoint.sha256, "guidance": teacher.guidance}
+        about["timesteps"] = list(teacher.student_timesteps)
         if path.is_file():
             print(f"{path}: there already")
             return _finished(path, about | {"settings": stage.to_dict()})
@@ -96,11 +98,10 @@ class Distillation:
         return replace(student, sha256=sha256)
 
     def _teacher(self, checkpoint: Checkpoint, steps: int) -> Teacher:
-        """A student teaches at its own timesteps, unguided; any other network at `steps` trailing ones, guided."""
+        """A student teaches at its own timesteps, unguided; any other network at `steps` of all, guided."""
         own = checkpoint.sampler
         guidance = own.guidance if own.timesteps is not None or self.guidance is None else self.guidance
-        timesteps = own.timesteps or tuple(trailing(checkpoint.diffusion.timesteps, steps).tolist())
-        return Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, guidance)
+        return Teacher(checkpoint.network(), checkpoint.diffusion, checkpoint.timesteps(steps, self.shift), guidance)
 
 
 def _student(checkpoint: Checkpoint, objective: StudentObjective, training: Run, source: LabelledFrames) -> Checkpoint:
@@ -136,6 +137,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--start", type=integer(2, 1024), default=START, help="steps of the first teacher (32)")
     add("--end", type=integer(1, 512), default=1, help="steps of the last student (1)")
     add("--guidance", type=float, metavar="G", help="scale folded in (the checkpoint's default)")
+    add("--shift", type=float, metavar="S", help="steps moved towards noise (the checkpoint's default)")
     add("--samples", type=integer(1, 10**10), nargs="+", default=list(SAMPLES), help="images of each stage, in order")
     add("--consistent", action="store_true", help="learn where the teacher ends, not where its next two steps lead")
     add("--normalised", action="store_true", help="keep the normalisation that students do without")
@@ -155,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     if schema not in (None, source.schema):
         raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
     claim_folder(args.output, OWN)
-    distillation = Distillation(source, args.output, args.guidance, critic, device, args.compile)
+    distillation = Distillation(source, args.output, args.guidance, args.shift, critic, device, args.compile)
     for stage in plan:
         checkpoint = distillation.student(checkpoint, stage)
     return 0
@@ -165,8 +167,12 @@ def _check_teacher(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     if checkpoint.diffusion.prediction != "x0":
         raise Refused(f"{args.teacher}: predicts {checkpoint.diffusion.prediction}; a student needs a teacher of x0")
     own = checkpoint.sampler.timesteps
-    if own is not None and (len(own) != args.start or args.guidance is not None):
-        raise UsageError(f"{args.teacher}: a student of {len(own)} steps; give --start {len(own)} and no --guidance")
+    given = args.guidance is not None or args.shift is not None
+    if own is not None and (len(own) != args.start or given):
+        raise UsageError(
+            f"{args.teacher}: a student of {len(own)} steps; give --start {len(own)}, no --guidance and no --shift"
+        )
+    checkpoint.timesteps(args.start, args.shift)
     if args.guidance is not None:
         check_guidance(args.guidance)
     if args.guidance not in (None, 1.0) and not checkpoint.guided:

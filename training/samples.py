@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from contract.noise import initial_noises, open_fields
-from contract.schedule import trailing
 from models.checkpoint import Checkpoint
 from models.diffusion import ddim
 from pictures.image_grid import draw_page, write_image
@@ -24,13 +23,12 @@ def sample_grid(checkpoint: Checkpoint, path: Path, seed: int = 0, device: str |
     indices = range(ROWS * COLUMNS)
     condition = schema.encode([schema.complete({}, open_fields(seed, index)) for index in indices])
     noise = initial_noises(seed, indices, tuple(checkpoint.config.image))
-    timesteps = sampler.timesteps or trailing(checkpoint.diffusion.timesteps, sampler.steps).tolist()
     _, frames = ddim(
         checkpoint.network().to(device),
         checkpoint.diffusion,
         torch.from_numpy(noise).to(device),
         torch.from_numpy(condition).to(device),
-        timesteps,
+        checkpoint.timesteps(),
         sampler.guidance,
     )
     tiles = frames.cpu().numpy().reshape(ROWS, COLUMNS, *frames.shape[1:])

@@ -15,7 +15,7 @@ from contract.errors import Unavailable, UsageError
 from contract.frames import Frames
 from contract.guidance import check_guidance
 from contract.noise import initial_noises
-from contract.schedule import ddim_coefficients, trailing
+from contract.schedule import ddim_coefficients
 from models.checkpoint import read_checkpoint
 from models.denoiser import Denoiser
 from models.diffusion import ddim, ddpm
@@ -97,12 +97,9 @@ class CheckpointSource:
         return noise.to(self._device), torch.from_numpy(vectors).to(self._device)
 
     def _timesteps(self, steps: int) -> tuple[int, ...]:
-        if self.checkpoint.sampler.timesteps is not None:
-            return self.checkpoint.sampler.timesteps
-        diffusion = self.checkpoint.diffusion
-        chosen = trailing(diffusion.timesteps, steps)
-        ddim_coefficients(diffusion.alpha_bar()[chosen], diffusion.prediction)
-        return tuple(chosen.tolist())
+        chosen, diffusion = self.checkpoint.timesteps(steps), self.checkpoint.diffusion
+        ddim_coefficients(diffusion.alpha_bar()[list(chosen)], diffusion.prediction)
+        return chosen
 
     def _check_guidance(self, guidance: float) -> None:
         check_guidance(guidance)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import Refused, UsageError
+from contract.limits import MAX_SHIFT
 from contract.schedule import Diffusion, ddim_coefficients, trailing
 
 EXACT = 1e-12
@@ -47,10 +48,20 @@ def test_trailing_by_hand() -> None:
     assert trailing(4, 4).tolist() == [3, 2, 1, 0]
 
 
-@given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.just(total), st.integers(1, total))))
-def test_trailing_ends_in_noise_and_never_repeats(sizes: tuple[int, int]) -> None:
+def test_a_shift_by_hand() -> None:
+    assert trailing(1000, 4, 3.0).tolist() == [999, 899, 749, 499]  # 3 u / (1 + 2 u) of 1, 3/4, 1/2, 1/4
+    assert trailing(5, 4, 100.0).tolist() == [4, 3, 2, 1], "no timestep comes twice, however far it is shifted"
+    assert trailing(4, 4, 100.0).tolist() == [3, 2, 1, 0]
+
+
+@given(
+    st.integers(1, 5000).flatmap(lambda total: st.tuples(st.just(total), st.integers(1, total))),
+    st.just(1.0) | st.floats(1.0, MAX_SHIFT),
+)
+def test_trailing_ends_in_noise_and_never_repeats(sizes: tuple[int, int], shift: float) -> None:
     total, steps = sizes
-    timesteps = trailing(total, steps)
+    timesteps = trailing(total, steps, shift)
+    assert np.all(timesteps >= trailing(total, steps)), "a shift is towards noise"
     assert len(timesteps) == steps and timesteps[0] == total - 1 and timesteps[-1] >= 0
     assert np.all(np.diff(timesteps) < 0)
 
@@ -59,6 +70,12 @@ def test_trailing_ends_in_noise_and_never_repeats(sizes: tuple[int, int]) -> Non
 def test_trailing_refuses_more_steps_than_there_are(steps: int) -> None:
     with pytest.raises(UsageError, match="expected 1 to 1000"):
         trailing(1000, steps)
+
+
+@pytest.mark.parametrize("shift", [0.5, 101.0, math.nan])
+def test_trailing_refuses_a_shift_away_from_noise(shift: float) -> None:
+    with pytest.raises(UsageError, match=r"shift .*; expected 1 to 100"):
+        trailing(1000, 4, shift)
 
 
 @pytest.mark.parametrize("schedule, prediction", [

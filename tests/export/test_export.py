@@ -135,6 +135,8 @@ STUDENT = SamplerDefaults((999, 666, 333), 3, 1.0)
     (None, None, ["--frames"], 2, "unrecognized arguments"),
     (None, STUDENT, ["--steps", "4"], 2, "trained for 3 steps only"),
     (None, STUDENT, ["--guidance", "2"], 2, "trained for guidance 1"),
+    (None, STUDENT, ["--shift", "3"], 2, "has timesteps of its own; leave --shift out"),
+    (None, None, ["--shift", "0.5"], 2, "shift 0.5; expected 1 to 100"),
     (Diffusion(1000, "cosine-zero", "epsilon"), None, [], 2, "alpha_bar 0: x0 would be a division by zero"),
 ])  # fmt: skip
 def test_refusals(
@@ -186,6 +188,13 @@ def test_the_edge_network_with_guidance_and_float16_weights(tmp_path: Path) -> N
     assert manifest.parity["step.fp32.onnx"]["measured"] <= FRAME
     with np.load(tmp_path / "b" / "reference.npz") as reference:
         assert reference["frames"].std() > 10, "a picture of one colour would agree with anything"
+
+
+def test_steps_are_shifted_as_asked_or_as_the_checkpoint_wants(tmp_path: Path) -> None:
+    path = _save(tmp_path, Diffusion(1000, "cosine-zero", "v"), SamplerDefaults(None, 4, 1.0, 3.0))
+    assert main([path, "-o", str(tmp_path / "own")]) == main([path, "-o", str(tmp_path / "even"), "--shift", "1"]) == 0
+    assert read_manifest(tmp_path / "own").sampler.timesteps == (999, 899, 749, 499)
+    assert read_manifest(tmp_path / "even").sampler.timesteps == (999, 749, 499, 249)
 
 
 def test_a_student_is_exported_with_its_own_timesteps(tmp_path: Path) -> None:

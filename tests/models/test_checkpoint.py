@@ -53,6 +53,13 @@ def test_round_trip(tmp_path: Path, dtype: torch.dtype) -> None:
     assert os.listdir(tmp_path) == ["a.pt"]
 
 
+def test_a_sampler_without_a_shift_is_evenly_spaced(tmp_path: Path, tiny: Checkpoint) -> None:
+    content = replace(tiny, sampler=SamplerDefaults(None, 4, 1.0)).to_dict()
+    assert content["sampler"].pop("shift") == 1.0
+    assert Checkpoint.from_dict(content).timesteps() == (999, 749, 499, 249)
+    assert Checkpoint.from_dict(content).timesteps(2, 3.0) == (999, 749)
+
+
 def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path, tiny: Checkpoint) -> None:
     write_checkpoint(tmp_path / "a.pt", tiny)
     write_checkpoint(tmp_path / "other name.pt", tiny)

@@ -106,10 +106,10 @@ def test_the_command_writes_students_that_know_their_timesteps(
     monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
     write_checkpoint(tmp_path / "teacher.pt", checkpoint)
     command = [str(tmp_path / "teacher.pt"), "data", "-o", str(tmp_path / "students"), "--start", "4"]
-    command += ["--samples", "64", "32", "--batch", "16"]
+    command += ["--samples", "64", "32", "--batch", "16", "--shift", "3"]
     assert distill.main([*command, "--end", "2"]) == 0
     two = read_checkpoint(tmp_path / "students" / "student-2.pt")
-    assert (two.sampler.timesteps, two.sampler.steps, two.sampler.guidance) == ((999, 499), 2, 1.0)
+    assert (two.sampler.timesteps, two.sampler.steps, two.sampler.guidance) == ((999, 749), 2, 1.0)
     assert distill.main(command) == 0, "the rounds that are done are kept, the next goes on from them"
     assert "student-2.pt: there already" in capsys.readouterr().out
     one = read_checkpoint(tmp_path / "students" / "student-1.pt")
@@ -127,6 +127,7 @@ def test_the_command_writes_students_that_know_their_timesteps(
         (["--start", "12"], 2, "powers of two"),
         (["--end", "32"], 2, "powers of two"),
         (["--guidance", "-1"], 2, "--guidance -1"),
+        (["--shift", "0"], 2, "shift 0; expected 1 to 100"),
         (["--samples", "0"], 2, "--samples"),
     ],
 )

@@ -189,6 +189,8 @@ def test_the_clip_range_reaches_the_sampler(tmp_path: Path, weights: Weights) ->
         assert (sampler.clip, sampler.clip_range) == (clip, clip_range)
     with pytest.raises(UsageError, match="--clip-range -1"):
         choose_sampler(read(tmp_path, weights, clip_range=-1.0))
+    with pytest.raises(UsageError, match="as its own software does; leave --shift out"):
+        choose_sampler(read(tmp_path, weights), shift=3.0)
 
 
 def test_flags_for_other_software_do_not_fit_an_own_checkpoint(tmp_path: Path) -> None:
