@@ -1,4 +1,4 @@
-"""A bar of frames with rate and ETA on a terminal, and nothing elsewhere.
+"""A bar of frames as `contract.progress` shows it, for code that only says how far it is.
 
 with progress("verify step.fp16.onnx", 48) as advance:
     advance(8)
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
+from contract.progress import progress_bar
 
 Advance = Callable[[int], object]
 """Takes the number of frames that were finished since the last call."""
@@ -18,5 +18,5 @@ Advance = Callable[[int], object]
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
     """A bar that vanishes when the block ends."""
-    with tqdm(desc=what, total=total, unit="frame", disable=None, leave=False) as bar:
+    with progress_bar(desc=what, total=total, unit="frame", leave=False) as bar:
         yield bar.update

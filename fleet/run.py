@@ -16,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from contract.cores import cores
 from contract.dataset import Description
+from contract.progress import progress_bar
 from fleet.cluster import Cluster
 from fleet.pool import agreed, ask
 from fleet.scheduler import Scheduler, cut
@@ -81,12 +80,12 @@ class Fleet:
         try:
             with (
                 ThreadPoolExecutor(cores(), thread_name_prefix="sign") as pool,
-                tqdm(total=count, initial=before, unit="frame", disable=None) as progress,
+                progress_bar(total=count, initial=before, unit="frame") as bar,
             ):
                 for found in scheduler.run(cut(range(before, count), shard)):
                     _append(writer, sheet, found, pool.map(sign, found.contents) if sign else found.contents)
-                    progress.set_postfix(lost=scheduler.losses) if scheduler.losses else None
-                    progress.update(len(found.indices))
+                    bar.set_postfix(lost=scheduler.losses, refresh=False) if scheduler.losses else None
+                    bar.update(len(found.indices))
         finally:
             writer.close()
         seconds = time.perf_counter() - started

@@ -14,10 +14,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from contract.errors import EdgeError, Unavailable, UsageError
 from contract.frames import ImageShape
+from contract.progress import progress_bar
 from contract.provenance import XMP_IN_MP4
 from runtime.outputs.images import Frame, decode_image, xmp_packet
 from runtime.outputs.raw_stream import PIXEL_FORMATS
@@ -60,7 +59,7 @@ def write_videos(dataset: StoredDataset, signer: FrameSigner | None = None) -> N
     description, storage = dataset.description, dataset.storage
     assert description.clip is not None
     frames, samples = description.clip.frames, iter(dataset.samples())
-    for clip in tqdm(range(description.clips), desc="videos", unit="clip", disable=None):
+    for clip in progress_bar(range(description.clips), desc="videos", unit="clip"):
         name, shown = video_name(clip), itertools.islice(samples, frames)
         if storage.size(name):
             next(itertools.islice(shown, frames, frames), None)

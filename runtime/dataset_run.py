@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from contract.dataset import ClipShape, Description, Record, record
+from contract.progress import progress_bar
 from pictures.contact_sheet import ContactSheet, contact_path
 from runtime.batch import Batch
 from runtime.clip_videos import write_videos
@@ -110,7 +109,7 @@ def write_dataset(
     rejected = 0
     with (
         FrameOutput(writer, signer) as output,
-        tqdm(total=plan.count, initial=before, unit="frame", disable=None) as progress,
+        progress_bar(total=plan.count, initial=before, unit="frame") as bar,
     ):
         for batch in draw(generator, plan, description, range(before, plan.count)):
             records = records_of(batch, description.seed, description.codec, description.clip)
@@ -119,8 +118,8 @@ def write_dataset(
                 sheet.add(entry["index"], frame, entry)
             if description.reject_below is not None:
                 rejected += sum(entry["tries"] - 1 for entry in records)
-                progress.set_postfix(rejected=rejected, refresh=False)
-            progress.update(len(records))
+                bar.set_postfix(rejected=rejected, refresh=False)
+            bar.update(len(records))
     new = plan.count - before
     return RunResult(writer.description, new, draw_contact_sheet(sheet, address, new > 0))
 

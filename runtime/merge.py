@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tqdm import tqdm
-
 from contract.cli import Parser
 from contract.dataset import Description, Record, frame_name
 from contract.errors import EdgeError, Refused, UsageError, run_command
+from contract.progress import progress_bar
 from runtime.clips import merge_clips
 from runtime.outputs.reader import StoredDataset, open_dataset
 from runtime.outputs.shards import Sample
@@ -73,12 +72,12 @@ def merge(addresses: Sequence[str], output: str, layout: str) -> Description:
     try:
         before = writer.written
         copied = itertools.islice(_copies(datasets, description.codec), before, None)
-        with tqdm(total=description.count, initial=before, unit="frame", disable=None) as progress:
+        with progress_bar(total=description.count, initial=before, unit="frame") as bar:
             while batch := list(itertools.islice(copied, BATCH)):
                 for place, sample in enumerate(batch, writer.written):
                     writer.place(place, sample.content)
                 writer.append([sample.record for sample in batch])
-                progress.update(len(batch))
+                bar.update(len(batch))
     finally:
         writer.close()
     merge_clips(datasets, open_dataset(output))

@@ -17,13 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from contract.bundle import ANNOTATORS, FIX, Manifest, read_manifest
 from contract.cli import Parser
 from contract.errors import Refused, Unavailable, run_command
 from contract.files import sha256_of
 from contract.parity import Reference, read_reference
+from contract.progress import progress_bar
 from runtime.annotator import Annotator
 from runtime.backends.registry import AUTO, BACKENDS, Request
 from runtime.generator import open_generator
@@ -59,7 +58,7 @@ def verify(folder: Path, backend: str = AUTO, precision: str = AUTO, state: Path
                 raise
             skipped[name] = str(error)
             continue
-        for file in tqdm(files, desc=f"replay, {name}", unit="file", disable=None, leave=False):
+        for file in progress_bar(files, desc=f"replay, {name}", unit="file", leave=False):
             try:
                 replayed.append(_replay(folder, Request(name, state=state, file=file), reference))
             except Unavailable as error:

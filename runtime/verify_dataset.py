@@ -12,10 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from contract.dataset import DESCRIPTION
 from contract.errors import EdgeError, Refused
+from contract.progress import progress_bar
 from contract.provenance import digital_source
 from runtime.clips import read_clips
 from runtime.outputs.images import decode_image
@@ -32,7 +31,7 @@ def verify_dataset(address: str) -> dict[str, Any]:
     dataset = open_dataset(address)
     description, frames, size = dataset.description, 0, 0
     height, width, channels = description.image.height, description.image.width, description.image.channels
-    for sample in tqdm(dataset.samples(), desc="verify", total=description.count, unit="frame", disable=None):
+    for sample in progress_bar(dataset.samples(), desc="verify", total=description.count, unit="frame"):
         name = f"{address}: {sample.record['file_name']}"
         try:
             shape = decode_image(sample.content, channels).shape

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
+from contract.progress import progress_bar
 from sources.imagefolder import schema_of
 from sources.images import read_picture
 from sources.options import add_layout_flags, chosen_layout, chosen_mapping, recognised
@@ -86,7 +86,7 @@ def convert(
     missing = 0
     try:
         by_file = sorted(samples, key=lambda sample: sample.file)
-        for file, of_file in itertools.groupby(tqdm(by_file, unit="record", disable=None), lambda s: s.file):
+        for file, of_file in itertools.groupby(progress_bar(by_file, unit="record"), lambda s: s.file):
             group = list(of_file)
             missing += sum(len(sample.numbers(every)) for sample in group)
             for frame, sample in frames_of(file, group, every):

@@ -14,10 +14,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from contract.cli import Parser
 from contract.errors import run_command
+from contract.progress import progress_bar
 from sources.options import add_layout_flags, chosen_layout, chosen_mapping
 from sources.survey import MOST, FieldCount, Survey, survey_folder
 
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         chosen_layout(args, mapping),
         mapping,
         images=not args.no_images,
-        progress=lambda loop: tqdm(loop, unit="image", disable=None),
+        progress=lambda loop: progress_bar(loop, unit="image"),
     )
     print(json.dumps(survey.to_dict(), indent=1) if args.json else "\n".join(lines(survey)))
     return 1 if survey.problems else 0

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from contract.cli import Parser, integer
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
+from contract.progress import progress_bar, write_beside
 from contract.schemas import CABIN
 from sources.cabin.landmarks import KIND
 from sources.shards import ShardDescription, ShardWriter, read_description, read_shards
@@ -76,14 +76,12 @@ def run(args: argparse.Namespace) -> int:
     total = -(-args.n // SHARD) * SHARD
     jobs = [job for number in missing for job in _sittings(writer.indices(number))]
     done: dict[int, dict[int, Batch]] = {}
-    with tqdm(
-        total=total, initial=total - len(missing) * SHARD, unit="frame", disable=None, smoothing=0.05
-    ) as progress:
+    with progress_bar(total=total, initial=total - len(missing) * SHARD, unit="frame", smoothing=0.05) as bar:
         for job, batch in work(jobs, settings, args.workers, _report):
             number = job.indices[0] // SHARD
             parts = done.setdefault(number, {})
             parts[job.number] = batch
-            progress.update(len(job.indices))
+            bar.update(len(job.indices))
             if sum(len(part.subjects) for part in parts.values()) == SHARD:
                 batches = [parts[key] for key in sorted(parts)]
                 if settings.layers:
@@ -150,7 +148,7 @@ def _sittings(indices: range) -> list[Any]:
 
 
 def _report(line: str) -> None:
-    tqdm.write(f"{PROGRAM}: {line}", file=sys.stderr)
+    write_beside(f"{PROGRAM}: {line}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

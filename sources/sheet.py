@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from contract.cli import Parser, integer
 from contract.errors import UsageError, run_command
 from contract.field import Condition
 from contract.files import write_whole
+from contract.progress import progress_bar
 
 PROGRAM = "python -m sources.sheet"
 EXAMPLE = """example:
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
         indices = [MOMENTS * number for number in range(len(PEOPLE)) for _ in CHANGES]
     frames = [
         cabin.draw([condition], [subject], args.seed, [index]).frames[0]
-        for condition, subject, index in tqdm(
-            list(zip(conditions, subjects, indices, strict=True)), unit="frame", disable=None
+        for condition, subject, index in progress_bar(
+            list(zip(conditions, subjects, indices, strict=True)), unit="frame"
         )
     ]
     captions = (

@@ -18,12 +18,11 @@ from tests.rooms import EXCEPTIONS, ROOMS
 ROOT = Path(__file__).parents[1]
 
 LIBRARIES = {
-    "contract": {"numpy", "msgspec"},
+    "contract": {"numpy", "msgspec", "tqdm"},
     "pictures": {"numpy", "PIL"},
     "runtime": {
         "numpy",
         "PIL",
-        "tqdm",
         "onnxruntime",
         "openvino",
         "tensorrt",

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
-from tqdm import tqdm
 
 from contract.cli import integer
 from contract.conditions import Array
 from contract.driver_hashes import trained_on, training_steps
 from contract.errors import Refused, Unavailable, UsageError
 from contract.frames import to_images
+from contract.progress import progress_bar
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
@@ -91,7 +91,7 @@ def fine_tune(
         generator=draw,
     )
     images, conditions = to_images(source.frames), source.conditions
-    for _ in tqdm(range(recipe.steps), desc="private steps", unit="step", disable=None):
+    for _ in progress_bar(range(recipe.steps), desc="private steps", unit="step"):
         drawn = [units[number] for number in np.flatnonzero(draw.random(len(units)) < rate)]
         each = 1 if budget.unit == "frame" else recipe.frames
         rows = np.array([draw.choice(of_unit, each) for of_unit in drawn], np.int64).reshape(-1)

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.field import Condition, Value
 from contract.frames import Frames
+from contract.progress import progress_bar
 from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames
 from training.accounting import Budget, gaussian_epsilon, gaussian_noise
@@ -90,7 +90,7 @@ def evolve(
     found = begun or draw_population(simulator, recipe.scenes, stream)
     strengths = np.geomspace(recipe.first, recipe.last, recipe.rounds)[found.rounds :].tolist()
     found = render_missing(found, simulator, keep)
-    for strength in tqdm(strengths, desc="rounds", unit="round", disable=None):
+    for strength in progress_bar(strengths, desc="rounds", unit="round"):
         votes = vote(rows, units, thumbnails(found.frames)) + noise * stream.standard_normal(recipe.scenes)
         places = recipe.count if found.rounds + 1 == recipe.rounds else recipe.scenes
         parents = choose_parents(votes, recipe.threshold * noise, places, stream)

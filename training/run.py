@@ -26,11 +26,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from contract.errors import EdgeError, Refused
 from contract.files import write_whole
 from contract.noise import stream
+from contract.progress import progress_bar
 from models.safe_load import load_archive
 
 STATE, LOG = "state.pt", "log.jsonl"
@@ -145,7 +145,7 @@ class Run:
         """
         recipe, losses = self.recipe, list[Tensor]()
         started, first = time.monotonic(), self.seen
-        bar = tqdm(total=recipe.samples, initial=first, unit="img", unit_scale=True, disable=None)
+        bar = progress_bar(total=recipe.samples, initial=first, unit="img", unit_scale=True)
         with (folder / LOG).open("a") as log, bar, _stop_signals() as received:
             while self.seen < recipe.samples:
                 losses.append(self.step())
@@ -156,7 +156,7 @@ class Run:
                     line = self._progress(losses, (self.seen - first) / (time.monotonic() - started))
                     log.write(json.dumps({**(label or {}), **line}) + "\n")
                     log.flush()
-                    bar.set_postfix(loss=line["loss"])
+                    bar.set_postfix(loss=line["loss"], refresh=False)
                     losses.clear()
                 if due:
                     publish()

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from contract.conditions import Schema
 from contract.errors import UsageError
 from contract.field import Condition
 from contract.frames import Frames, ImageShape
+from contract.progress import progress_bar
 from contract.schemas import CABIN
 
 TOGETHER = 8
@@ -59,10 +59,10 @@ class CabinSimulator:
         )
         settings = Settings(self.domain, size, 0, None, False, asked=asked)
         frames = np.empty((len(conditions), size, size, 3), np.uint8)
-        with tqdm(total=len(frames), desc="frames", unit="frame", leave=False, disable=None) as progress:
+        with progress_bar(total=len(frames), desc="frames", unit="frame", leave=False) as bar:
             for job, batch in run(jobs, settings, self.workers, lambda line: print(line, file=sys.stderr)):
                 frames[list(job.indices)] = batch.frames
-                progress.update(len(job.indices))
+                bar.update(len(job.indices))
         return frames
 
 

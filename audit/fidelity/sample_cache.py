@@ -11,12 +11,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from audit.fidelity.runs import Draw
 from contract.conditions import Array
 from contract.files import write_whole
 from contract.frames import Frames
+from contract.progress import progress_bar
 
 PIECE = 32
 """Frames in one file: some minutes of 1000 steps on a CPU."""
@@ -29,7 +29,7 @@ def cached_samples(folder: Path, draw: Draw, vectors: Array, start: int = 0, tit
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    with tqdm(total=len(vectors), desc=title, unit="frame", disable=None, leave=False) as progress:
+    with progress_bar(total=len(vectors), desc=title, unit="frame", leave=False) as bar:
         for first in range(0, len(vectors), PIECE):
             wanted = vectors[first : first + PIECE]
             path = folder / f"{start + first:010d}.npz"
@@ -38,7 +38,7 @@ def cached_samples(folder: Path, draw: Draw, vectors: Array, start: int = 0, tit
                 frames = draw(wanted, range(start + first, start + first + len(wanted)))
                 _write_piece(path, frames, wanted)
             parts.append(frames)
-            progress.update(len(frames))
+            bar.update(len(frames))
     return np.concatenate(parts)
 
 

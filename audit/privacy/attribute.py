@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Counts, Finding, Indices, Population, gain_of
 from audit.privacy.model import Model
@@ -24,6 +23,7 @@ from contract.conditions import Array as Conditions
 from contract.conditions import Schema
 from contract.field import Field, Value
 from contract.frames import Frames, to_images
+from contract.progress import progress_bar
 
 PARTS = 3
 """Of a number's range; which of them it lies in is guessed."""
@@ -35,7 +35,7 @@ def attribute_findings(
     """White box: one finding for each field of the schema that belongs to the person."""
     chosen = population.scored
     images, vectors = to_images(frames[chosen]), conditions[chosen]
-    for field in tqdm(_personal(schema), desc="personal fields", unit="field", disable=None):
+    for field in progress_bar(_personal(schema), desc="personal fields", unit="field"):
         candidates, truth = _candidates(field), _classes(field, vectors)
         signals = []
         for value in candidates:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from audit.privacy.attack import BLACK_BOX, WHITE_BOX, Finding, Indices, membership_finding
 from audit.privacy.attribute import attribute_findings, attribute_findings_from_frames
@@ -31,6 +30,7 @@ from audit.stats.roc import Bools
 from contract.conditions import Array as Conditions
 from contract.errors import Refused
 from contract.frames import Frames, to_images
+from contract.progress import progress_bar
 
 VALID, INVALID = "valid", "INVALID"
 
@@ -155,7 +155,7 @@ def calibrated(
     signals: Mapping[str, Signal], shadows: Shadows, evidence: Evidence, seed: int = 0, kept: Path | None = None
 ) -> dict[str, Signal]:
     """Every signal against those of the shadow models, by its name."""
-    models = tqdm(shadows.models, desc="shadow models", unit="model", disable=None)
+    models = progress_bar(shadows.models, desc="shadow models", unit="model")
     theirs = [kept_signals(kept, shadow, evidence, seed) for shadow in models]
     return {
         f"{name}, calibrated": calibrate(own, np.stack([each[name] for each in theirs]), shadows.trained_on)

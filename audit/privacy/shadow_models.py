@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from audit.privacy.audit import Shadows
 from audit.privacy.calibration import FEWEST_SHADOWS, half_of_drivers
@@ -18,6 +17,7 @@ from audit.privacy.evidence import Evidence
 from audit.privacy.model import Model, TorchModel
 from contract.errors import Refused
 from contract.files import read_json, write_whole
+from contract.progress import progress_bar
 
 PROGRAM = "python -m audit.privacy.shadows"
 ABOUT = "shadows.json"
@@ -37,7 +37,7 @@ def train_shadows(
     if described.exists() and read_json(described) != about:
         raise Refused(f"{folder}: shadows of another checkpoint, data, seed or length; choose another folder with -o")
     write_whole(described, json.dumps(about, indent=1).encode() + b"\n")
-    for number in tqdm(range(count), desc="shadows", unit="model", disable=None):
+    for number in progress_bar(range(count), desc="shadows", unit="model"):
         path = folder / f"shadow-{number:03d}.pt"
         if not path.exists():
             rows = half_of_drivers(evidence.drivers, seed, number)

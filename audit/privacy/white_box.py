@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from audit.privacy.model import Model
 from contract.conditions import Array
 from contract.frames import Frames, Images, to_images
 from contract.noise import initial_noises
+from contract.progress import progress_bar
 
 Signal = npt.NDArray[np.float64]
 
@@ -44,8 +44,8 @@ def membership_signals(model: Model, frames: Frames, conditions: Array, seed: in
         "PIA": lambda: pia_signal(model, images, conditions),
         "SimA": lambda: sima_signal(model, images, conditions),
     }
-    progress = tqdm(attacks.items(), desc="signals", unit="attack", leave=False, disable=None)
-    signals = {name: attack() for name, attack in progress}
+    bar = progress_bar(attacks.items(), desc="signals", unit="attack", leave=False)
+    signals = {name: attack() for name, attack in bar}
     return {name: rows for name, rows in signals.items() if len(rows)}
 
 

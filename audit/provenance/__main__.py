@@ -15,11 +15,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from audit.provenance.check import ProvenanceReport, check, find_files
 from contract.cli import Parser
 from contract.errors import EdgeError, run_command
+from contract.progress import progress_bar
 
 PROGRAM = "python -m audit.provenance"
 SHOWN = 10
@@ -39,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = tqdm(find_files(args.inputs), unit="file", disable=None, leave=False)
+    files = progress_bar(find_files(args.inputs), unit="file", leave=False)
     report = check(files, args.signed)
     print(json.dumps(report.to_dict()) if args.json else as_text(report))
     lacking = [f"{len(report.unmarked)} lack the IPTC mark"] * bool(report.unmarked)
