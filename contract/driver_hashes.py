@@ -53,13 +53,15 @@ def trained_on(lineage: object, key: str) -> bool | None:
 
 
 def training_steps(lineage: object) -> Iterator[Mapping[str, Any]]:
-    """A lineage, what it began with, and its distillations."""
+    """A lineage, what it began with, its distillations, and the annotators that judged it or that it carries."""
     if not isinstance(lineage, Mapping):
         return
     yield lineage
     distilled = lineage.get("distilled")
-    for earlier in (lineage.get("before"), *(distilled if isinstance(distilled, list) else [])):
-        yield from training_steps(earlier)
+    for other in ("before", "critic", "annotator"):
+        yield from training_steps(lineage.get(other))
+    for round_ in distilled if isinstance(distilled, list) else []:
+        yield from training_steps(round_)
 
 
 def _hash(salt: str, key: str) -> str:

@@ -180,7 +180,7 @@ class Field(Record):
         elif not isinstance(value, (bool, np.bool_)):
             try:
                 number = float(value)  # type: ignore[arg-type]
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 number = math.nan
             if self.low <= number <= self.high:
                 return number

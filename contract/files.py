@@ -11,6 +11,8 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +20,10 @@ from typing import IO, Any
 from contract.errors import Refused
 
 TEMPORARY = ".tmp"
-"""Ending of a file that isn't whole yet."""
+"""Ending of a file that isn't whole yet; on a disk `NAME.1f0c9a3e.tmp`, another one for each writer."""
+
+MAYBE_TEMPORARY = r"(?:(?:\.[0-9a-f]{8})?\.tmp)?"
+"""What follows a name in a regular expression that matches the file, and what a writer that died left of it."""
 
 DEEPEST = 200
 """Levels of a JSON value: far more than any file of ours has, and few enough for functions that call themselves.
@@ -39,9 +44,10 @@ def sha256_of(path: str | Path) -> str:
 def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """A file that appears whole, when the block ends, or not at all: a temporary name beside it, then a rename.
 
+    Of several writers of one file at a time the last one's stays.
     `sync` waits for the disk, so that the file also survives a power cut right after the block.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -61,6 +67,11 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
     """Write a file whole or not at all, as `whole_file` does."""
     with whole_file(path, sync) as file:
         file.write(content)
+
+
+def final_name(name: str) -> str:
+    """The name that a file has once it is whole."""
+    return re.sub(MAYBE_TEMPORARY + "$", "", name, count=1)
 
 
 def parse_json(content: bytes) -> Any:

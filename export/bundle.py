@@ -22,7 +22,7 @@ from typing import Any
 
 from contract.bundle import MANIFEST, FileEntry, Manifest, open_checked, read_manifest, write_manifest
 from contract.errors import Refused
-from contract.files import sha256_of, write_whole
+from contract.files import MAYBE_TEMPORARY, sha256_of, write_whole
 from contract.parity import Reference, read_reference
 from contract.trajectory import trajectory
 from export.parity import FULL, QUICK, ParityPlan, measure
@@ -30,7 +30,7 @@ from export.precisions import BASE, NAMES, derive
 from export.progress import progress
 
 OF_A_BUNDLE = re.compile(
-    r"manifest\.json(\.tmp)?|reference\.npz|verified\.json|(step|trajectory|decoder|annotator)\.([\w.+-]+\.)?(onnx|engine)"
+    rf"manifest\.json{MAYBE_TEMPORARY}|reference\.npz|verified\.json|(step|trajectory|decoder|annotator)\.([\w.+-]+\.)?(onnx|engine)"
 )
 """Names that a bundle is made of. The manifest isn't asked, since exporting again is what fixes a damaged one."""
 

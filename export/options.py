@@ -28,7 +28,8 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         help="steps moved towards noise, 1 is evenly spaced (the checkpoint's default)",
     )
     add("--guidance", type=float, metavar="G", help="guidance scale, 1 is none (the checkpoint's default)")
-    add("--verify", choices=["quick", "full"], default="quick", help="32 or 256 conditions against torch (quick)")
+    verify_help = "conditions drawn by torch as well: 32, or 8 where 32 would take over a minute; full: 256 (quick)"
+    add("--verify", choices=["quick", "full"], default="quick", help=verify_help)
     add("--json", action="store_true", help="report for machines")
     group = parser.add_argument_group("checkpoints of other software", "what their files don't say; see docs/import.md")
     add = group.add_argument

@@ -19,11 +19,13 @@ from typing import Any
 
 from contract.bundle import MANIFEST, Manifest, read_manifest
 from contract.cli import Parser, integer
+from contract.cores import limit_cores
 from contract.errors import UsageError, run_command
 from fleet.cluster import Cluster, connect
 from fleet.pool import CORES, Share, share_of, worker_pool
 from fleet.run import Fleet, FleetResult
 from fleet.worker import EngineSettings, read_files
+from runtime.backends.registry import AUTO
 from runtime.dataset_run import write_derived
 from runtime.options import (
     DEFAULT_OUTPUT,
@@ -60,6 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     check_options(args)
     if args.fps and not args.clip:
         raise UsageError("--fps: goes with --clip")
+    if args.batch == AUTO:
+        raise UsageError(f"--batch {AUTO}: one process measures that; give a number, or leave it out")
     args.output = args.output or DEFAULT_OUTPUT
     return args
 
@@ -69,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.bundle)
     plan, signer = make_plan(args, manifest.schema), open_signer(args)
     check_images(args, manifest.image)
+    limit_cores(args.threads)
     with connect(args.ray) as cluster:
-        share = share_of(cluster, args.backend, args.workers)
+        share = share_of(cluster, args.backend, args.workers, args.threads)
         with worker_pool(cluster, _settings(args, manifest, share, cluster), share) as workers:
             fleet = Fleet(cluster, workers, plan)
             writer = open_writer(args.output, fleet.description)

@@ -41,15 +41,17 @@ class Share:
         return int(self.cpus)
 
 
-def share_of(cluster: Cluster, backend: str, workers: int | None) -> Share:
-    """A share for `workers`, or for one a GPU, or for one for every four cores."""
+def share_of(cluster: Cluster, backend: str, workers: int | None, cores: int | None = None) -> Share:
+    """A share for `workers`, or for one a GPU, or for one for every four cores; of `cores`, or of all."""
     if backend in ON_GPU and cluster.gpus:
         count = workers or int(cluster.gpus)
         gpus = min(1.0, math.floor(100 * cluster.gpus / count) / 100)
     else:
-        count = workers or sum(max(1, int(cpus // CORES)) for cpus in cluster.cpus)
+        most = sum(max(1, int(cpus // CORES)) for cpus in cluster.cpus)
+        count = workers or (min(most, max(1, cores // CORES)) if cores else most)
         gpus = 0.0
-    return Share(count, largest_share(cluster.cpus, count), gpus)
+    cpus = largest_share(cluster.cpus, count)
+    return Share(count, min(cpus, _allowed(cores / count)) if cores else cpus, gpus)
 
 
 def largest_share(cpus: Sequence[float], workers: int) -> float:

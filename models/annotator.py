@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -38,6 +39,8 @@ COUNTER = "num_batches_tracked"
 
 DROPOUT = 0.2
 """Share of what the heads read that is left out while the network trains (JMLR 15, Srivastava et al. 2014)."""
+
+NOTHING_SAID: Mapping[str, Any] = MappingProxyType({})
 
 BlockWidth = Annotated[int, Meta(ge=32, le=1024, multiple_of=32)]
 
@@ -161,6 +164,9 @@ class TrainedAnnotator:
     held_out: Mapping[str, Any] = field(default_factory=dict)
     """How it does on held-out rendered frames: `frames`, `class_accuracy` and `mae` by field (JSON values)."""
 
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    """What it learnt from: `data`, salted hashes of the `drivers`, `before` (JSON values); empty where nobody said."""
+
     def network(self, schema: Schema) -> Annotator:
         """The network with the stored weights as float32, in eval mode, without gradients."""
         network = Annotator(self.config, schema)
@@ -171,23 +177,28 @@ class TrainedAnnotator:
     def to_dict(self) -> dict[str, Any]:
         """What `torch.save` writes: plain values and tensors only."""
         weights = {name: weight.detach().cpu().contiguous().clone() for name, weight in self.weights.items()}
-        return {"config": self.config.to_dict(), "weights": weights, "held_out": dict(self.held_out)}
+        said = {"held_out": dict(self.held_out), "lineage": dict(self.lineage)}
+        return {"config": self.config.to_dict(), "weights": weights, **said}
 
     @staticmethod
-    def of(network: Annotator, held_out: Mapping[str, Any]) -> TrainedAnnotator:
+    def of(
+        network: Annotator, held_out: Mapping[str, Any], lineage: Mapping[str, Any] = NOTHING_SAID
+    ) -> TrainedAnnotator:
         """What is stored of a trained network: matrices as float16, statistics and biases as float32."""
         state = {name: weight for name, weight in network.state_dict().items() if not name.endswith(COUNTER)}
         weights = {name: weight.half() if weight.ndim > 1 else weight.float() for name, weight in state.items()}
-        return TrainedAnnotator(network.config, weights, held_out)
+        return TrainedAnnotator(network.config, weights, held_out, lineage)
 
     @staticmethod
     def from_dict(data: object, schema: Schema) -> TrainedAnnotator:
         """Check what a checkpoint says of its annotator, plain values and tensors; anything odd raises Refused."""
-        if not isinstance(data, Mapping) or set(data) != {"config", "weights", "held_out"}:
+        if not isinstance(data, Mapping) or set(data) - {"lineage"} != {"config", "weights", "held_out"}:
             raise Refused("annotator: expected a dict with config, weights and held_out, or None where there is none")
         config = AnnotatorConfig.from_dict(data["config"])
         with torch.device("meta"):
             expected = Annotator(config, schema).state_dict()
         shapes = {name: tuple(w.shape) for name, w in expected.items() if not name.endswith(COUNTER)}
         check_weights("annotator", shapes, data["weights"])
-        return TrainedAnnotator(config, data["weights"], convert(data["held_out"], dict[str, Any], "held_out"))
+        held_out = convert(data["held_out"], dict[str, Any], "held_out")
+        lineage = convert(data.get("lineage", {}), dict[str, Any], "annotator's lineage")
+        return TrainedAnnotator(config, data["weights"], held_out, lineage)

@@ -53,10 +53,10 @@ class EdgeConfig(NetworkConfig):
     patch: Annotated[int, Meta(ge=1, le=16)] = 4
     """Edge of the patches that the stem folds into channels."""
 
-    widths: Annotated[tuple[BlockWidth, ...], Meta(min_length=1, max_length=6)] = (64, 128, 160)
+    widths: Annotated[tuple[BlockWidth, ...], Meta(min_length=1, max_length=6)] = (64, 96, 160, 224)
     """Channels of each resolution, finest first; multiples of 32."""
 
-    blocks: Annotated[int, Meta(ge=1, le=8)] = 2
+    blocks: Annotated[int, Meta(ge=1, le=8)] = 1
     """Residual blocks of each resolution, on the way down and again on the way up."""
 
     normalisation: Annotated[str, one_of(*NORMALISATIONS)] = "group"

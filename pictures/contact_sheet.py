@@ -37,18 +37,19 @@ class ContactSheet:
 
     @property
     def missing(self) -> set[int]:
-        """Indices of the frames that it has still to be given."""
+        """Places of the frames that it has still to be given."""
         return set(self._wanted) - set(self._shown)
 
     def add(self, index: int, frame: Frame, record: Record) -> None:
-        """Keep frame `index`, uint8 [H, W, C], with its record where the sheet shows it."""
+        """Keep the frame at place `index`, uint8 [H, W, C], with its record where the sheet shows it."""
         if index in self._wanted:
             self._shown[index] = _reduced(frame), record
 
     def add_missing(self, dataset: Dataset) -> None:
         """Read the frames that are missing from a dataset; Refused where one can't be read."""
-        for record in dataset.records(self.missing):
-            self.add(record["index"], _read_frame(dataset, record), record)
+        places = self.missing  # in a merged dataset each part's index begins anew
+        for place, record in zip(sorted(places), dataset.records(places), strict=False):
+            self.add(place, _read_frame(dataset, record), record)
 
     def write(self, folder: str | Path) -> Path:
         """Write the sheet beside the dataset's folder, and return its path."""

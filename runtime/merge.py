@@ -42,6 +42,8 @@ def merged_description(parts: Sequence[Description], layout: str) -> Description
                 raise Refused(f"merge: parts of another {name}; only datasets of one {name} can be merged")
     flat = [each for part in parts for each in (part.parts or (part.to_dict(),))]
     same = {name: _only(parts, name) for name in ONE_VALUE}
+    if same["annotator"] is None:
+        same["reject_below"] = None  # each part's annotator has its own idea of what agrees
     text = {name: same[name] or "several" for name in ("backend", "precision")}
     return replace(
         first,

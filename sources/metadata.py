@@ -75,7 +75,7 @@ def read_rows(folder: Path) -> Iterator[Row]:
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # other ends of lines may stand in a text
         where = f"{path}:{number}"
         try:
             record = parse_json(line.encode()) if line.strip() else None

@@ -7,6 +7,7 @@ annotator = objective.finished(run, held_out)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from sources.base import LabelledFrames
 from training.annotator_loss import Targets, annotation_loss, augment, calibrate, scores, warp
 from training.batches import Batches, as_images, send
+from training.lineage import annotator_lineage, driver_lineage
 from training.run import Recipe, Run
 
 
@@ -54,6 +56,7 @@ class AnnotatorObjective:
         sides, names = (image.height, image.width), targets.landmarks.names
         config = AnnotatorConfig(image.channels, sides, recipe.widths, recipe.blocks, landmarks=names)
         self.network = Annotator(AnnotatorConfig.from_dict(config.to_dict()), source.schema)
+        self.before = {"before": annotator_lineage(start)} if start else {}
         if start:
             if start.config != self.network.config:
                 raise Refused(f"--init-from: an annotator {start.config.to_dict()}; this run trains {config.to_dict()}")
@@ -78,7 +81,8 @@ class AnnotatorObjective:
         targets = Targets.of(held_out)
         even, odd = slice(0, None, 2), slice(1, None, 2)
         calibrate(network, as_images(held_out.frames[even]), targets.rows(even))
-        stored = TrainedAnnotator.of(network, {})
+        lineage: dict[str, Any] = {"data": self.source.fingerprint, "drivers": driver_lineage(self.source)}
+        stored = TrainedAnnotator.of(network, {}, lineage | self.before)
         figures = scores(stored.network(self.source.schema).annotate(held_out.frames[odd]), targets.rows(odd))
         figures |= {
             "begun": self.recipe.begun,

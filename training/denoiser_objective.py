@@ -22,7 +22,7 @@ from models.networks import build
 from sources.base import LabelledFrames
 from training.batches import Batches
 from training.image_recipe import ImageRecipe
-from training.lineage import NOTHING_PROVEN, driver_lineage
+from training.lineage import NOTHING_PROVEN, annotator_lineage, driver_lineage
 from training.perceptual_loss import Critic
 from training.run import Run
 
@@ -33,11 +33,11 @@ DIFFUSION = Diffusion(1000, "cosine-zero", "x0")
 class DenoiserRecipe(ImageRecipe):
     """The network, and what it learns from."""
 
-    widths: tuple[int, ...] = (64, 128, 160)
-    patch: int = 4
-    blocks: int = 2
-    normalisation: str = "group"
-    activation: str = "relu"
+    widths: tuple[int, ...] = EdgeConfig.widths
+    patch: int = EdgeConfig.patch
+    blocks: int = EdgeConfig.blocks
+    normalisation: str = EdgeConfig.normalisation
+    activation: str = EdgeConfig.activation
     dropout: float = 0.1
     """Share of conditions replaced by the null condition, so that guidance has something to steer away from."""
     guidance: float = 2.0
@@ -75,6 +75,8 @@ class DenoiserObjective:
         self.before = _begin(self.network, start, self.config, source) if start else {}
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = Batches(source, recipe.batch, recipe.seed, recipe.face_weight, recipe.eye_weight, device)
+        if critic:
+            self.before["critic"] = annotator_lineage(critic)
         self.critic = Critic(critic, source, recipe, device) if critic else None
 
     def loss(self, number: int) -> Tensor:
@@ -109,4 +111,5 @@ def _begin(network: torch.nn.Module, start: Checkpoint, config: EdgeConfig, sour
     if start.schema != source.schema or start.diffusion != DIFFUSION:
         raise Refused("--init-from: the checkpoint has another schema or diffusion than this run")
     network.load_state_dict({name: weight.float() for name, weight in start.weights.items()})
-    return {"init_from": start.sha256, "before": dict(start.lineage)}
+    before = {name: said for name, said in start.lineage.items() if name != "annotator"}  # which isn't carried on
+    return {"init_from": start.sha256, "before": before}

@@ -23,7 +23,7 @@ from sources.base import LabelledFrames
 from sources.imagefolder import read_source
 from training.distillation import DistillStage, StudentObjective, Teacher
 from training.image_recipe import add_image_flags, read_critic
-from training.lineage import budget_after, driver_lineage
+from training.lineage import annotator_lineage, budget_after, driver_lineage
 from training.options import add_run_flags, check_device, run_settings
 from training.run import STATE, Run, claim_folder
 from training.samples import sample_grid
@@ -76,24 +76,27 @@ class Distillation:
 
     def student(self, checkpoint: Checkpoint, stage: DistillStage) -> Checkpoint:
         """The student of one stage: trained, or the one that an earlier run of the same command left."""
-        path, teacher = student_path(self.folder, stage.steps), self._teacher(checkpoint, 2 * stage.steps)
+        path, state = student_path(self.folder, stage.steps), self.folder / STATE
+        teacher = self._teacher(checkpoint, 2 * stage.steps)
         about = {"data": self.source.fingerprint, "teacher": checkpoint.sha256, "guidance": teacher.guidance}
         about["timesteps"] = list(teacher.student_timesteps)
         if path.is_file():
             print(f"{path}: there already")
+            if state.is_file() and state.stat().st_mtime_ns <= path.stat().st_mtime_ns:
+                state.unlink()  # its own, of a run that ended between the two lines that write one and remove the other
             return _finished(path, about | {"settings": stage.to_dict()})
         objective = StudentObjective(teacher, stage, self.source, self.device, self.critic)
         if self.compiled:
             objective.network.compile()
             teacher.network.compile()
-        training, state = Run(objective, stage, about), self.folder / STATE
+        training = Run(objective, stage, about)
         if state.is_file():
             training.resume(state)
         training.train(self.folder, SAVE_EVERY, label={"steps": stage.steps})
-        student = _student(checkpoint, objective, training, self.source)
+        student = _student(checkpoint, objective, training, self.source, self.critic)
         sha256 = write_checkpoint(path, student)
-        sample_grid(student, path.with_suffix(".png"), device=self.device)
         state.unlink()
+        sample_grid(student, path.with_suffix(".png"), device=self.device)
         print(f"{path}: {stage.samples} images; export it with python -m export {path}")
         return replace(student, sha256=sha256)
 
@@ -104,11 +107,21 @@ class Distillation:
         return Teacher(checkpoint.network(), checkpoint.diffusion, checkpoint.timesteps(steps, self.shift), guidance)
 
 
-def _student(checkpoint: Checkpoint, objective: StudentObjective, training: Run, source: LabelledFrames) -> Checkpoint:
+def _student(
+    checkpoint: Checkpoint,
+    objective: StudentObjective,
+    training: Run,
+    source: LabelledFrames,
+    critic: TrainedAnnotator | None,
+) -> Checkpoint:
     timesteps, before = objective.teacher.student_timesteps, checkpoint.lineage
     taught = {"steps": len(timesteps), "samples": training.seen, **training.about}
     taught["drivers"] = driver_lineage(source)
-    lineage = {**before, **budget_after(before, source), "distilled": [*before.get("distilled", []), taught]}
+    seen = [source.fingerprint]
+    if critic:
+        taught["critic"] = annotator_lineage(critic)
+        seen.append(taught["critic"]["data"])
+    lineage = {**before, **budget_after(before, *seen), "distilled": [*before.get("distilled", []), taught]}
     stored = {name: weight.half() for name, weight in training.averaged.items()}
     sampler, config = SamplerDefaults(timesteps, len(timesteps), 1.0), objective.network.config
     return replace(checkpoint, config=config, weights=stored, sampler=sampler, lineage=lineage, sha256="")

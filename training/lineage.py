@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contract.driver_hashes import hash_drivers
+from models.annotator import TrainedAnnotator
 from sources.base import LabelledFrames
 from sources.drivers import driver_keys
 
@@ -18,11 +19,16 @@ def driver_lineage(source: LabelledFrames) -> dict[str, Any] | None:
     return None if keys is None else hash_drivers(keys, source.fingerprint)
 
 
-def budget_after(lineage: Mapping[str, Any], source: LabelledFrames) -> dict[str, Any]:
-    """Epsilon, delta and unit after more training, without privacy, on a source.
+def annotator_lineage(annotator: TrainedAnnotator) -> dict[str, Any]:
+    """What a lineage says of an annotator that a network carries, or of the critic that it was trained with."""
+    return dict(annotator.lineage) or {"data": None, "drivers": None}
+
+
+def budget_after(lineage: Mapping[str, Any], *data: str | None) -> dict[str, Any]:
+    """Epsilon, delta and unit after more training, without privacy, on frames of these fingerprints.
 
     They hold on for the public frames that private fine-tuning began with; any other frames may be the private ones.
     """
     public = lineage.get("before")
-    kept = isinstance(public, Mapping) and public.get("data") == source.fingerprint
+    kept = isinstance(public, Mapping) and all(each == public.get("data") for each in data)
     return {name: lineage.get(name) if kept else None for name in NOTHING_PROVEN}

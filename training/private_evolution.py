@@ -73,7 +73,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     budget, state = Budget(args.epsilon, args.delta, args.unit), args.output.with_name(args.output.name + STATE)
-    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+    begun = state.is_file() and not list(args.output.glob("shard-*"))  # what it was stopped at may lie there
+    if args.output.exists() and not begun and (not args.output.is_dir() or any(args.output.iterdir())):
         raise UsageError(f"{args.output}: exists and isn't an empty folder; give another with -o")
     private = read_source(args.data, args.schema)
     if args.exclude_drivers:
@@ -82,11 +83,11 @@ def run(args: argparse.Namespace) -> int:
     recipe = replace(EvolutionRecipe(), count=args.count, scenes=args.scenes, rounds=args.rounds)
     people = {"renderer": args.simulator, "domain": simulator.domain}
     settings = {"data": private.fingerprint, **people, **asdict(budget), **asdict(recipe)}
-    begun = read_population(state, settings)
+    population = read_population(state, settings)
     warn_of_noise(len(unit_rows(private, budget.unit)), budget, recipe)
     state.parent.mkdir(parents=True, exist_ok=True)
     evolved = evolve(
-        private, simulator, budget, recipe, None, begun, lambda found: write_population(state, found, settings)
+        private, simulator, budget, recipe, None, population, lambda found: write_population(state, found, settings)
     )
     origin = people | {"evolution": asdict(recipe) | {"noise": evolved.noise}}
     write_evolved(args.output, evolved, simulator, origin | budget.to_lineage(evolved.epsilon))

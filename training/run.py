@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from contract.errors import EdgeError, Refused
-from contract.files import write_whole
+from contract.files import MAYBE_TEMPORARY, write_whole
 from contract.noise import stream
 from contract.progress import progress_bar
 from models.safe_load import load_archive
@@ -225,7 +225,7 @@ def _fast_in_bfloat16(device: torch.device) -> bool:
 def claim_folder(folder: Path, own: str) -> None:
     """Make the folder of a run; Refused where it holds a file whose name the pattern `own` doesn't match."""
     folder.mkdir(parents=True, exist_ok=True)
-    pattern = re.compile(f"(?:{own}|{re.escape(STATE)}|{re.escape(LOG)})(?:\\.tmp)?")
+    pattern = re.compile(f"(?:{own}|{re.escape(STATE)}|{re.escape(LOG)}){MAYBE_TEMPORARY}")
     foreign = [path.name for path in folder.iterdir() if not pattern.fullmatch(path.name)]
     if foreign:
         raise Refused(f"{folder}: holds {foreign[0]!r}, which isn't of such a run; give another folder with -o")

@@ -22,6 +22,7 @@ import torch
 from contract.cli import Parser, integer
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
+from contract.limits import MAX_SHIFT
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.edge import ACTIVATIONS, NORMALISATIONS
 from sources.base import LabelledFrames
@@ -57,9 +58,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add("--widths", type=int, nargs="+", default=list(default.widths), help="channels, finest first")
     add("--patch", type=int, default=default.patch, help="edge of the stem's patches (4)")
-    add("--blocks", type=int, default=default.blocks, help="residual blocks of each resolution (2)")
+    add("--blocks", type=int, default=default.blocks, help="residual blocks of each resolution (1)")
     add("--normalisation", choices=NORMALISATIONS, default=default.normalisation, help="(group)")
     add("--activation", choices=tuple(ACTIVATIONS), default=default.activation, help="(relu)")
+    shift_help = f"steps moved towards noise where nobody says how far (as --init-from, or {default.shift:g})"
+    add("--shift", type=number(1, MAX_SHIFT), metavar="S", help=shift_help)
     add_image_flags(parser)
     add("--init-from", type=Path, metavar="CKPT", help="begin with this checkpoint's EMA weights")
     add("--exclude-drivers", type=Path, metavar="FILE", help="keys of drivers to leave out, one a line")
@@ -76,9 +79,11 @@ def run(args: argparse.Namespace) -> int:
     critic, schema, weights = read_critic(args)
     start = read_checkpoint(args.init_from) if args.init_from else None
     chosen = run_settings(args) | weights | {name: getattr(args, name) for name in NETWORK}
-    recipe = DenoiserRecipe(
-        samples=args.samples, widths=tuple(args.widths), init_from=start.sha256 if start else None, **chosen
-    )
+    if start:
+        chosen |= {"init_from": start.sha256, "shift": start.sampler.shift}
+    if args.shift:
+        chosen["shift"] = args.shift
+    recipe = DenoiserRecipe(samples=args.samples, widths=tuple(args.widths), **chosen)
     device, source = check_device(args.device), _source(args)
     report_unseen(source, args.data)
     if schema not in (None, source.schema):
@@ -118,8 +123,14 @@ def _source(args: argparse.Namespace) -> LabelledFrames:
 
 def _run_privately(args: argparse.Namespace) -> int:
     start = read_checkpoint(args.init_from) if args.init_from else None
-    checkpoint = run_privately(args, _source(args), start, check_device(args.device))
-    claim_folder(args.output, OWN)
+    new = not args.output.exists()
+    claim_folder(args.output, OWN)  # before any epsilon is spent: a result that can't be written is paid for, too
+    try:
+        checkpoint = run_privately(args, _source(args), start, check_device(args.device))
+    except BaseException:
+        if new:
+            args.output.rmdir()
+        raise
     written = args.output / CHECKPOINT
     write_checkpoint(written, checkpoint)
     write_whole(args.output / ABOUT, json.dumps({"command": args.command}, indent=2).encode() + b"\n")

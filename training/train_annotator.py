@@ -23,6 +23,7 @@ from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
 from sources.imagefolder import read_source
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
+from training.lineage import annotator_lineage, budget_after
 from training.options import add_run_flags, check_device, report_unseen, run_settings
 from training.run import STATE, Run, claim_folder
 
@@ -32,11 +33,16 @@ SAVE_EVERY = 40_960
 
 
 def attach_annotator(annotator: TrainedAnnotator, schema: Schema, path: Path) -> None:
-    """Write a checkpoint again with this annotator; Refused where its schema is another."""
+    """Write a checkpoint again with this annotator; Refused where its schema is another.
+
+    An epsilon of the checkpoint stays only where the annotator learnt from the public frames that it began with.
+    """
     checkpoint = read_checkpoint(path)
     if checkpoint.schema != schema:
         raise Refused(f"{path}: its schema {checkpoint.schema.name!r} isn't the one that the annotator reads")
-    write_checkpoint(path, replace(checkpoint, annotator=annotator))
+    carried, before = annotator_lineage(annotator), checkpoint.lineage
+    lineage = {**before, **budget_after(before, carried["data"]), "annotator": carried}
+    write_checkpoint(path, replace(checkpoint, annotator=annotator, lineage=lineage))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

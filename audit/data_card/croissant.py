@@ -127,7 +127,7 @@ def _record_set(columns: Sequence[Column]) -> dict[str, Any]:
         "@id": RECORDS,
         "name": RECORDS,
         "description": "One record a frame.",
-        "key": {"@id": f"{RECORDS}/index"},
+        "key": {"@id": f"{RECORDS}/picture"},
         "field": list(_fields(columns)),
     }
 

@@ -37,7 +37,7 @@ from contract.bundle import VERSION
 from contract.cli import Parser, integer
 from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
-from contract.noise import SEEDS
+from contract.noise import SEEDS, stream
 from pictures.contact_sheet import caption
 from pictures.image_grid import draw_page, write_image
 from sources.base import LabelledFrames
@@ -211,7 +211,7 @@ def frame_of_reference(
 ) -> dict[str, Any]:
     """What the runs are read beside: the annotator's own errors, chance, and other frames of the same conditions."""
     weights, conditions = resamples(args.frames), held_out.conditions
-    order = np.random.Generator(np.random.Philox(key=[0, args.frames])).permutation(args.frames)
+    order = stream(0, args.frames, 0).permutation(args.frames)
     shuffled = score(held_out.schema, reference, [conditions[i] for i in order])
     exact = score(held_out.schema, reference, conditions)
     people = by_person(held_out.schema, exact, conditions, weights)

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contract.bundle import MANIFEST, read_manifest
-from contract.dataset import read_dataset
-from contract.driver_hashes import trained_on
+from contract.bundle import ANNOTATORS, MANIFEST, read_manifest
+from contract.dataset import read_description
+from contract.driver_hashes import trained_on, training_steps
 from contract.errors import EdgeError, Refused
 
 DESCRIBED = "dataset.json"
+UNNAMED = "unnamed"
+"""In place of a checkpoint's sha256 where a dataset names none."""
+
 TRAINED_ON, NOT_TRAINED_ON, UNKNOWN = "trained on", "not trained on", "unknown"
 
 
@@ -28,8 +31,8 @@ class Artefact:
     kind: str
     """`checkpoint`, `bundle` or `dataset`"""
     path: str
-    checkpoint: str | None
-    """sha256 of the checkpoint that it is or comes from."""
+    checkpoints: tuple[str, ...]
+    """sha256 of the checkpoint that it is or comes from; of all of them where a dataset was merged."""
     touched: str
     """TRAINED_ON, NOT_TRAINED_ON, or UNKNOWN"""
     reason: str = ""
@@ -39,10 +42,8 @@ class Artefact:
 def find_artefacts(paths: Iterable[Path], key: str) -> list[Artefact]:
     """Every artefact below the paths, those that were trained on first; Refused for a path that doesn't exist."""
     found = [artefact for path in paths for artefact in _below(path, key)]
-    known: dict[str | None, str] = {
-        each.checkpoint: each.touched for each in found if each.kind != "dataset" and each.checkpoint
-    }
-    resolved = [_by_checkpoint(each, known) if each.kind == "dataset" else each for each in found]
+    known = {sha256: each.touched for each in found if each.kind != "dataset" for sha256 in each.checkpoints}
+    resolved = [_by_checkpoints(each, known) if each.kind == "dataset" else each for each in found]
     order = (TRAINED_ON, UNKNOWN, NOT_TRAINED_ON)
     return sorted(resolved, key=lambda each: (order.index(each.touched), each.kind, each.path))
 
@@ -50,6 +51,17 @@ def find_artefacts(paths: Iterable[Path], key: str) -> list[Artefact]:
 def touched_by(lineage: object, key: str) -> str:
     """TRAINED_ON, NOT_TRAINED_ON, or UNKNOWN where a step of the lineage doesn't say."""
     return {True: TRAINED_ON, False: NOT_TRAINED_ON, None: UNKNOWN}[trained_on(lineage, key)]
+
+
+def with_annotator(lineage: object, held_out: object) -> object:
+    """The lineage, unknown in one step where it carries an annotator that says nothing, of frames that it doesn't list.
+
+    `held_out` are the annotator's figures, which name the frames that it was trained on; None without an annotator.
+    """
+    if not isinstance(held_out, Mapping) or not isinstance(lineage, Mapping) or "annotator" in lineage:
+        return lineage
+    listed = held_out.get("data") in {step.get("data") for step in training_steps(lineage)}
+    return lineage if listed else {**lineage, "annotator": {"drivers": None}}
 
 
 def _below(path: Path, key: str) -> Iterator[Artefact]:
@@ -75,35 +87,43 @@ def _checkpoint(path: Path, key: str) -> Iterator[Artefact]:
     try:
         checkpoint = read_checkpoint(path)
     except EdgeError as error:
-        yield Artefact("checkpoint", str(path), None, UNKNOWN, str(error))
+        yield Artefact("checkpoint", str(path), (), UNKNOWN, str(error))
         return
-    touched = touched_by(checkpoint.lineage, key)
-    yield _with_reason(Artefact("checkpoint", str(path), checkpoint.sha256, touched))
+    annotator = checkpoint.annotator.held_out if checkpoint.annotator else None
+    touched = touched_by(with_annotator(checkpoint.lineage, annotator), key)
+    yield _with_reason(Artefact("checkpoint", str(path), (checkpoint.sha256,), touched))
 
 
 def _bundle(folder: Path, key: str) -> Artefact:
     try:
-        source = read_manifest(folder).source
+        manifest = read_manifest(folder)
     except EdgeError as error:
-        return Artefact("bundle", str(folder), None, UNKNOWN, str(error))
-    touched = touched_by(source.get("lineage"), key)
-    return _with_reason(Artefact("bundle", str(folder), source.get("checkpoint"), touched))
+        return Artefact("bundle", str(folder), (), UNKNOWN, str(error))
+    annotator, checkpoint = manifest.files.get(ANNOTATORS["fp32"]), manifest.source.get("checkpoint")
+    held_out = annotator.extra.get("held_out") if annotator else None
+    touched = touched_by(with_annotator(manifest.source.get("lineage"), held_out), key)
+    return _with_reason(Artefact("bundle", str(folder), (checkpoint,) if checkpoint else (), touched))
 
 
 def _dataset(folder: Path) -> Artefact:
     try:
-        checkpoint = read_dataset(folder).description.checkpoint
+        description = read_description(folder)
     except EdgeError as error:
-        return Artefact("dataset", str(folder), None, UNKNOWN, str(error))
-    return Artefact("dataset", str(folder), checkpoint, UNKNOWN)
+        return Artefact("dataset", str(folder), (), UNKNOWN, str(error))
+    parts = description.parts or ({"checkpoint": description.checkpoint},)
+    named = {str(part.get("checkpoint") or UNNAMED) for part in parts}
+    return Artefact("dataset", str(folder), tuple(sorted(named)), UNKNOWN)
 
 
-def _by_checkpoint(dataset: Artefact, known: Mapping[str | None, str]) -> Artefact:
-    touched = known.get(dataset.checkpoint)
-    if touched is not None:
-        return _with_reason(replace(dataset, touched=touched))
-    missing = f"its checkpoint or bundle isn't here ({(dataset.checkpoint or 'unnamed')[:12]})"
-    return replace(dataset, reason=dataset.reason or missing)
+def _by_checkpoints(dataset: Artefact, known: Mapping[str, str]) -> Artefact:
+    """Touched where any of its checkpoints is, untouched where none is."""
+    found = {known.get(sha256) for sha256 in dataset.checkpoints}
+    if TRAINED_ON in found or (found and not found & {None, UNKNOWN}):
+        return replace(dataset, touched=TRAINED_ON if TRAINED_ON in found else NOT_TRAINED_ON)
+    missing = ", ".join(sha256[:12] for sha256 in dataset.checkpoints if sha256 not in known)
+    if missing or dataset.reason:
+        return replace(dataset, reason=dataset.reason or f"its checkpoint or bundle isn't here ({missing})")
+    return _with_reason(dataset)
 
 
 def _with_reason(artefact: Artefact) -> Artefact:

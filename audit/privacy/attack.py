@@ -23,6 +23,7 @@ import numpy.typing as npt
 from audit.stats.bootstrap import SHARE, Array, Interval, group_resamples, interval
 from audit.stats.roc import Bools, auc, best_threshold, permutation_p_value, rate_above, tpr_at
 from contract.errors import Refused
+from contract.noise import stream
 
 Indices = npt.NDArray[np.int64]
 
@@ -53,7 +54,7 @@ class Population:
     def split(members: Bools, drivers: Indices, seed: int = 0) -> Population:
         """A third of the non-member drivers as reference, and half of the other drivers of each side to be scored."""
         reference, scored = np.zeros(len(members), bool), np.zeros(len(members), bool)
-        generator = np.random.Generator(np.random.Philox(key=[seed, len(members)]))
+        generator = stream(seed, len(members), 0)
         sides = [generator.permutation(np.unique(drivers[members == side])) for side in (False, True)]
         for name, side in zip(("non-members", "members"), sides, strict=True):
             if len(side) < FEWEST_DRIVERS:

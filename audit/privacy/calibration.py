@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from audit.stats.bootstrap import Array
 from contract.errors import Refused
+from contract.noise import stream
 
 FEWEST_SHADOWS = 2
 """That weren't trained on a frame, for each frame."""
@@ -25,7 +26,7 @@ def half_of_drivers(drivers: npt.NDArray[np.int64], seed: int, number: int) -> n
     Even and odd numbers complement each other, so that every frame is left out by half of the models.
     """
     known = np.unique(drivers)
-    generator = np.random.Generator(np.random.Philox(key=[seed, number // 2]))
+    generator = stream(seed, number // 2, 0)
     chosen = generator.permutation(known)[: len(known) // 2]
     inside = np.isin(drivers, chosen)
     return inside if number % 2 == 0 else ~inside

@@ -21,7 +21,7 @@ from contract.conditions import Array as Conditions
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.frames import Frames, ImageShape
-from contract.noise import open_fields
+from contract.noise import open_fields, stream
 
 SHARES = (1.0, 0.5, 0.25)
 """Of the canaries that are guessed at, the most and the least suspicious ones: each costs a third of the doubt."""
@@ -34,7 +34,7 @@ TOPIC = 0x6361
 
 def draw_canaries(schema: Schema, image: ImageShape, count: int, seed: int) -> tuple[Frames, Conditions, Bools]:
     """Frames of coarse random colours with random conditions, and which half of them training is given."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, TOPIC]))
+    generator = stream(seed, TOPIC, 0)
     channels, height, width = image
     tiles = generator.integers(0, 2, (count, 4, 4, channels), dtype=np.uint8) * np.uint8(255)
     rows, columns = (np.arange(edge) * 4 // edge for edge in (height, width))

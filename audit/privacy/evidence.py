@@ -21,6 +21,7 @@ from contract.conditions import Array as Conditions
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.frames import Frames, ImageShape
+from contract.noise import stream
 from sources.base import LabelledFrames
 from sources.drivers import driver_keys
 from sources.imagefolder import read_source
@@ -112,7 +113,7 @@ def _whole_drivers(subjects: Indices, limit: int | None, seed: int) -> Indices:
     """Rows of as many whole drivers as `limit` frames hold, or of all."""
     if limit is None or len(subjects) <= limit:
         return np.arange(len(subjects))
-    generator = np.random.Generator(np.random.Philox(key=[seed, len(subjects)]))
+    generator = stream(seed, len(subjects), 0)
     known, counts = np.unique(subjects, return_counts=True)
     order = generator.permutation(len(known))
     taken = known[order[counts[order].cumsum() <= limit]]

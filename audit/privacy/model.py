@@ -17,7 +17,7 @@ from contract.bundle import FIX, open_checked, read_manifest
 from contract.conditions import Array, Schema
 from contract.errors import Refused, Unavailable
 from contract.frames import Images, ImageShape
-from contract.schedule import Float64, ddim_coefficients, trailing
+from contract.schedule import Float64, ddim_coefficients
 from runtime.backends.onnx_interface import EngineErrors, check_step_graph
 from runtime.backends.ort import CPU, import_onnxruntime, new_session
 
@@ -59,11 +59,10 @@ class TorchModel:
         timesteps: tuple[int, ...] | None = None,
         guidance: float | None = None,
     ) -> None:
-        """At given timesteps, else at the checkpoint's own ones, else at `steps` trailing ones."""
+        """At given timesteps, else at the checkpoint's own ones, else at `steps` as it spaces them."""
         sampler, diffusion = checkpoint.sampler, checkpoint.diffusion
         self.schema, self.image = checkpoint.schema, checkpoint.config.image
-        own = timesteps or sampler.timesteps
-        self.timesteps = own or tuple(trailing(diffusion.timesteps, steps or STEPS).tolist())
+        self.timesteps = timesteps or checkpoint.timesteps(steps or STEPS)
         self.alpha_bar = diffusion.alpha_bar()[list(self.timesteps)]
         self._table = ddim_coefficients(self.alpha_bar, diffusion.prediction)
         self.guidance = sampler.guidance if guidance is None else guidance
@@ -101,7 +100,9 @@ class StepGraphModel:
         self.timesteps, self.guidance = tuple(manifest.sampler.timesteps), manifest.sampler.guidance
         self.checkpoint = str(manifest.source.get("checkpoint", ""))
         self.identity = f"{manifest.files[name].sha256} {manifest.sampler}"
-        self._table = ddim_coefficients(self.alpha_bar, manifest.sampler.prediction)
+        self._table = manifest.sampler.coefficients()
+        if self._table[:, 4].any():
+            raise Refused(f"{folder}: its sampler keeps the predicted noise, so that x0 can't be told from its updates")
         ort, content = import_onnxruntime("cpu"), open_checked(folder, manifest, name)
         self._guarded = EngineErrors(str(folder / name), FIX.format(folder=folder))
         self._session = self._guarded(lambda: new_session(ort, content, CPU))
@@ -109,7 +110,7 @@ class StepGraphModel:
 
     def predict_x0(self, x: Images, step: int, condition: Array) -> Images:
         """As `Model` has it."""
-        c, d = self._table[step, 2:]
+        c, d = self._table[step, 2:4]
         parts = []
         for first in range(0, len(x), BATCH):
             part = x[first : first + BATCH]

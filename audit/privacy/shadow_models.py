@@ -17,6 +17,7 @@ from audit.privacy.evidence import Evidence
 from audit.privacy.model import Model, TorchModel
 from contract.errors import Refused
 from contract.files import read_json, write_whole
+from contract.noise import SEEDS
 from contract.progress import progress_bar
 
 PROGRAM = "python -m audit.privacy.shadows"
@@ -41,8 +42,8 @@ def train_shadows(
         path = folder / f"shadow-{number:03d}.pt"
         if not path.exists():
             rows = half_of_drivers(evidence.drivers, seed, number)
-            start = fresh(like, seed + number)
-            shadow = fit(start, evidence.frames[rows], evidence.conditions[rows], steps, seed + number, device)
+            own = (seed + number) % SEEDS
+            shadow = fit(fresh(like, own), evidence.frames[rows], evidence.conditions[rows], steps, own, device)
             write_checkpoint(path, shadow)
 
 

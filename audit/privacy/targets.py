@@ -26,6 +26,7 @@ from contract.bundle import MANIFEST, read_manifest
 from contract.driver_hashes import trained_on
 from contract.errors import Refused
 from contract.files import read_json
+from contract.noise import stream
 from sources.imagefolder import read_source
 from sources.shards import DESCRIPTION
 
@@ -99,7 +100,7 @@ def draw(args: argparse.Namespace, evidence: Evidence) -> Generated | None:
 
 def rows_to_draw(evidence: Evidence, count: int) -> Indices:
     """Every row of the evidence equally often, in an order that the seed draws: [count]."""
-    generator = np.random.Generator(np.random.Philox(key=[evidence.seed, len(evidence.members)]))
+    generator = stream(evidence.seed, len(evidence.members), 0)
     turns = -(-count // len(evidence.members))
     return np.concatenate([generator.permutation(len(evidence.members)) for _ in range(turns)])[:count]
 

@@ -91,9 +91,9 @@ def collect(dataset: Dataset, limit: int) -> Gallery:
     gallery = Gallery(dataset.description.schema)
     count = dataset.description.count
     chosen = set(np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist())
-    for record in dataset.records():
+    for place, record in enumerate(dataset.records()):
         gallery.count(record)
-        if record["index"] in chosen:
+        if place in chosen:
             gallery.cards.append(_card(dataset, record))
     if not gallery.cards:
         raise Refused(f"{dataset.folder}: has no frames; generate some: python -m runtime.generate BUNDLE -o FOLDER")

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from contract.noise import stream
+
 Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
@@ -20,7 +22,7 @@ SHARE = 0.95
 
 def resamples(count: int, number: int = RESAMPLES, seed: int = 0) -> Array:
     """How often each of `count` frames occurs in each resample: float64 [number, count], rows that sum to `count`."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, count]))
+    generator = stream(seed, count, 0)
     return generator.multinomial(count, np.full(count, 1.0 / count), size=number).astype(np.float64)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from audit.stats.bootstrap import Array
+from contract.noise import stream
 
 SWAPS = 1999
 """Random swaps: the smallest p-value is 1 / 2000."""
@@ -29,7 +30,7 @@ def swap_test(
     [..., K, K], one for each task, and gives [...].
     """
     groups = first[0].shape[1]
-    kept = np.random.Generator(np.random.Philox(key=[seed, groups])).random((swaps, groups)) < 0.5
+    kept = stream(seed, groups, 0).random((swaps, groups)) < 0.5
     kept[0] = True  # nothing swapped: what was observed
     mixed = [
         (_sum(kept, a) + _sum(~kept, b), _sum(~kept, a) + _sum(kept, b)) for a, b in zip(first, second, strict=True)

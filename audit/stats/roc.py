@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.stats.bootstrap import Array
+from contract.noise import stream
 
 Bools = npt.NDArray[np.bool_]
 PERMUTATIONS = 199
@@ -61,7 +62,7 @@ def permutation_p_value(
     """
     known, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     sides = members[first]
-    generator = np.random.Generator(np.random.Philox(key=[seed, len(known)]))
+    generator = stream(seed, len(known), 0)
     observed = auc(scores, members)[0]
     drawn = [auc(scores, generator.permutation(sides)[inverse])[0] for _ in range(permutations)]
     return float((1 + np.sum(np.array(drawn) >= observed)) / (permutations + 1))

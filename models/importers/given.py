@@ -26,8 +26,6 @@ from contract.schemas import SCHEMAS
 from models.denoiser import Denoiser, NetworkConfig, Size
 from models.importers.weights import COUNTERS
 
-WEIGHTS = ("ema", "model")
-
 
 @dataclass(frozen=True)
 class Given:

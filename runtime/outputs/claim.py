@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contract.dataset import DESCRIPTION, METADATA, Description, parse_description
 from contract.errors import Refused
-from contract.files import TEMPORARY
+from contract.files import final_name
 from contract.frame_record import FRAMES
 from runtime.outputs.storage import Storage
 
@@ -18,7 +18,7 @@ CARDS = ("README.md", "croissant.json")
 """What describes a dataset to people and to other tools."""
 
 DERIVED = ("coco.json", "openlabel.json", "clips.jsonl", "videos")
-"""What is made from a finished dataset, and made again where it grows."""
+"""What is made from a finished dataset, and made again where it grows; so are CARDS, by `audit.data_card`."""
 
 OF_THE_DISK = "lost+found"
 """What a mounted volume holds by itself."""
@@ -47,7 +47,7 @@ def claim(storage: Storage, description: Description) -> Description:
     storage.lock()
     if not difference:
         return found
-    for name in DERIVED:
+    for name in (*DERIVED, *CARDS):
         for inside in storage.names(name):
             storage.remove(f"{name}/{inside}")
         if name in names and not storage.names(name) and "." in name:
@@ -58,10 +58,11 @@ def claim(storage: Storage, description: Description) -> Description:
 
 def _refuse_foreign(storage: Storage, names: list[str]) -> None:
     for name in names:
-        if name.removesuffix(TEMPORARY) not in OWN:
+        if final_name(name) not in OWN:
             raise Refused(f"{storage.address}: holds {name!r}, which is no part of a dataset; name another with -o")
 
 
 def _is_kept(storage: Storage, name: str) -> bool:
     """Whether there is anything but what a run leaves that was stopped before its first file."""
-    return name not in (DESCRIPTION + TEMPORARY, OF_THE_DISK) and not (name == FRAMES and not storage.names(FRAMES))
+    begun = name != DESCRIPTION and final_name(name) == DESCRIPTION
+    return not begun and name != OF_THE_DISK and not (name == FRAMES and not storage.names(FRAMES))

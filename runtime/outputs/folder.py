@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from contract.dataset import Record, frame_name, to_line
 from contract.errors import Refused
-from contract.files import parse_json
+from contract.files import MAYBE_TEMPORARY, TEMPORARY, parse_json
 from contract.frame_record import FRAMES, PER_FOLDER
 from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.progress import Progress
@@ -24,7 +24,7 @@ from runtime.outputs.record_log import open_log, stored_lines
 from runtime.outputs.storage import Storage
 
 _FOLDER = re.compile(r"[0-9]{5}")
-_FRAME = re.compile(r"([0-9]{8})\.(png|webp|jpg)(\.tmp)?")
+_FRAME = re.compile(r"([0-9]{8})\.(png|webp|jpg)" + MAYBE_TEMPORARY)
 
 
 class FolderWriter(DatasetWriter):
@@ -75,7 +75,7 @@ class FolderWriter(DatasetWriter):
     def _drop_frames(self, first: int) -> None:
         """Remove the frames from index `first` on, which have no record, and files that weren't finished."""
         for name, index in _files(self._storage, first // PER_FOLDER):
-            if index >= first or name.endswith(".tmp"):
+            if index >= first or name.endswith(TEMPORARY):
                 self._storage.remove(name)
 
 

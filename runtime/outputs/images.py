@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
-from contract.errors import Refused, UsageError
+from contract.errors import UsageError
 from contract.frame_record import SUFFIXES
 from contract.provenance import IPTC_EXTENSION, PROPERTY, XMP_IN_JPEG, XMP_IN_PNG, digital_source
 from runtime.outputs.signing import FrameSigner
@@ -90,14 +90,6 @@ def decode_image(content: bytes, channels: int | None = None) -> Frame:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a readable image ({error})") from error
     return frame if frame.ndim == 3 else frame[..., np.newaxis]
-
-
-def refuse_unreadable(name: str, content: bytes, channels: int | None = None) -> Frame:
-    """`decode_image`, with Refused by the file's name."""
-    try:
-        return decode_image(content, channels)
-    except ValueError as error:
-        raise Refused(f"{name}: {error}; generate the dataset again") from error
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ from typing import IO, ClassVar, NamedTuple, Protocol
 
 from contract.dataset import Description, Record
 from contract.errors import Refused
-from contract.files import TEMPORARY
+from contract.files import MAYBE_TEMPORARY, TEMPORARY
 from contract.frame_record import FRAMES, PER_FOLDER
 from runtime.outputs.dataset_writer import DatasetWriter
 from runtime.outputs.progress import Progress
@@ -143,7 +143,7 @@ def shard_name(index: int, layout: ShardLayout) -> str:
 
 def shard_names(storage: Storage, layout: ShardLayout) -> list[str]:
     """The shards that are there, and those that a run was stopped at; Refused for any other file."""
-    pattern = re.compile(rf"[0-9]{{5}}\.{layout.suffix}({re.escape(TEMPORARY)})?")
+    pattern = re.compile(rf"[0-9]{{5}}\.{layout.suffix}{MAYBE_TEMPORARY}")
     names = storage.names(FRAMES)
     if foreign := [name for name in names if not pattern.fullmatch(name)]:
         message = f"holds '{FRAMES}/{foreign[0]}', which is no shard; name another folder with -o"

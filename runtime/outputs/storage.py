@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from contract.dataset import DESCRIPTION
 from contract.errors import Refused, Unavailable
 from contract.files import TEMPORARY, whole_file, write_whole
 from contract.locks import NoLocks, try_lock
@@ -61,11 +62,6 @@ def open_storage(address: str | Path) -> Storage:
     return AddressStorage(text)
 
 
-def is_local(storage: Storage) -> bool:
-    """Whether files can be appended to."""
-    return isinstance(storage, LocalStorage)
-
-
 class LocalStorage:
     """A folder of a file system, made on first use."""
 
@@ -83,7 +79,8 @@ class LocalStorage:
         return open(self.folder / name, "rb")
 
     def write(self, name: str, content: bytes) -> None:
-        write_whole(self._in_folder(name), content, sync=False)
+        # A frame that a power cut empties is drawn again; without its description nobody goes on with a dataset.
+        write_whole(self._in_folder(name), content, sync=name == DESCRIPTION)
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:

@@ -134,7 +134,7 @@ def _neckline(points: Floats, kind: str) -> Floats:
 
 def dress(anatomy: Anatomy, wardrobe: Wardrobe, posed: Floats) -> list[Surface]:
     """Shirt, and what belongs to its kind, around posed vertices [V, 3]."""
-    found = [_garment(anatomy, wardrobe, wardrobe.kind, posed, OFFSET, _cloth(wardrobe), "shirt")]
+    found = [_garment(anatomy, wardrobe.kind, posed, OFFSET, _cloth(wardrobe), "shirt")]
     if wardrobe.kind == "roll":  # it ends with the hull, under the chin
         return found
     shirt = found[0]
@@ -148,15 +148,13 @@ def dress(anatomy: Anatomy, wardrobe: Wardrobe, posed: Floats) -> list[Surface]:
         found.append(Surface(*tube(rim, 0.0042, 6, closed=True), material=trim, label="clothes", name="hem"))
     if wardrobe.kind == "jacket":
         under = _plain(wardrobe.second, wardrobe.nir[1])
-        found.append(_garment(anatomy, wardrobe, "crew", posed, 0.003, under, "undershirt"))
+        found.append(_garment(anatomy, "crew", posed, 0.003, under, "undershirt"))
     if wardrobe.kind in ("shirt", "jacket"):
         found.append(_buttons(shirt, zip_only=wardrobe.kind == "jacket"))
     return found
 
 
-def _garment(
-    anatomy: Anatomy, wardrobe: Wardrobe, kind: str, posed: Floats, offset: float, material: Material, name: str
-) -> Surface:
+def _garment(anatomy: Anatomy, kind: str, posed: Floats, offset: float, material: Material, name: str) -> Surface:
     pattern = _pattern_cut(anatomy, kind)
     part = anatomy.part("tights")
     whole = Surface(posed, part.source[part.faces], np.zeros((len(posed), 2)), material)

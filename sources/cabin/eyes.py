@@ -103,7 +103,7 @@ def _eye_material(person: Person, look: EyeLook, ball: float) -> Material:
     )
 
 
-def wet_parts(face: Face, layout: Layout, person: Person, vertices: Floats) -> list[Surface]:
+def wet_parts(face: Face, layout: Layout, vertices: Floats) -> list[Surface]:
     """The tear line on the lower lid and the caruncle in the inner corner, in head coordinates."""
     found = []
     tear = Material((0.62, 0.42, 0.38), nir=0.52, roughness=0.08, specular=0.6, clearcoat=1.0)

@@ -94,9 +94,7 @@ class Face:
         goal = float(np.clip(expression.eyes, 0.0, 1.0)) * self.open_gap
         for _ in range(13):
             blink = 0.5 * (low + high)
-            low, high = (
-                (blink, high) if self._eye_gap(self._moved(expression, blink, lids_only=True)) > goal else (low, blink)
-            )
+            low, high = (blink, high) if self._eye_gap(self._moved(expression, blink)) > goal else (low, blink)
         blink = 0.5 * (low + high)
         slack = self._lip_gap(self._moved(replace(expression, mouth=0.0), blink)) - self.shut_lips
         jaw = float(np.clip(expression.mouth - slack / self.open_mouth, -0.04, 1.0))
@@ -114,7 +112,7 @@ class Face:
         ends = [row for side in "LR" for row in (*self.brow_ends[side], self.mouth_corners[side])]
         return moved[[*self.eye_outline("L"), *self.eye_outline("R"), *ends, NOSE_TIP, CHIN]]
 
-    def _moved(self, expression: Expression, blink: float, lids_only: bool = False) -> Floats:
+    def _moved(self, expression: Expression, blink: float) -> Floats:
         weights = dict(expression.actions)
         wide = min(max(0.0, 1.0 - 3.0 * blink), 1.0) * WIDE
         up, down = max(expression.gaze_pitch, 0.0) / 30.0, max(-expression.gaze_pitch, 0.0) / 30.0

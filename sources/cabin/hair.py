@@ -1,6 +1,6 @@
 """Hair of the head: styles as a length, a direction field and a volume, grown strand by strand over the skull.
 
-    strands = hair(scalp, wig, under_hat=None)
+    strands = hair(scalp, wig)
 
 A strand follows the style's flow, falls by its own weight, lies on the skull with a clearance that differs from
 strand to strand (so that hair has depth, not a rim), and never crosses the face.
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sources.cabin.identity import Person
 from sources.cabin.layout import EYE, azimuth
 from sources.cabin.scalp import Roots, Scalp
 from sources.cabin.streams import HAIR
@@ -30,7 +29,7 @@ REACH = {"medium": 0.11, "bob": 0.17, "fringe": 0.22, "long": 0.30, "wavy": 0.28
 """Metres of the shortest hair of the styles that hang."""
 
 
-def hair(scalp: Scalp, wig: Wig, person: Person, hat_line: float | None = None) -> list[Strands]:
+def hair(scalp: Scalp, wig: Wig, hat_line: float | None = None) -> list[Strands]:
     """Strands of a person's hair; `hat_line` is the template height above which a hat lies on it."""
     own = np.random.Generator(np.random.Philox(key=list(wig.seed), counter=[0, 0, HAIR, 1]))
     roots = scalp.roots(lambda p: _density(scalp, wig, p), STRANDS, own)

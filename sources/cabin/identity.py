@@ -102,8 +102,6 @@ class Person:
     crease: float
     """How marked the fold of the upper lid is, 0 (single lid) to 1"""
     iris: tuple[float, float, float]
-    habits: Floats = field(repr=False)
-    """Spare uniform numbers [16] for hair, beard, make-up and the like"""
 
     @property
     def is_woman(self) -> bool:
@@ -149,7 +147,6 @@ class Person:
             _changes(anatomy, own, woman),
             crease,
             iris,
-            own.random(16),
         )
 
 

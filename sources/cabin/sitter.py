@@ -105,7 +105,7 @@ class Sitter:
             label = "eyes" if "socket" in name else "skin"
             items.append(Surface(moved[part.source], part.faces, part.uv, material, label, part.source, name))
         items += eyeballs(self.face, self.person, expression.gaze_yaw, expression.gaze_pitch, look)
-        items += wet_parts(self.face, self.layout, self.person, moved)
+        items += wet_parts(self.face, self.layout, moved)
         items.append(lashes_of(self.face, self.layout, self.person, moved))
         for strands, rows in self._short_hair:
             points = strands.points + (moved - self.vertices)[rows][:, None]
@@ -118,7 +118,7 @@ class Sitter:
         if key not in self._shapes:
             if len(self._shapes) > 3:
                 self._shapes.clear()
-            items: list[Item] = list(hair(self.scalp, self.wig, self.person, hat.line if hat else None))
+            items: list[Item] = list(hair(self.scalp, self.wig, hat.line if hat else None))
             items += put_on(hat, self.scalp) if hat else []
             self._shapes[key] = {item.name: build_shape(item, sensor) for item in items}
         return self._shapes[key]

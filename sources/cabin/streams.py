@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from contract import noise
+
 CONDITION, PERSON, HAIR, CLOTHES, CABIN, CAMERA, LIGHT, MOMENT, NOISE, SITTING, PROPS, SKIN = range(1, 13)
 """Topics. A person's own (PERSON, HAIR, SKIN) are keyed by domain and subject, a frame's by run and index."""
 
 
 def stream(topic: int, seed: int, number: int) -> np.random.Generator:
     """The generator of one topic of subject or frame `number` under the key `seed`."""
-    return np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, topic, 0]))
+    return noise.stream(seed, number, topic)
 
 
 def between(generator: np.random.Generator, low: float, high: float) -> float:

@@ -38,7 +38,6 @@ class Material:
     """Height map [H, W] in millimetres"""
     transmittance: tuple[float, float] | None = None
     """A thin lens: what it lets through in visible light and in the near infrared."""
-    emission: float = 0.0
 
     def colour(self, sensor: str) -> npt.NDArray[Any]:
         """[3] or [H, W, 3] for one band."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from contract.bundle import (
     write_manifest,
 )
 from contract.errors import Refused
-from contract.files import sha256_of, write_whole
+from contract.files import sha256_of, whole_file, write_whole
 from contract.frames import ImageShape
 from contract.schedule import PREDICTIONS
 from contract.schemas import CABIN
@@ -243,10 +245,23 @@ def test_a_file_is_opened_only_as_it_was_exported(bundle: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    (tmp_path / "file.tmp").mkdir()  # the temporary name is taken, so the write can't even begin
-    with pytest.raises(OSError):
-        write_whole(target, b"new")
-    assert target.read_bytes() == b"old"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))  # like a disk that is full after two bytes
+    try:
+        with pytest.raises(OSError):
+            write_whole(target, b"new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_of_two_writers_at_a_time_the_last_ones_file_stays_whole(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "file") as one:
+        one.write(b"one")
+        with whole_file(tmp_path / "file") as two:
+            two.write(b"two, which is longer")
+        assert (tmp_path / "file").read_bytes() == b"two, which is longer"
+    assert (tmp_path / "file").read_bytes() == b"one" and os.listdir(tmp_path) == ["file"]
 
 
 def test_a_dataset_goes_on_after_another_export_of_the_same_files(bundle: Path) -> None:

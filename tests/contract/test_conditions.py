@@ -286,3 +286,8 @@ def test_an_absurd_schema_is_refused_or_still_works(schema: Schema, data: st.Dat
     condition = read.complete({}, np.random.default_rng(0))
     assert read.encode([condition]).shape == (1, read.width)
     assert Schema.from_dict(json.loads(json.dumps(read.to_dict()))) == read
+
+
+def test_a_number_beyond_every_float_is_refused() -> None:
+    with pytest.raises(UsageError, match="expected a number from"):
+        CABIN.field("eye_openness").check(10**400)

@@ -27,7 +27,7 @@ from fleet.cluster import Cluster, connect
 from fleet.generate import main as generate_by_fleet
 from fleet.pool import share_of, worker_pool
 from fleet.run import Fleet
-from fleet.scheduler import TRIES, Scheduler, cut
+from fleet.scheduler import SILENCES, TRIES, Scheduler, cut
 from fleet.worker import EngineSettings, find_bundle, read_files
 from pictures.contact_sheet import contact_path
 from runtime.certificate import CERTIFICATE, KEY
@@ -276,7 +276,7 @@ def test_a_shard_that_never_comes_back_ends_the_run(cluster: Cluster) -> None:
     scheduler = Scheduler(
         cluster.ray, start(cluster, Sleeper), lambda worker, indices: worker.draw.remote(indices), patience=0.2
     )
-    with pytest.raises(Unavailable, match=f"frames 0 to 3: drawn {TRIES} times, no worker gave them back"):
+    with pytest.raises(Unavailable, match=f"frames 0 to 3: nothing came back for {0.2 * SILENCES:.0f} s"):
         list(scheduler.run(cut(range(8), 4)))
 
 

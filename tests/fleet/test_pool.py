@@ -50,6 +50,9 @@ def test_workers_take_a_gpu_each_where_there_are_some() -> None:
     assert share_of(cluster, "auto", 8) == Share(8, 4.0, 0.5)
     assert share_of(cluster, "cpu", None) == Share(8, 4.0, 0.0)
     assert share_of(Cluster(None, [2.0], 0.0, True), "auto", None) == Share(1, 2.0, 0.0)
+    assert share_of(cluster, "cpu", 16, cores=16) == Share(16, 1.0, 0.0), "others have the rest of the cluster"
+    assert share_of(cluster, "cpu", None, cores=10) == Share(2, 5.0, 0.0)
+    assert share_of(cluster, "cpu", 4, cores=2) == Share(4, 0.5, 0.0)
 
 
 def test_workers_that_would_draw_differently_are_refused() -> None:

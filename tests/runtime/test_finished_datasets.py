@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from audit.report.gallery import collect
 from contract.dataset import read_dataset
+from pictures.contact_sheet import ContactSheet
 from runtime.generate import main as generate
 from runtime.merge import main as merge
 from runtime.outputs.reader import open_dataset
@@ -77,6 +79,36 @@ def test_merged_datasets_hold_every_record_and_image(make: Any, tmp_path: Path) 
         assert verify([str(merged)]) == 0
         assert merge([*map(str, parts), "-o", str(out), "--format", "webdataset"]) == 0, "complete already"
     assert [part["seed"] for part in read_dataset(tmp_path / "folder").description.parts] == [1, 2]
+
+
+def test_parts_read_by_several_annotators_are_one_dataset_without_a_threshold(make: Any, tmp_path: Path) -> None:
+    parts = [make("one", "--reject-below", "0.1", "--seed", "1"), make("two", "--reject-below", "0.1", "--seed", "2")]
+    description = json.loads((parts[1] / "dataset.json").read_text()) | {"annotator": "int8"}
+    (parts[1] / "dataset.json").write_text(json.dumps(description))  # this bundle has only one annotator
+    assert merge([*map(str, parts), "-o", str(tmp_path / "both")]) == 0
+    merged = read_dataset(tmp_path / "both").description
+    assert merged.annotator is None and merged.reject_below is None
+    assert [part["reject_below"] for part in merged.parts] == [0.1, 0.1]
+
+
+def test_a_dataset_that_grows_loses_the_card_of_the_smaller_one(make: Any) -> None:
+    folder = make("d")
+    (folder / "README.md").write_text("9 frames")
+    make("d", "-n", "12")
+    assert not (folder / "README.md").exists()
+
+
+def test_pictures_of_a_merged_dataset_go_by_their_place(make: Any, tmp_path: Path) -> None:
+    parts = [make("one", "--seed", "1"), make("two", "--seed", "2")]
+    assert merge([*map(str, parts), "-o", str(tmp_path / "both")]) == 0
+    merged = read_dataset(tmp_path / "both")
+    records = list(merged.records())
+    assert [record["index"] for record in records] == [*range(COUNT), *range(COUNT)]
+    sheet = ContactSheet(merged.description.schema, merged.description.count)
+    sheet.add_missing(merged)
+    assert sheet.missing == set()
+    shown = [card.asked for card in collect(merged, 4).cards]
+    assert shown == [merged.condition(records[place]) for place in (0, 6, 11, 17)]
 
 
 def test_what_does_not_fit_is_not_merged(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_an_engine_that_draws_other_frames_is_never_used(own_bundle: Path, insta
 def test_a_read_only_bundle_asks_for_a_place(own_bundle: Path, install: Install, tmp_path: Path) -> None:
     name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
     if os.geteuid() == 0:
-        (own_bundle / "verified.json.tmp").mkdir()  # root may write anywhere but there
+        (own_bundle / "verified.json").mkdir()  # root may write anywhere but there
     else:
         own_bundle.chmod(0o500)
     install()

@@ -52,6 +52,14 @@ def test_a_broken_folder_names_its_line(tmp_path: Path) -> None:
     assert "expected one object a line" in refused("[]")
 
 
+def test_ends_of_lines_inside_a_text_end_no_record(tmp_path: Path) -> None:
+    folder = write_images(grey_source(2), tmp_path / "greys")
+    records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    lines = [json.dumps(record | {"note": "a\u2028b\x85c"}, ensure_ascii=False) for record in records]
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert len(read_source(folder, "cabin").frames) == 2
+
+
 def test_a_folder_of_something_else_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"neither shards.json nor metadata.jsonl"):
         read_source(tmp_path, "cabin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,26 @@ def test_the_command_writes_students_that_know_their_timesteps(
     assert not (tmp_path / "students" / "state.pt").exists()
     assert distill.main([*command, "--lr", "0.01"]) == 1
     assert "with other settings" in capsys.readouterr().err
+
+
+def test_a_run_that_ended_as_it_wrote_a_student_goes_on(
+    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
+    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
+    students = tmp_path / "students"
+    command = [str(tmp_path / "teacher.pt"), "data", "-o", str(students), "--start", "4", "--samples", "32"]
+
+    def write_and_keep_state(path: Path, student: Checkpoint) -> str:
+        shutil.copy2(students / "state.pt", tmp_path / "left.pt")
+        return write_checkpoint(path, student)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "write_checkpoint", write_and_keep_state)
+        assert distill.main([*command, "--batch", "16", "--end", "2"]) == 0
+    shutil.copy2(tmp_path / "left.pt", students / "state.pt")  # as if the run had ended before it removed that
+    assert distill.main([*command, "--batch", "16"]) == 0
+    assert sorted(path.name for path in students.glob("*.pt")) == ["student-1.pt", "student-2.pt"]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import torch
 
 from audit.lineage.__main__ import main as find_lineage
 from audit.privacy.miniature import draw_people, untrained
-from contract.driver_hashes import hash_drivers, holds_driver
+from contract.driver_hashes import hash_drivers, holds_driver, trained_on
 from contract.errors import Refused, UsageError
+from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
 from sources.drivers import driver_keys, without_drivers
@@ -32,6 +33,7 @@ from training.accounting import (
 from training.dp import PrivateRecipe, choose_layers, fine_tune, unit_gradients
 from training.lineage import budget_after
 from training.train import main as train
+from training.train_annotator import attach_annotator
 
 RECIPE = PrivateRecipe(steps=3, units=8, frames=2)
 
@@ -123,8 +125,9 @@ def test_a_start_that_saw_the_private_frames(start: Checkpoint, people: Labelled
 
 def test_an_epsilon_ends_where_other_frames_are_trained_on(start: Checkpoint, people: LabelledFrames) -> None:
     lineage = fine_tune(start, people, Budget(5.0, 1e-5, "driver"), RECIPE).lineage
-    assert budget_after(lineage, people) == {"epsilon": None, "delta": None, "unit": None}
-    assert budget_after(lineage, replace(people, fingerprint="public"))["unit"] == "driver"
+    assert budget_after(lineage, people.fingerprint) == {"epsilon": None, "delta": None, "unit": None}
+    assert budget_after(lineage, "public")["unit"] == "driver"
+    assert budget_after(lineage, "public", "a critic's own")["unit"] is None
 
 
 def test_more_units_than_there_are(start: Checkpoint, people: LabelledFrames) -> None:
@@ -150,6 +153,36 @@ def test_command_excludes_drivers_and_the_lineage_finds_the_others(
         assert find_lineage(["--driver", key, str(tmp_path / "run"), "--json"]) == 0
         (found,) = json.loads(capsys.readouterr().out)["artefacts"]
         assert (found["kind"], found["touched"]) == ("checkpoint", expected)
+
+
+def test_a_folder_that_takes_no_checkpoint_costs_no_epsilon(
+    start: Checkpoint, people: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    write_people(tmp_path / "people", people)
+    write_checkpoint(tmp_path / "start.pt", start)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "holiday.jpg").touch()
+    monkeypatch.setattr("training.train.run_privately", lambda *_: pytest.fail("the private frames were trained on"))
+    command = [str(tmp_path / "people"), "-o", str(tmp_path / "run"), "--init-from", str(tmp_path / "start.pt")]
+    assert train([*command, "--dp-epsilon", "8", "--dp-unit", "driver"]) == 1
+    assert "holds 'holiday.jpg'" in capsys.readouterr().err
+
+
+def test_an_epsilon_ends_and_drivers_are_found_where_an_annotator_learnt_from_others(
+    start: Checkpoint, people: LabelledFrames, tmp_path: Path
+) -> None:
+    private = fine_tune(start, people, Budget(5.0, 1e-5, "driver"), RECIPE)
+    write_checkpoint(tmp_path / "private.pt", private)
+    network = Annotator(AnnotatorConfig(size=start.config.size, widths=(32,)), start.schema)
+    others = {"data": "others", "drivers": hash_drivers(["anna"], "others")}
+    for lineage, epsilon, anna in ((others, False, True), (others | {"data": "public"}, True, True), ({}, False, None)):
+        annotator = TrainedAnnotator.of(network, {}, lineage)
+        attach_annotator(annotator, start.schema, tmp_path / "private.pt")
+        carried = read_checkpoint(tmp_path / "private.pt")
+        assert (carried.lineage["epsilon"] is not None) == epsilon
+        assert trained_on(carried.lineage, "anna") is anna and trained_on(carried.lineage, "5")
+        write_checkpoint(tmp_path / "private.pt", private)
 
 
 def test_a_key_that_nobody_has_is_an_error(people: LabelledFrames) -> None:

@@ -158,7 +158,12 @@ def test_a_condition_changes_nothing_else(cabin: Cabin, changes: dict[str, Any])
 def test_age_gender_and_tone_leave_a_person_otherwise_alike(cabin: Cabin) -> None:
     young, old = (cabin.sitter(3, "male", age, 0.4).person for age in ("young", "senior"))
     assert young.changes == old.changes
-    assert np.array_equal(young.habits, old.habits)
+    assert (young.crease, young.iris) == (old.crease, old.iris)
+
+
+def test_every_seed_has_its_own_frames(cabin: Cabin) -> None:
+    (one, other), _ = zip(*(cabin.conditions(seed, [0]) for seed in (2**63 - 2, 2**63 - 1)), strict=True)
+    assert one != other
 
 
 def test_two_people_differ(cabin: Cabin) -> None:
