@@ -126,6 +126,8 @@ class Field(Record):
                 raise ValueError(f"{self.name}: expected given_weights, and no weights, where there is `given`")
         elif not self.low < self.high or any(not self.low <= a <= b <= self.high for a, b in self.prior):
             raise ValueError(f"{self.name}: expected low < high and prior bands between them")
+        if self.mirrored and not self.is_class and self.low != -self.high:
+            raise ValueError(f"{self.name}: mirrored; expected a range around 0, since a mirror changes its sign")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; a class leaves out what only numbers have, and a number what only classes have."""

@@ -74,10 +74,12 @@ def final_name(name: str) -> str:
     return re.sub(MAYBE_TEMPORARY + "$", "", name, count=1)
 
 
-def parse_json(content: bytes) -> Any:
-    """Strict JSON: NaN, infinities, repeated keys and bottomless nesting raise ValueError."""
+def parse_json(content: bytes, finite: bool = True) -> Any:
+    """Strict JSON: NaN and infinities (where it is to be `finite`), repeated keys and bottomless nesting raise
+    ValueError."""
     try:
-        found = json.loads(content.decode(), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        constant = _no_constant if finite else float
+        found = json.loads(content.decode(), parse_constant=constant, object_pairs_hook=_no_repeats)
         if content.count(b"{") + content.count(b"[") >= DEEPEST:
             _refuse_depth(found)
         return found
@@ -89,10 +91,10 @@ def parse_json(content: bytes) -> Any:
         raise ValueError(f"not JSON: {error}") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; Refused where it holds something else."""
+def read_json(path: Path, finite: bool = True) -> dict[str, Any]:
+    """A JSON object from a file; Refused where it holds something else, as `parse_json`."""
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(path.read_bytes(), finite)
     except ValueError as error:
         raise Refused(f"{path}: {error}; expected a JSON object") from error
     if not isinstance(content, dict):

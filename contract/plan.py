@@ -90,6 +90,11 @@ class Plan:
         places = itertools.islice(enumerate(self._settings()), start, None)
         return (self._drawn(settings, seed, place * stride) for place, settings in places)
 
+    def cycle(self, seed: int = 0) -> Iterator[Condition]:
+        """Partial conditions without end; what is drawn for a place is drawn anew each time around."""
+        places = enumerate(itertools.chain.from_iterable(self._settings() for _ in itertools.count()))
+        return (self._drawn(settings, seed, place) for place, settings in places)
+
     def to_dict(self) -> dict[str, Any]:
         """What `dataset.json` says of it."""
         return {"cells": [cell.to_dict() for cell in self.cells]}

@@ -19,7 +19,7 @@ from contract.engine import FLAVORS, BatchProfile
 from contract.errors import EdgeError, Unavailable, UsageError, run_command
 from contract.gpu import gpu_target
 from export.bundle import Draft, from_bundle, replacing
-from export.engines.build import BuildOptions, BuiltEngine, add_annotator_engine, add_engine
+from export.engines.build import BuildOptions, BuiltEngine, add_annotator_engine, add_engine, check_annotator
 from export.engines.flavors import AUTO, Flavor, find_flavor
 from export.engines.spec import BuilderSettings, parse_batch
 from export.options import OF_A_CHECKPOINT, add_checkpoint_options, given_flags
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     before = _manifest_of(output)
     with replacing(output) as part:
         draft = (_from_bundle if _is_bundle(source) else _from_checkpoint)(part, source, precisions, args)
+        if options and args.annotator:
+            check_annotator(draft)
         added = [add_engine(draft, precision, options, output, before) for precision in precisions] if options else []
         if options and args.annotator:
             added.append(add_annotator_engine(draft, options, output, before))
@@ -175,6 +177,11 @@ def _again(args: argparse.Namespace, output: Path) -> str:
     command += ["--annotator"] if args.annotator else []
     command += ["--flavor", args.flavor] if args.flavor != AUTO else []
     command += ["--target", *args.target] if args.target else []
+    command += ["--ampere-plus"] if args.ampere_plus else []
+    command += ["--strip-weights"] if args.strip_weights else []
+    for name in ("level", "workspace", "timing_cache"):
+        if (value := getattr(args, name)) is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(command)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from contract.bundle import read_manifest
 from contract.cli import Parser
 from contract.errors import EdgeError, UsageError, run_command
+from contract.plan import Plan
 from runtime.clips import FramePlan
 from runtime.dataset_run import RunResult, describe, write_dataset, write_derived
 from runtime.generator import Generator
@@ -37,7 +38,7 @@ from runtime.options import (
     open_signer,
 )
 from runtime.outputs.labels import check_labels
-from runtime.outputs.raw_stream import PIXEL_FORMATS, Outcome, check_video, cycle, descriptor, opened, stream_frames
+from runtime.outputs.raw_stream import PIXEL_FORMATS, Outcome, check_video, descriptor, opened, stream_frames
 from runtime.outputs.writer import open_writer
 from runtime.preview import preview
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.raw:
         check_images(args, manifest.image)
     with open_from(args, manifest, PROGRAM) as generator:
-        check_labels(args.labels_as, generator.annotator is not None)
+        check_labels(args.labels_as, bool(generator.annotator and generator.annotator.landmarks))
         return (_dry_run if args.dry_run else _run_raw if args.raw else _run_dataset)(args, generator, plan)
 
 
@@ -120,7 +121,8 @@ def _dry_run(args: argparse.Namespace, generator: Generator, plan: FramePlan) ->
 
 def _run_raw(args: argparse.Namespace, generator: Generator, plan: FramePlan) -> int:
     """Stream frames until there are no more, or nobody takes them."""
-    conditions = plan.conditions(args.seed) if args.count else cycle(lambda: plan.conditions(args.seed))
+    assert isinstance(plan, Plan), "--clip goes without --raw"
+    conditions = plan.conditions(args.seed) if args.count else plan.cycle(args.seed)
     with opened(STDOUT if args.raw == "-" else args.raw) as video, _labels(args.labels) as labels:
         _print_layout(generator)
         batches = generator.stream(conditions, args.seed, reject_below=args.reject_below)

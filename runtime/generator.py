@@ -267,8 +267,11 @@ class Generator:
 
     def _noises(self, requests: Iterable[BatchRequest], seed: int, clip: int = 1) -> Iterator[tuple[Array, Array]]:
         shape, threads = tuple(self.manifest.x_shape), cores() if BACKENDS[self.choice.backend].on_gpu else 1
-        started = (([index - index % clip for index in r.indices], r) for r in requests)
-        return ((initial_noises(seed, indices, shape, r.attempts, threads), r.rows) for indices, r in started)
+        for request in requests:
+            if self._closed:
+                raise _closed()
+            indices = [index - index % clip for index in request.indices]
+            yield initial_noises(seed, indices, shape, request.attempts, threads), request.rows
 
     def _open_annotator(self, name: str) -> None:
         """Open the annotator of that precision; with `auto`, `unannotated` says why there is none."""
@@ -285,9 +288,11 @@ class Generator:
             self.unannotated = str(error)
 
     def _verify_first(self, state: Path) -> None:
-        """Compare a file that the exporter didn't run with this engine with the reference, once on each device."""
-        file, never_run = self.choice.file, self.manifest.parity.get(self.choice.file, {}).get("verified") is False
-        if BACKENDS[self.choice.backend].proven and not never_run:
+        """Compare a file that the exporter didn't run with this engine, on such a device, with the reference: once."""
+        file, parity = self.choice.file, self.manifest.parity.get(self.choice.file, {})
+        never_run = parity.get("verified") is False
+        elsewhere = "device" in parity and parity["device"] != self._backend.device
+        if BACKENDS[self.choice.backend].proven and not (never_run or elsewhere):
             return
         if not was_verified(state, self.manifest, file, self._backend.device):
             result = {"backend": self.choice.backend, **self.replay(read_reference(self._folder, self.manifest))}

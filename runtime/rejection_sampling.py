@@ -99,6 +99,7 @@ class RejectionSampling:
             for frames, annotation in draw(self.requests()):
                 self.take(frames, annotation)
                 yield from self.ready()
+        yield from self.ready()  # that no index is left may only have been noticed after the last batch
 
     @property
     def pending(self) -> bool:

@@ -58,5 +58,6 @@ def without_drivers(source: LabelledFrames, keys: Collection[str]) -> LabelledFr
         points=None if source.points is None else source.points[kept],
         hidden=source.hidden[kept],
         subjects=None if source.subjects is None else source.subjects[kept],
+        unlabelled=None if source.unlabelled is None else source.unlabelled[kept],
         fingerprint=fingerprint(frames, conditions),
     )

@@ -18,7 +18,8 @@ from contract.errors import Refused
 from contract.files import parse_json
 
 FILES = ("metadata.jsonl", "metadata.csv")
-SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing")
+FOLDS = tuple(f"Fold{number}" for number in range(1, 6))
+SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "evaluation", *FOLDS)
 """Names of folders that are parts of one data set."""
 
 IMAGE = "file_name"

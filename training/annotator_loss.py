@@ -17,6 +17,7 @@ from torch import Tensor
 
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Schema
+from contract.errors import Refused
 from contract.noise import stream
 from models.annotator import Annotator
 from sources.base import LabelledFrames, Landmarks
@@ -60,6 +61,8 @@ class Targets:
     def of(source: LabelledFrames) -> Targets:
         """The labels of every frame of a source; one without landmarks has none to learn."""
         schema, vectors = source.schema, source.conditions
+        if not any(field.is_class for field in schema.fields):
+            raise Refused(f"the schema {schema.name!r} has numbers only; an annotator reads one class field at least")
         classes = [field.nearest(vectors[:, field.slots]) for field in schema.fields if field.is_class]
         numbers = vectors[:, [field.offset for field in schema.fields if not field.is_class]]
         points = np.zeros((len(vectors), 0, 2), np.float32) if source.points is None else source.points

@@ -230,6 +230,8 @@ def run_privately(
     """What `training.train --dp-epsilon` does; UsageError without a public checkpoint to begin with."""
     if start is None:
         raise UsageError("--dp-epsilon: needs --init-from, a checkpoint that was trained on public frames")
+    if args.critic is not None:
+        raise UsageError("--critic: judges training without privacy only; leave it out, or --dp-epsilon")
     if not start.schema.encodes_like(source.schema) or start.config.image != source.image:
         raise Refused(
             f"{args.init_from}: draws other frames than {args.data} holds; give a checkpoint of the same kind"

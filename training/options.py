@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from contract.cli import integer
@@ -56,10 +57,17 @@ def run_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def report_unseen(source: LabelledFrames, data: Path) -> None:
-    """Say on stderr which classes no frame shows: nothing can be learned of them."""
+    """Say on stderr which classes no frame shows, and which numbers never change: nothing can be learned of them."""
     unseen = "; ".join(f"{name} {', '.join(values)}" for name, values in source.unseen().items())
     if unseen:
         print(f"{data}: no frame shows {unseen}; `python -m sources.inspect {data}` says more", file=sys.stderr)
+    for place, field in enumerate(source.schema.fields):
+        shown = source.conditions[~source.hidden[:, place], field.offset]
+        if not field.is_class and len(shown) > 1 and np.ptp(shown) == 0.0:
+            value = field.decode(shown[:1])
+            print(
+                f"{data}: {field.name} is {value:g} wherever it is known; nothing can be learned of it", file=sys.stderr
+            )
 
 
 def check_device(name: str) -> str:

@@ -21,6 +21,7 @@ from contract.conditions import Schema
 from contract.errors import Refused, run_command
 from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
+from sources.drivers import driver_keys
 from sources.imagefolder import read_source
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.lineage import annotator_lineage, budget_after
@@ -77,6 +78,10 @@ def run(args: argparse.Namespace) -> int:
     report_unseen(source, args.data)
     if held_out.schema != source.schema or held_out.image != source.image:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
+    shared = set(driver_keys(source) or ()) & set(driver_keys(held_out) or ())
+    if shared or held_out.fingerprint == source.fingerprint:
+        whose = f"of {len(shared)} drivers" if shared else "the very frames"
+        raise Refused(f"{args.held_out}: {whose} of {args.data}; figures and confidence need frames of other people")
     recipe = AnnotatorRecipe(
         samples=args.samples,
         warmup=min(AnnotatorRecipe.warmup, args.samples // 20),

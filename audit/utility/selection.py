@@ -108,13 +108,15 @@ def fill(there: Sequence[Stratum], pool: Sequence[Stratum], count: int, random: 
 def balanced(classes: Sequence[Rows], count: int, random: np.random.Generator) -> Rows:
     """`count` rows with repetition, each at least once, in which the classes of every task are about equally frequent.
 
-    classes: [N] for each task. A frame's weight is the mean over the tasks of one over its class's frequency.
+    classes: [N] for each task, below 0 where a frame hides it. A frame's weight is the mean over the tasks of one over
+    its class's frequency; what it hides counts for nothing.
     """
     frames = len(classes[0])
     weight = np.zeros(frames)
     for task in classes:
-        _, place, present = np.unique(task, return_inverse=True, return_counts=True)
-        weight += 1.0 / (len(present) * present[place])
+        shown = task >= 0
+        _, place, present = np.unique(task[shown], return_inverse=True, return_counts=True)
+        weight[shown] += 1.0 / (len(present) * present[place])
     expected = 1.0 + (count - frames) * weight / weight.sum()
     whole = np.floor(expected).astype(np.int64)
     rest = expected - whole

@@ -54,10 +54,15 @@ def add_engine(
     return _add(draft, NAMES[precision][-1], precision, options, place, before)
 
 
-def add_annotator_engine(draft: Draft, options: BuildOptions, place: Path, before: Manifest | None) -> BuiltEngine:
-    """The same for the annotator; Unavailable where the bundle has none. The runtime compares it at its first batch."""
+def check_annotator(draft: Draft) -> None:
+    """Unavailable where the bundle has no annotator to build an engine of."""
     if ANNOTATOR not in draft.manifest.files:
         raise Unavailable(f"--annotator: the bundle has no {ANNOTATOR}; leave the flag out, or export one")
+
+
+def add_annotator_engine(draft: Draft, options: BuildOptions, place: Path, before: Manifest | None) -> BuiltEngine:
+    """The same for the annotator; Unavailable where the bundle has none. The runtime compares it at its first batch."""
+    check_annotator(draft)
     return _add(draft, ANNOTATOR, "fp32", options, place, before)
 
 

@@ -114,7 +114,8 @@ def _child(
         built = build(spec, graph.read_bytes(), image, width, kept, cached, phase)
         write_whole(target, built.plan)
         if timing_cache and built.timing_cache:
-            write_whole(timing_cache, built.timing_cache)
+            with contextlib.suppress(OSError):  # it saves time, and the engine is there without it
+                write_whole(timing_cache, built.timing_cache)
         sender.send(("done", built.notes))
     except (EdgeError, OSError) as error:
         sender.send(("failed", error))

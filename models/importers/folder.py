@@ -8,6 +8,7 @@ The scheduler's own settings are kept: how few-step DDIM spaces its timesteps, c
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -153,10 +154,16 @@ def _decoder(folder: Path, config: FolderConfig) -> Decoder:
     if settings.get("latent_channels") != config.channels:
         raise Refused(f"{folder}: latents of {settings.get('latent_channels')} channels, the U-Net's {config.channels}")
     weights, _ = read_weights(folder)
-    scale = float(settings.get("scaling_factor") or 1.0)
+    scale = float(settings.get("scaling_factor") or _usual_scale(kind))
     latent = Latent(*config.image, scale)
     shift = float(settings.get("shift_factor") or 0.0)
     return Decoder(latent, partial(_build_decoder, kind, settings, weights, scale, shift))
+
+
+def _usual_scale(kind: str) -> float:
+    """The factor of an autoencoder whose settings were written before they named it."""
+    parameters = inspect.signature(getattr(import_diffusers(), kind).__init__).parameters
+    return float(parameters["scaling_factor"].default) if "scaling_factor" in parameters else 1.0
 
 
 def _build_decoder(

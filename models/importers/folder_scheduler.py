@@ -29,6 +29,10 @@ NOT_DDIM = ("flow", "edm")
 Beta = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
+CLIPPING = ("DDIM", "DDPM")
+"""How the schedulers are called that clip the predicted image where their settings don't say; others never do."""
+
+
 @dataclass(frozen=True)
 class SchedulerSettings:
     """What of scheduler_config.json decides how frames are drawn, with diffusers' defaults."""
@@ -56,11 +60,13 @@ def read_scheduler(folder: Path, given: Given) -> tuple[Diffusion, Callable[[int
     if not path.is_file():
         diffusion, assumed = find_schedule({}, {}, given)
         return diffusion, partial(own_steps, diffusion, given), assumed
-    settings = read_json(path)
+    settings = read_json(path, finite=False)  # DPM-Solver's has an infinity, which decides nothing here
     name = str(settings.get("_class_name"))
     if any(word in name.lower() for word in NOT_DDIM) or "beta_schedule" not in settings:
         raise Refused(f"{path}: a {name[:60]}, whose noise DDIM doesn't remove; expected a DDPM or DDIM scheduler")
     own = {field.name: settings[field.name] for field in fields(SchedulerSettings) if field.name in settings}
+    if not name.startswith(CLIPPING):
+        own.setdefault("clip_sample", False)
     checked_settings = convert(own, SchedulerSettings, str(path))
     if checked_settings.thresholding:
         raise Refused(f"{path}: dynamic thresholding, which depends on the image; expected clip_sample or nothing")

@@ -61,7 +61,7 @@ class BatchState:
     """The annotator's context, where there is one."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class InFlight:
     """A piece of a batch in flight."""
 
@@ -70,6 +70,8 @@ class InFlight:
     way: str
     results: Mapping[str, npt.NDArray[Any]]
     """where its frames, and what is read from them, belong"""
+    landed: bool = False
+    """Whether they are there."""
 
 
 def allocate(gpu: Gpu, owned: contextlib.ExitStack, rows: int, shapes: Shapes, name: str) -> Memory:

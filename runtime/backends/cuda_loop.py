@@ -60,6 +60,7 @@ class GpuPipeline:
             "frame": ((height, columns, channels), np.uint8),
         }
         self._reader: FrameReader | None = None
+        self._flying: list[InFlight] = []
         self._sizes: dict[int, BatchState] = {}
         with gpu:
             self._compute, self._upload, self._download = gpu.stream(), gpu.stream(), gpu.stream()
@@ -100,6 +101,7 @@ class GpuPipeline:
                 results = {name: np.empty((len(x), *sides), dtype) for name, (sides, dtype) in shapes.items()}
                 pieces = self._profile.pieces(len(x))
                 for piece in pieces:
+                    self._land_others([ticket for ticket, _ in flying])
                     rows = piece.stop - piece.start
                     size = self._rows(rows, tail=rows < largest)
                     largest = max(largest, rows)
@@ -138,6 +140,11 @@ class GpuPipeline:
     def _close_sizes(self) -> None:
         while self._sizes:
             self._sizes.popitem()[1].owned.close()
+
+    def _land_others(self, own: Sequence[InFlight]) -> None:
+        """Wait for what another iterator, which its reader left for a while, has in flight: lanes are used again."""
+        for ticket in [each for each in self._flying if all(each is not mine for mine in own)]:
+            self._collect(ticket)
 
     def _land(self, ticket: InFlight, results: T | None) -> Iterator[T]:
         """Wait for a piece; the results of its batch where it is the last one."""
@@ -183,11 +190,15 @@ class GpuPipeline:
                 for name in results:
                     gpu.download(lane.host[name].array, lane.staging[name], self._download)
             gpu.record(lane.done, self._download if copies else self._compute)
-        return InFlight(size, lane, way, results)
+        self._flying.append(ticket := InFlight(size, lane, way, results))
+        return ticket
 
     def _collect(self, ticket: InFlight) -> None:
-        """Wait for a piece, note its time on the device, and take its results out of the pinned memory."""
-        lane = ticket.lane
+        """Wait for a piece, note its time on the device, and take its results out of the pinned memory; once."""
+        if ticket.landed:
+            return
+        ticket.landed, lane = True, ticket.lane
+        self._flying = [each for each in self._flying if each is not ticket]
         with self._gpu as gpu:
             gpu.reach(lane.done)
             milliseconds = gpu.milliseconds(lane.started, lane.stopped)

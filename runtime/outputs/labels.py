@@ -120,7 +120,7 @@ LABELS: dict[str, Callable[[IO[bytes], StoredDataset], None]] = {"coco": _write_
 """By the name of `--labels-as`."""
 
 
-def check_labels(names: Iterable[str], annotated: bool) -> None:
+def check_labels(names: Iterable[str], landmarks: bool) -> None:
     """UsageError where labels need landmarks and nobody finds any."""
-    if "coco" in names and not annotated:
-        raise UsageError("--labels-as coco: needs the annotator's landmarks; take a bundle that has one")
+    if "coco" in names and not landmarks:
+        raise UsageError("--labels-as coco: needs the annotator's landmarks; take a bundle whose annotator finds some")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -272,8 +271,3 @@ def check_video(target: int) -> None:
     """UsageError where frames would be written onto a terminal."""
     if os.isatty(target):
         raise UsageError("--raw -: standard output is a terminal; pipe it into a program, or redirect it into a file")
-
-
-def cycle(conditions: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-    """The conditions of a plan, without end."""
-    return itertools.chain.from_iterable(conditions() for _ in itertools.count())

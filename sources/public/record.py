@@ -54,8 +54,11 @@ class Sample:
         return self.span[1] - self.span[0] if self.span else 1
 
     def numbers(self, every: int) -> range:
-        """Every `every`-th frame number of its span; none where it has no span."""
-        return range(self.span[0], self.span[1], every) if self.span else range(0)
+        """Every `every`-th frame number of the video that lies in its span; none where it has no span."""
+        if not self.span:
+            return range(0)
+        first = -(-self.span[0] // every) * every  # of the video: short spans would all give their first frame
+        return range(first, self.span[1], every)
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,9 @@ def any_schema(draw: st.DrawFn) -> Schema:
             fields.append(Field(name, offset, values, tuple(codes), draw(st.booleans()), **meaning))
         else:
             low, high = sorted(draw(st.lists(numbers, min_size=2, max_size=2, unique=True)))
+            if meaning["mirrored"]:
+                high = max(abs(low), abs(high))
+                low = -high
             given = draw(st.sampled_from(parents)) if parents else None
             prior = ((low, high),) * len(given.values) if given else ()
             name_of_given = given.name if given else None
@@ -291,3 +294,8 @@ def test_an_absurd_schema_is_refused_or_still_works(schema: Schema, data: st.Dat
 def test_a_number_beyond_every_float_is_refused() -> None:
     with pytest.raises(UsageError, match="expected a number from"):
         CABIN.field("eye_openness").check(10**400)
+
+
+def test_a_mirrored_number_has_a_range_around_zero() -> None:
+    with pytest.raises(ValueError, match="expected a range around 0"):
+        Field("turn", 0, low=-60.0, high=20.0, mirrored=True)

@@ -52,6 +52,20 @@ def check(found: list[np.ndarray], sizes: list[int]) -> None:
     assert difference(drawn, expected_frames(conditions(sum(sizes)), SEED)) <= ONE_LEVEL
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_two_readers_of_one_pipeline_get_their_own_frames(bundle: Path, seed: int) -> None:
+    made, _ = pipeline(bundle, HostGpu(seed))
+    sizes = [4, 4, 4, 4]
+    one, found, others = made.sample_all(batches(sizes)), list[np.ndarray](), list[np.ndarray]()
+    for frames in one:
+        found.append(frames)
+        others.append(np.concatenate(list(made.sample_all(batches([4, 4, 2])))))
+    check(found, sizes)
+    for drawn in others:
+        check([drawn], [10])
+    made.close()
+
+
 @pytest.mark.parametrize("integrated", [False, True], ids=["discrete", "integrated"])
 @pytest.mark.parametrize("seed", range(4))
 def test_frames_are_right_however_the_streams_interleave(bundle: Path, seed: int, integrated: bool) -> None:

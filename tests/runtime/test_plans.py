@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from contract.dataset import read_dataset
 from contract.errors import EdgeError, UsageError
-from contract.plan import Plan
+from contract.plan import Cell, Plan, Range
 from contract.schemas import CABIN
 from runtime.generate import main
 from runtime.plans import balancing_plan, read_plan
@@ -143,3 +144,11 @@ ESTIMATE = 0.2
 )
 def test_options_that_exclude_each_other_are_refused(options: list[str], bundle: Path) -> None:
     assert main([str(bundle), *options]) == 2
+
+
+def test_a_plan_without_end_draws_its_ranges_anew_each_time_around() -> None:
+    plan = Plan(CABIN, [Cell({"eye_openness": Range(0.0, 0.3)}, (), 2), Cell({"lighting": "night"}, (), 1)])
+    found = list(itertools.islice(plan.cycle(seed=4), 9))
+    assert found[:3] == list(plan.conditions(seed=4))
+    assert [sorted(each) for each in found] == [sorted(each) for each in found[:3]] * 3
+    assert len({each["eye_openness"] for each in found if "eye_openness" in each}) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from PIL import Image
 from contract.annotation import Annotation, likelihood
 from contract.dataset import Dataset, read_dataset
 from contract.field import Condition
+from contract.frames import Frames
 from contract.schemas import CABIN
 from pictures.contact_sheet import write_contact_sheet
 from pictures.image_grid import MARK
 from runtime import Generator
 from runtime.batch import Batch
 from runtime.generate import main
-from runtime.rejection_sampling import MAX_ATTEMPTS, RejectionSampling
+from runtime.rejection_sampling import MAX_ATTEMPTS, BatchRequest, RejectionSampling
 from tests.fake_bundle import expected_frames
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,22 @@ def annotation_of(likelihoods: list[float], condition: Condition) -> Annotation:
         )
     empty = np.zeros((len(rows), 0), np.float32)
     return Annotation(np.array(rows, np.float32), empty, empty, empty, empty)
+
+
+@pytest.mark.parametrize("count", range(1, 33))
+def test_the_last_frames_come_however_full_the_last_batch_is(count: int) -> None:
+    """That no index is left may only be noticed when nothing is under way any more."""
+    condition = CABIN.complete({}, np.random.default_rng(0))
+
+    def draw(requests: Iterable[BatchRequest]) -> Iterator[tuple[Frames, Annotation]]:
+        for request in requests:
+            tries = zip(request.indices, request.attempts or [], strict=True)
+            shares = [0.4 if index % 5 == 3 and attempt == 0 else 0.9 for index, attempt in tries]
+            yield np.zeros((len(shares), 1, 1, 1), np.uint8), annotation_of(shares, condition)
+
+    numbered = ((index, condition) for index in range(count))
+    settled = RejectionSampling(CABIN, numbered, 8, 0.5).settle(draw)
+    assert [candidate.index for each in settled for candidate in each.candidates] == list(range(count))
 
 
 @pytest.mark.parametrize("ahead", [1, 2], ids=["one batch after the other", "one batch in advance"])

@@ -48,6 +48,16 @@ def test_another_device_verifies_anew(own_bundle: Path, install: Install, monkey
     assert len(json.loads((own_bundle / "verified.json").read_text())["replayed"]) == 2
 
 
+def test_an_engine_that_another_device_verified_is_compared_here(own_bundle: Path, install: Install) -> None:
+    name = add_engine(own_bundle, plan(altered(), PROFILE))
+    manifest = read_manifest(own_bundle)
+    there = {name: {"verified": True, "device": "trt, another GPU"}}
+    write_manifest(own_bundle, replace(manifest, parity={**manifest.parity, **there}))
+    install()
+    with pytest.raises(ParityError, match="is the worst"):
+        Generator.open(own_bundle, "trt")
+
+
 def test_an_engine_that_draws_other_frames_is_never_used(own_bundle: Path, install: Install) -> None:
     add_engine(own_bundle, plan(altered(), PROFILE), verified=False)
     for _ in range(2):  # a failure isn't forgotten, nor is it taken for a success

@@ -151,7 +151,10 @@ def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -
 def test_the_command_trains_resumes_and_attaches(
     source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_annotator, "read_source", lambda folder, schema, partial: source)
+    others = dataclasses.replace(source, fingerprint="others", subjects=None)
+    monkeypatch.setattr(
+        train_annotator, "read_source", lambda folder, schema, partial: others if str(folder) == "other" else source
+    )
     write_checkpoint(tmp_path / "ckpt.pt", tiny_edge_checkpoint())
     out = tmp_path / "annotator"
     command = ["data", "--held-out", "other", "-o", str(out), "--samples", "64", "--batch", "16", "--widths", "32"]
@@ -168,6 +171,8 @@ def test_the_command_trains_resumes_and_attaches(
     assert train_annotator.main(command) == 0, "a finished run is only measured again"
     assert train_annotator.main([*command[:-1], "64"]) == 1
     assert "other widths" in capsys.readouterr().err.splitlines()[-1]
+    assert train_annotator.main([*command, "--held-out", "data"]) == 1
+    assert "need frames of other people" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

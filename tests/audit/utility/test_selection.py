@@ -45,6 +45,13 @@ def test_oversampling_balances_the_classes_and_loses_no_frame() -> None:
     assert counts.min() > 0.31 * 3000 and counts.max() < 0.37 * 3000
 
 
+def test_oversampling_spends_nothing_on_what_frames_hide() -> None:
+    hidden = np.array([0] * 80 + [1] * 10 + [-1] * 10)
+    rows = balanced([hidden], 3000, np.random.default_rng(0))
+    assert np.count_nonzero(hidden[rows] < 0) == 10, "each frame once, as every frame"
+    assert 0.47 * 3000 < np.count_nonzero(hidden[rows] == 1) < 0.53 * 3000
+
+
 def test_training_frames_are_as_scarce_as_in_recordings(folders: Folders) -> None:
     real, driving = read_real(folders.real, (), 16), read_driving(None)
     draws = [skewed(real, driving, np.arange(1000), 150, np.random.default_rng(seed)) for seed in range(20)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import pickle
 import random
@@ -23,7 +24,7 @@ from export.sampler import choose_sampler
 from models.attention_unet import AttentionUNet, AttentionUNetConfig
 from models.checkpoint import read_checkpoint
 from models.importers.given import Given
-from tests.models.importers.originals import zero_snr_folder
+from tests.models.importers.originals import latent_folder, zero_snr_folder
 from tests.tiny_checkpoint import tiny_checkpoint
 
 MUTATIONS = 60
@@ -196,3 +197,24 @@ def test_schedulers_that_no_step_graph_runs(
     file.write_text(json.dumps(json.loads(file.read_text()) | settings))
     with pytest.raises(EdgeError, match=message):
         choose_sampler(read_checkpoint(tmp_path / "folder"))
+
+
+@pytest.mark.parametrize("name, clips", [("DDPMScheduler", True), ("EulerDiscreteScheduler", False)])
+def test_a_scheduler_that_does_not_say_clips_as_its_kind_does(
+    originals: Path, tmp_path: Path, name: str, clips: bool
+) -> None:
+    shutil.copytree(originals / "folder", tmp_path / "folder")
+    file = tmp_path / "folder" / "scheduler" / "scheduler_config.json"
+    settings = {key: value for key, value in json.loads(file.read_text()).items() if not key.startswith("clip")}
+    file.write_text(json.dumps(settings | {"_class_name": name, "lambda_min_clipped": -math.inf}))
+    assert choose_sampler(read_checkpoint(tmp_path / "folder")).clip == clips
+
+
+def test_an_old_autoencoder_has_its_kinds_usual_scale(tmp_path: Path) -> None:
+    latent_folder(tmp_path)
+    file = tmp_path / "vae" / "config.json"
+    settings = json.loads(file.read_text())
+    del settings["scaling_factor"]
+    file.write_text(json.dumps(settings))
+    latent = read_checkpoint(tmp_path).latent
+    assert latent is not None and latent.scale == 0.18215
