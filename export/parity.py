@@ -7,6 +7,8 @@ The one file of this room that looks into the runtime; it needs no torch, as the
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +95,13 @@ def measure(
     precision = str(manifest.files[name].precision)
     gates = gates_of(precision)
     engine = name.endswith(".engine")
+    undo = contextlib.ExitStack()
+    # What is compiled for this GPU meanwhile would else be left beside a bundle that is still in the making.
+    state = Path(undo.enter_context(tempfile.TemporaryDirectory()))
     try:
-        backend = _open(folder, manifest, name)
+        backend = _open(folder, manifest, name, state)
     except Unavailable as error:
+        undo.close()
         if not engine:
             raise
         metric, tolerance = gates[0]
@@ -116,6 +122,7 @@ def measure(
         comparison = compare(draw, reference, batches, gates)
     finally:
         backend.close()
+        undo.close()
     if comparison.faults:
         worst = _name_condition(manifest, reference, comparison.worst)
         faults = "; ".join(comparison.faults)
@@ -144,9 +151,9 @@ def annotated(folder: Path, manifest: Manifest, precision: str, frames: Frames) 
         annotator.close()
 
 
-def _open(folder: Path, manifest: Manifest, name: str) -> Backend | TrajectorySession:
+def _open(folder: Path, manifest: Manifest, name: str, state: Path) -> Backend | TrajectorySession:
     if name.endswith(".engine"):
-        return open_backend(folder, manifest, Request(TENSORRT, file=name))[0]
+        return open_backend(folder, manifest, Request(TENSORRT, file=name, state=state))[0]
     if name.startswith("trajectory."):
         return TrajectorySession(open_checked(folder, manifest, name))
     return open_cpu(folder, manifest, name)

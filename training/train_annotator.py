@@ -23,6 +23,7 @@ from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
 from sources.drivers import driver_keys
 from sources.imagefolder import read_source
+from sources.shards import domain_of
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
 from training.lineage import annotator_lineage, budget_after
 from training.options import add_run_flags, check_device, report_unseen, run_settings
@@ -78,10 +79,13 @@ def run(args: argparse.Namespace) -> int:
     report_unseen(source, args.data)
     if held_out.schema != source.schema or held_out.image != source.image:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
-    shared = set(driver_keys(source) or ()) & set(driver_keys(held_out) or ())
-    if shared or held_out.fingerprint == source.fingerprint:
-        whose = f"of {len(shared)} drivers" if shared else "the very frames"
-        raise Refused(f"{args.held_out}: {whose} of {args.data}; figures and confidence need frames of other people")
+    if held_out.fingerprint == source.fingerprint:
+        raise Refused(f"{args.held_out}: the very frames of {args.data}; figures and confidence need other people's")
+    named = bool(source.driver_names and held_out.driver_names)
+    if named or (domain_of(args.data) and domain_of(args.held_out)):  # other numbers mean nothing outside their folder
+        shared = set(driver_keys(source) or ()) & set(driver_keys(held_out) or ())
+        if shared:
+            raise Refused(f"{args.held_out}: {len(shared)} drivers of {args.data}; expected frames of other people")
     recipe = AnnotatorRecipe(
         samples=args.samples,
         warmup=min(AnnotatorRecipe.warmup, args.samples // 20),

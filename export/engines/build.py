@@ -15,7 +15,7 @@ from contract.errors import Unavailable
 from contract.files import sha256_of
 from export.bundle import Draft, link
 from export.engines.flavors import Flavor
-from export.engines.spec import BuilderSettings, EngineSpec, expected_seconds
+from export.engines.spec import BuilderSettings, EngineSpec, chosen_elsewhere, expected_seconds
 from export.engines.worker import build_engine
 from export.precisions import NAMES
 
@@ -82,6 +82,8 @@ def _keep(draft: Draft, spec: EngineSpec, place: Path, before: Manifest) -> bool
     """Take an engine over that was made in the same way from the same graph, and is undamaged."""
     entry, path, target = before.files.get(spec.name), place / spec.name, draft.folder / spec.name
     if entry is None or not spec.describes(entry) or not path.is_file() or sha256_of(path) != entry.sha256:
+        return False
+    if chosen_elsewhere(spec.flavor, entry):
         return False
     if not target.exists():
         link(path, target)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.engine import AMPERE_PLUS, kept_log
-from contract.errors import Refused, Unavailable
+from contract.errors import Refused
 from contract.frames import ImageShape
-from contract.gpu import first_gpu, gpu_target
+from contract.gpu import gpu_target
 from export.engines.flavors import Flavor
 from export.engines.inspect import check_network, inspect_engine
-from export.engines.spec import EngineSpec
+from export.engines.spec import EngineSpec, built_on
 
 Phase = Callable[[str], object]
 """Takes the name of each phase of a build."""
@@ -69,7 +69,7 @@ def build(
     del parser
     if plan is None:
         raise Refused(f"{spec.name}: TensorRT built nothing: {log.last or 'and gives no reason'}")
-    notes = _inspect(trt, log, plan, names, spec) | _built_on() | ({"warnings": log.warnings} if log.warnings else {})
+    notes = _inspect(trt, log, plan, names, spec) | built_on() | ({"warnings": log.warnings} if log.warnings else {})
     return Built(bytes(plan), notes, bytes(cache.serialize()) if cache is not None else None)
 
 
@@ -146,15 +146,6 @@ def _inspect(trt: Any, log: Any, plan: Any, names: list[str], spec: EngineSpec) 
     inspector = engine.create_engine_inspector()
     information = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return inspect_engine(information, names, spec.precision)
-
-
-def _built_on() -> dict[str, Any]:
-    """The GPU here, whose timings the engine's kernels were chosen by."""
-    try:
-        device = first_gpu()
-    except Unavailable:
-        return {}
-    return {"built_on": {"device": device.name, "multiprocessors": device.multiprocessors}}
 
 
 def _monitor(trt: Any, phase: Phase) -> Any:

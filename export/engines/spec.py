@@ -17,7 +17,8 @@ from typing import Any
 
 from contract.bundle import FileEntry
 from contract.engine import MAX_BATCH, TARGET, BatchProfile, Engine
-from contract.errors import UsageError
+from contract.errors import Unavailable, UsageError
+from contract.gpu import first_gpu
 
 
 @dataclass(frozen=True)
@@ -110,3 +111,18 @@ def check_targets(targets: list[str]) -> tuple[str, ...]:
         if not re.match(TARGET, target):
             raise UsageError(f"--target {target[:40]}: expected compute capabilities such as sm86")
     return tuple(sorted(set(targets), key=lambda target: int(target[2:])))
+
+
+def built_on() -> dict[str, Any]:
+    """The GPU here, whose timings the engine's kernels were chosen by."""
+    try:
+        device = first_gpu()
+    except Unavailable:
+        return {}
+    return {"built_on": {"device": device.name, "multiprocessors": device.multiprocessors}}
+
+
+def chosen_elsewhere(flavor: str, entry: FileEntry) -> bool:
+    """Whether an engine's kernels were chosen on another GPU than the one here, so that it is worth a build."""
+    here, there = built_on().get("built_on"), entry.extra.get("built_on")
+    return flavor == "tensorrt" and here is not None and there is not None and here != there

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from contract.bundle import FileEntry
 from contract.engine import BatchProfile
 from contract.files import sha256_of
 from contract.gpu import gpu_target
+from export.engines import spec
 from export.trt import main, parse_args
 
 pytestmark = pytest.mark.usefixtures("trt")
@@ -69,3 +71,15 @@ def test_weights_cannot_be_stripped_for_rtx_without_a_gpu(
     before = _content(calm_bundle)
     assert main([str(calm_bundle), *RTX, "--strip-weights"]) == 1
     assert "strips weights on a machine with a GPU only" in capsys.readouterr().err and _content(calm_bundle) == before
+
+
+def test_an_engine_that_another_gpu_chose_kernels_for_is_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = ({"device": name, "multiprocessors": 82} for name in ("here", "there"))
+    monkeypatch.setattr(spec, "built_on", lambda: {"built_on": here})
+    for flavor, noted, again in (
+        ("tensorrt", there, True), ("tensorrt", here, False), ("tensorrt", None, False), ("tensorrt_rtx", there, False)
+    ):  # fmt: skip
+        extra = {"built_on": noted} if noted else {}
+        assert spec.chosen_elsewhere(flavor, FileEntry("0" * 64, "fp16", extra)) == again
+    monkeypatch.setattr(spec, "built_on", dict)
+    assert not spec.chosen_elsewhere("tensorrt", FileEntry("0" * 64, "fp16", {"built_on": there})), "no GPU to build on"

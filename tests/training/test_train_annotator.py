@@ -172,7 +172,7 @@ def test_the_command_trains_resumes_and_attaches(
     assert train_annotator.main([*command[:-1], "64"]) == 1
     assert "other widths" in capsys.readouterr().err.splitlines()[-1]
     assert train_annotator.main([*command, "--held-out", "data"]) == 1
-    assert "need frames of other people" in capsys.readouterr().err
+    assert "need other people's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
