@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -39,8 +38,6 @@ COUNTER = "num_batches_tracked"
 
 DROPOUT = 0.2
 """Share of what the heads read that is left out while the network trains (JMLR 15, Srivastava et al. 2014)."""
-
-NOTHING_SAID: Mapping[str, Any] = MappingProxyType({})
 
 BlockWidth = Annotated[int, Meta(ge=32, le=1024, multiple_of=32)]
 
@@ -182,12 +179,12 @@ class TrainedAnnotator:
 
     @staticmethod
     def of(
-        network: Annotator, held_out: Mapping[str, Any], lineage: Mapping[str, Any] = NOTHING_SAID
+        network: Annotator, held_out: Mapping[str, Any], lineage: Mapping[str, Any] | None = None
     ) -> TrainedAnnotator:
         """What is stored of a trained network: matrices as float16, statistics and biases as float32."""
         state = {name: weight for name, weight in network.state_dict().items() if not name.endswith(COUNTER)}
         weights = {name: weight.half() if weight.ndim > 1 else weight.float() for name, weight in state.items()}
-        return TrainedAnnotator(network.config, weights, held_out, lineage)
+        return TrainedAnnotator(network.config, weights, held_out, lineage or {})
 
     @staticmethod
     def from_dict(data: object, schema: Schema) -> TrainedAnnotator:
