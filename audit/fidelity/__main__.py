@@ -31,7 +31,7 @@ from audit.fidelity.runs import SAMPLERS, TORCH_PRECISIONS, Annotate, Draw, Run,
 from audit.fidelity.sample_cache import cached_samples
 from audit.fidelity.scores import by_person, figures, score, units
 from audit.report.figures import to_json
-from audit.stats.bootstrap import resamples
+from audit.stats.bootstrap import group_resamples
 from contract.annotation import Annotation
 from contract.bundle import VERSION
 from contract.cli import Parser, integer
@@ -103,10 +103,11 @@ def audit(args: argparse.Namespace) -> Any:
     sources = [open_source(path, args.seed, args.batch, args.backend) for path in (*args.input, *args.against)]
     distinguish_names(sources)
     runs = choose_runs(sources, args)
-    annotate, annotator = choose_annotator(sources, args.annotator)
+    annotate, reader = choose_annotator(sources, args.annotator)
     first = sources[0]
     training = read_training(args.train, first, annotate) if args.train else None
-    held_out = read_held_out(args.held_out, first.schema, first.image, args.frames, args.rerendered)
+    lineages = {source.name: source.lineage for source in (*sources, reader)}
+    held_out = read_held_out(args.held_out, first.schema, first.image, args.frames, args.rerendered, lineages)
     datasets = {str(path): read_dataset(path, first) for path in args.datasets}
     args.output.mkdir(parents=True, exist_ok=True)
     reference, rendered_spread = annotate(held_out.frames), None
@@ -125,13 +126,13 @@ def audit(args: argparse.Namespace) -> Any:
         rows.append(row(result, reference, held_out) | {"diversity": diversity(own_spread, rendered_spread)})
     slowest = next((item for item in results if item.run.sampler == "ddpm"), results[0])
     for columns, item in zip(rows, results, strict=True):
-        columns["difference"] = None if item is slowest else difference(item, slowest, reference)
+        columns["difference"] = None if item is slowest else difference(item, slowest, reference, held_out.drivers)
     others = [
         dataset_row(name, data, chosen, annotate(data.frames[chosen]), reference)
         for name, data in datasets.items()
         for chosen in [evenly(len(data.frames), args.frames)]
     ]
-    report = frame_of_reference(args, held_out, reference, annotate, annotator)
+    report = frame_of_reference(args, held_out, reference, annotate, reader.name)
     report |= {"runs": rows, "datasets": others, "nearest": None}
     if training:
         report["nearest"] = find_copies(args.output / "nearest.png", results, reference, training)
@@ -170,14 +171,14 @@ def check_alike(source: Source, first: Source) -> None:
         raise Refused(f"{source.path}: another schema or image size than {first.path}; audit it by itself")
 
 
-def choose_annotator(sources: Sequence[Source], path: Path | None) -> tuple[Annotate, str]:
-    """The annotator that was asked for, or the first that an input carries, and its name; Unavailable without any."""
+def choose_annotator(sources: Sequence[Source], path: Path | None) -> tuple[Annotate, Source]:
+    """The annotator that was asked for, or the first of the inputs', and whose it is; Unavailable without any."""
     candidates = [open_source(path)] if path else sources
     for source in candidates:
         check_alike(source, sources[0])
         annotate = source.annotator()
         if annotate is not None:
-            return annotate, source.name
+            return annotate, source
     raise Unavailable(f"{candidates[0].path}: carries no annotator; {TRAIN_ANNOTATOR}, and export a bundle again")
 
 
@@ -210,7 +211,7 @@ def frame_of_reference(
     args: argparse.Namespace, held_out: HeldOut, reference: Annotation, annotate: Annotate, annotator: str
 ) -> dict[str, Any]:
     """What the runs are read beside: the annotator's own errors, chance, and other frames of the same conditions."""
-    weights, conditions = resamples(args.frames), held_out.conditions
+    weights, conditions, drivers = group_resamples(held_out.drivers), held_out.conditions, held_out.drivers
     order = stream(0, args.frames, 0).permutation(args.frames)
     shuffled = score(held_out.schema, reference, [conditions[i] for i in order])
     exact = score(held_out.schema, reference, conditions)
@@ -220,13 +221,17 @@ def frame_of_reference(
     if held_out.rerendered is not None:
         features = annotate(held_out.rerendered).features
         counts = {args.frames, min(args.frames, args.ddpm_frames)} if "ddpm" in args.sampler else {args.frames}
-        floors = [{"frames": n} | distances(features[:n], reference.features[:n]) for n in sorted(counts)]
+        floors = [{"frames": n} | distances(features[:n], reference.features[:n], drivers[:n]) for n in sorted(counts)]
     return {
         "format": FORMAT,
         "software": VERSION,
         "frames": args.frames,
         "seed": args.seed,
-        "held_out": {"source": str(args.held_out), "sha256": held_out.fingerprint},
+        "held_out": {
+            "source": str(args.held_out),
+            "sha256": held_out.fingerprint,
+            "drivers": len(np.unique(drivers)),
+        },
         "units": units(held_out.schema),
         "annotator": {"source": annotator} | count | figures(exact, weights) | {"persons": people},
         "shuffled": count | figures(shuffled, weights),

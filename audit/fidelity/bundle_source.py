@@ -23,6 +23,7 @@ class BundleSource:
         self.manifest = read_manifest(path)
         self.path, self.name = path, path.resolve().name
         self.schema, self.image = self.manifest.schema, self.manifest.image
+        self.lineage = self.manifest.source.get("lineage")
         self._seed, self._batch, self._backend = seed, batch, backend
 
     def runs(self, wanted: RunFilter) -> list[Run]:

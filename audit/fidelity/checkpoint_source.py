@@ -32,6 +32,7 @@ class CheckpointSource:
         config = self.checkpoint.config
         self.path, self.name = path, path.stem
         self.schema, self.image = self.checkpoint.schema, config.image
+        self.lineage: object = self.checkpoint.lineage
         self._seed, self._batch, self._device = seed, batch, device
 
     def runs(self, wanted: RunFilter) -> list[Run]:

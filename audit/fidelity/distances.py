@@ -1,6 +1,6 @@
 """How far apart are two sets of frames in the annotator's feature space?
 
-    distances(generated, reference)                   # features [N, F] of as many frames of each
+    distances(generated, reference, drivers)          # features [N, F] of as many frames of each, drivers [N]
     # {"fd_dms": ..., "kd_dms": ..., "precision_dms": ..., "recall_dms": ..., ..., "intervals": {...}}
 
 The names say whose features they are: FD-dms isn't an FID, and its figures compare with no one else's. FD-dms rises
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audit.stats.bootstrap import Array, interval, moved_interval, resamples
-from audit.stats.neighbours import BLOCK, blocks, nearest
+from audit.stats.bootstrap import Array, group_resamples, interval, moved_interval
+from audit.stats.neighbours import BLOCK, Indices, blocks, nearest
 from contract.errors import UsageError
 
 RESAMPLES = 200
@@ -30,15 +30,19 @@ DENSITY_NEIGHBOURS = 5
 FEWEST = DENSITY_NEIGHBOURS + 1
 
 
-def distances(generated: npt.NDArray[np.floating[Any]], reference: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
+def distances(
+    generated: npt.NDArray[np.floating[Any]], reference: npt.NDArray[np.floating[Any]], drivers: Indices
+) -> dict[str, Any]:
     """Every distance with its interval, of features [N, F]; frame i of both may share a condition.
+
+    `drivers` [N] says whose frame i is: intervals draw whole drivers again.
 
     Raises UsageError where the sets differ in size or are too small for their neighbourhoods.
     """
     x, y = np.asarray(generated, np.float64), np.asarray(reference, np.float64)
     if x.shape != y.shape or len(x) < FEWEST:
         raise UsageError(f"features {x.shape} and {y.shape}: expected as many of each, {FEWEST} or more")
-    weights = resamples(len(x), RESAMPLES)
+    weights = group_resamples(drivers, RESAMPLES)
     everything = np.ones((1, len(x)))
     found, bounds = {}, {}
     found["fd_dms"] = frechet(x, y)
@@ -47,7 +51,7 @@ def distances(generated: npt.NDArray[np.floating[Any]], reference: npt.NDArray[n
     kernel = kernel_distance(x, y, np.concatenate([everything, weights]))
     found["kd_dms"], bounds["kd_dms"] = float(kernel[0]), interval(kernel[1:])
     for name, each in neighbourhoods(x, y).items():
-        found[name], bounds[name] = float(each.mean()), interval(weights @ each / len(each))
+        found[name], bounds[name] = float(each.mean()), interval(weights @ each / weights.sum(axis=1))
     return found | {"intervals": bounds}
 
 

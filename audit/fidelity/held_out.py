@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,12 @@ import numpy as np
 from audit.fidelity.diversity import CONDITIONS, GROUP
 from audit.stats.neighbours import Indices
 from contract.conditions import Array, Schema
+from contract.driver_hashes import trained_on
 from contract.errors import Refused
 from contract.field import Condition
 from contract.frames import Frames, ImageShape
 from sources.base import LabelledFrames
+from sources.drivers import driver_keys
 from sources.imagefolder import read_source
 
 SAME_CONDITION_START = 1 << 32
@@ -40,6 +42,8 @@ class HeldOut:
     """[N, H, W, C]"""
     vectors: Array
     """[N, D]: their conditions, encoded"""
+    drivers: Indices
+    """[N]: whose face it is, by which intervals are resampled (`drivers_of`)"""
     rerendered: Frames | None = None
     """[N, H, W, C]: other frames of the same conditions; None where not every condition has one"""
     repeated: Array | None = None
@@ -77,21 +81,28 @@ def read_frames(folder: Path, schema: Schema, image: ImageShape) -> LabelledFram
 
 
 def read_held_out(
-    folder: Path, schema: Schema, image: ImageShape, count: int, rerendered: Sequence[Path] = ()
+    folder: Path,
+    schema: Schema,
+    image: ImageShape,
+    count: int,
+    rerendered: Sequence[Path] = (),
+    lineages: Mapping[str, object] | None = None,
 ) -> HeldOut:
     """The first `count` frames of a folder, with other frames of their conditions where `rerendered` holds them.
 
-    Raises Refused where there are too few frames, or others than the model draws.
+    Raises Refused where there are too few frames, or others than the model draws, or where a lineage (of the model of
+    that name) lists one of their drivers.
     """
     source = read_frames(folder, schema, image)
+    refuse_seen(folder, source, lineages or {})
     if len(source.frames) < count:
         raise Refused(
             f"{folder}: {len(source.frames)} frames, --frames asks for {count}; add frames, or pass --frames"
             f" {len(source.frames)}"
         )
-    frames, vectors = source.frames[:count], source.conditions[:count]
+    frames, vectors, drivers = source.frames[:count], source.conditions[:count], drivers_of(source)[:count]
     if not rerendered:
-        return HeldOut(source.schema, frames, vectors)
+        return HeldOut(source.schema, frames, vectors, drivers)
     others = [read_frames(path, schema, image) for path in rerendered]
     drawn = np.concatenate([other.frames for other in others])
     rows = _rows_by_condition(np.concatenate([other.conditions for other in others]))
@@ -103,7 +114,27 @@ def read_held_out(
         names = " ".join(map(str, rerendered))
         raise Refused(f"{names}: lacks conditions of {folder}; expected frames of the very same conditions")
     rerendered_frames, same_condition = (None if chosen is None else drawn[chosen] for chosen in (once, several))
-    return HeldOut(source.schema, frames, vectors, rerendered_frames, repeated, same_condition)
+    return HeldOut(source.schema, frames, vectors, drivers, rerendered_frames, repeated, same_condition)
+
+
+def refuse_seen(folder: Path, source: LabelledFrames, lineages: Mapping[str, object]) -> None:
+    """Refused where a model's lineage lists a driver of these frames; one that lists nobody isn't asked."""
+    keys = sorted(set(driver_keys(source) or ()))
+    for name, lineage in lineages.items():
+        if seen := [key for key in keys if trained_on(lineage, key)]:
+            raise Refused(
+                f"{folder}: {name} was trained on {len(seen)} of its drivers, such as {seen[0]}; expected frames of"
+                " other people"
+            )
+
+
+def drivers_of(source: LabelledFrames) -> Indices:
+    """Whose frame each is, int64 [N]: every one by itself where the source doesn't know, or knows one driver alone.
+
+    Intervals of one driver's frames say what other frames of that driver would give, not other drivers.
+    """
+    known = source.subjects
+    return np.arange(len(source.frames)) if known is None or len(np.unique(known)) == 1 else known
 
 
 def evenly(length: int, count: int) -> Indices:

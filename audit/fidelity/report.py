@@ -15,11 +15,11 @@ from tabulate import tabulate
 
 from audit.fidelity.distances import RESAMPLES as DISTANCE_RESAMPLES
 from audit.fidelity.distances import distances, frechet
-from audit.fidelity.held_out import HeldOut
+from audit.fidelity.held_out import HeldOut, drivers_of
 from audit.fidelity.runs import Run, label
 from audit.fidelity.scores import Scores, by_person, figures, score
 from audit.report.figures import with_interval
-from audit.stats.bootstrap import Array, interval, moved_interval, resamples
+from audit.stats.bootstrap import Array, group_resamples, interval, moved_interval
 from audit.stats.neighbours import Indices
 from contract.annotation import Annotation
 from contract.frames import Frames
@@ -41,11 +41,12 @@ class RunResult:
 def row(result: RunResult, reference: Annotation, held_out: HeldOut) -> dict[str, Any]:
     """The figures of a run, compared with as many held-out frames of the same conditions."""
     count = len(result.frames)
-    weights, conditions = resamples(count), held_out.conditions[:count]
+    conditions, drivers = held_out.conditions[:count], held_out.drivers[:count]
+    weights = group_resamples(drivers)
     shown = figures(result.scores, weights) | {
         "persons": by_person(held_out.schema, result.scores, conditions, weights)
     }
-    apart = distances(result.annotation.features, reference.features[:count])
+    apart = distances(result.annotation.features, reference.features[:count], drivers)
     intervals = shown.pop("intervals") | apart.pop("intervals")
     return result.run.to_dict() | {"frames": count} | shown | apart | {"intervals": intervals}
 
@@ -54,20 +55,21 @@ def dataset_row(
     source: str, data: LabelledFrames, rows: Indices, annotation: Annotation, reference: Annotation
 ) -> dict[str, Any]:
     """The figures of some rows of a data set, as they were read, beside as many held-out frames."""
-    count = len(rows)
+    count, drivers = len(rows), drivers_of(data)[rows]
     scores = score(data.schema, annotation, data.schema.decode(data.conditions[rows]))
-    shown, apart = figures(scores, resamples(count)), distances(annotation.features, reference.features[:count])
+    shown = figures(scores, group_resamples(drivers))
+    apart = distances(annotation.features, reference.features[:count], drivers)
     intervals = shown.pop("intervals") | apart.pop("intervals")
     return {"source": source, "frames": count} | shown | apart | {"intervals": intervals}
 
 
-def difference(result: RunResult, other: RunResult, reference: Annotation) -> dict[str, Any]:
+def difference(result: RunResult, other: RunResult, reference: Annotation, drivers: Indices) -> dict[str, Any]:
     """How much better or worse a run does than another, over the frames that both drew from the same noise.
 
-    Both are resampled alike, so that what they share doesn't widen the interval.
+    Both are resampled alike, by drivers [N], so that what they share doesn't widen the interval.
     """
     count = min(len(result.frames), len(other.frames))
-    weights = resamples(count)
+    weights = group_resamples(drivers[:count])
     here, there = (
         item.scores.first(count).mean_class_accuracy(np.concatenate([np.ones((1, count)), weights]))
         for item in (result, other)

@@ -83,6 +83,8 @@ class Source(Protocol):
     name: str
     schema: Schema
     image: ImageShape
+    lineage: object
+    """What it was trained on, as its checkpoint says"""
 
     def runs(self, wanted: RunFilter) -> list[Run]:
         """The wanted runs that it can draw; UsageError for what it wasn't trained or exported for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audit.stats.bootstrap import interval, moved_interval, resamples
+from audit.stats.bootstrap import group_resamples, interval, moved_interval, resamples
 
 
 def test_resamples_repeat_frames_and_are_seeded() -> None:
@@ -22,6 +22,13 @@ def test_the_interval_of_a_share_covers_the_truth_as_often_as_it_says() -> None:
         covered.append(low <= 0.8 <= high)
         assert 0.05 < high - low < 0.16  # 2 x 1.96 x sqrt(0.8 x 0.2 / 200) = 0.111
     assert 0.90 <= np.mean(covered) <= 0.99
+
+
+def test_frames_of_one_group_are_drawn_together() -> None:
+    weights = group_resamples(np.array([7, 7, 3, 9, 3]), 30)
+    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 2] == weights[:, 4]).all()
+    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all(), "three groups, drawn three times"
+    assert np.array_equal(group_resamples(np.arange(50), 20), resamples(50, 20)), "of one frame each: frames"
 
 
 def test_a_moved_interval_holds_its_figure_and_stays_above_the_least() -> None:

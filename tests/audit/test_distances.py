@@ -21,7 +21,7 @@ def cloud(count: int, width: int = 4, shift: float = 0.0, scale: float = 1.0) ->
 def test_a_set_is_no_distance_from_itself() -> None:
     x = cloud(300)
     assert frechet(x, x) == pytest.approx(0.0, abs=1e-9)
-    found = distances(x, x)
+    found = distances(x, x, np.arange(300))
     assert found["precision_dms"] == found["recall_dms"] == found["coverage_dms"] == 1.0
     assert found["fd_dms"] <= found["intervals"]["fd_dms"][1] < 1e-9
 
@@ -71,14 +71,14 @@ def test_the_kernel_distance_is_the_sum_over_pairs() -> None:
 
 
 def test_far_away_frames_have_neither_precision_nor_coverage() -> None:
-    found = distances(cloud(60, shift=100.0), cloud(60))
+    found = distances(cloud(60, shift=100.0), cloud(60), np.arange(60))
     assert [found[f"{name}_dms"] for name in ("precision", "recall", "density", "coverage")] == [0.0] * 4
 
 
 def test_a_collapsed_model_is_precise_and_recalls_little() -> None:
     reference = cloud(200)
     collapsed = reference[:1] * 0.2 + RANDOM.normal(0.0, 0.01, reference.shape)
-    found = distances(collapsed, reference)
+    found = distances(collapsed, reference, np.arange(200))
     assert found["precision_dms"] > 0.9 and found["recall_dms"] == 0.0 and found["coverage_dms"] < 0.3
 
 
@@ -86,6 +86,17 @@ def test_two_samples_of_one_distribution_have_density_near_1() -> None:
     each = neighbourhoods(cloud(1500), cloud(1500))
     assert each["density_dms"].mean() == pytest.approx(1.0, abs=0.1)
     assert each["coverage_dms"].mean() == pytest.approx(1.0 - 0.5**5, abs=0.03)  # arXiv 2002.09797, equation 9
+
+
+def test_intervals_of_few_drivers_are_wider_than_those_of_as_many_frames() -> None:
+    drivers = np.repeat(np.arange(20), 10)
+    reference = cloud(20)[drivers] + cloud(200, scale=0.3)
+    generated = cloud(20, shift=0.5)[drivers] + cloud(200, scale=0.3)
+    by_frame, by_driver = (distances(generated, reference, each) for each in (np.arange(200), drivers))
+    for name in ("fd_dms", "kd_dms", "coverage_dms"):
+        (low, high), (least, most) = by_frame["intervals"][name], by_driver["intervals"][name]
+        assert most - least > 1.5 * (high - low), f"{name}: frames of one driver are nearly alike"
+        assert by_frame[name] == by_driver[name], "the figure itself is of all frames"
 
 
 def test_neighbours_are_those_of_a_full_search() -> None:
@@ -100,9 +111,9 @@ def test_neighbours_are_those_of_a_full_search() -> None:
 
 def test_sets_of_two_sizes_are_refused() -> None:
     with pytest.raises(UsageError, match="as many of each"):
-        distances(cloud(20), cloud(21))
+        distances(cloud(20), cloud(21), np.arange(20))
     with pytest.raises(UsageError, match="6 or more"):
-        distances(cloud(5), cloud(5))
+        distances(cloud(5), cloud(5), np.arange(5))
 
 
 def test_a_copy_of_a_training_frame_is_the_most_suspicious_one() -> None:

@@ -14,14 +14,16 @@ from PIL import Image
 from audit.fidelity import __main__ as fidelity
 from audit.fidelity.chart import series
 from audit.fidelity.diversity import CONDITIONS, GROUP
-from audit.fidelity.held_out import read_held_out
+from audit.fidelity.held_out import drivers_of, read_held_out
 from audit.fidelity.inputs import open_source
 from audit.fidelity.runs import RunFilter
 from audit.fidelity.sample_cache import PIECE, cached_samples
+from contract.driver_hashes import hash_drivers
 from contract.errors import Refused
 from contract.noise import open_fields
 from contract.schemas import CABIN, DOCUMENT
 from models.checkpoint import SamplerDefaults, read_checkpoint, write_checkpoint
+from sources.drivers import driver_keys
 from sources.shards import read_shards
 from tests.audit.conftest import write_shards
 from tests.fake_bundle import write_fake_bundle
@@ -285,6 +287,29 @@ def test_what_cannot_be_audited_is_refused_in_one_line(
     other = write_shards(tmp_path / "other", 8, schema=DOCUMENT)
     assert "'document'" in refused(capsys, 1, tiny, "--held-out", other, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_frames_of_drivers_that_an_input_learnt_from_are_refused(
+    tiny: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = driver_keys(read_shards(held_out))
+    assert keys
+    lineage = {"data": "0", "drivers": hash_drivers(["4711", keys[-1]], salt="0")}
+    write_checkpoint(tmp_path / "seen.pt", replace(read_checkpoint(tiny), lineage={"before": lineage}))
+    message = refused(capsys, 1, tmp_path / "seen.pt", "--held-out", held_out, "-o", tmp_path / "out")
+    assert f"seen was trained on 1 of its drivers, such as {keys[-1]}" in message
+    reader = ("--annotator", tmp_path / "seen.pt")
+    assert "trained on 1" in refused(capsys, 1, tiny, *reader, "--held-out", held_out, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_intervals_are_of_drivers(held_out: Path) -> None:
+    source = read_shards(held_out)
+    assert source.subjects is not None
+    assert np.array_equal(drivers_of(source), source.subjects)
+    assert np.array_equal(drivers_of(replace(source, subjects=None)), np.arange(len(source.frames)))
+    alone = replace(source, subjects=np.zeros(len(source.frames), np.int64))
+    assert np.array_equal(drivers_of(alone), np.arange(len(source.frames))), "one driver: nothing else to draw again"
 
 
 def test_a_bundle_repeats_the_rows_of_its_checkpoint(
