@@ -251,6 +251,8 @@ class Manifest:
 def read_manifest(folder: str | Path) -> Manifest:
     """Read and check `folder/manifest.json`; Refused names what is odd and the command that fixes it."""
     path = Path(folder) / MANIFEST
+    if Path(folder).is_file():
+        raise Refused(f"{folder}: a file, no bundle; export a checkpoint: python -m export {folder} -o bundle")
     try:
         if not path.is_file():
             raise ValueError("no such file" if Path(folder).is_dir() else "no such bundle")

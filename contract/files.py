@@ -58,8 +58,10 @@ def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a failed write doesn't say of which file
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(
+                path
+            )  # a failed write doesn't say of which file, a missing folder names the temporary one
         raise
 
 

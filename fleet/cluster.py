@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -28,6 +29,9 @@ OBJECT_STORE = 256 << 20
 
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that isn't there: port 9 is the discard service, which nobody runs."""
+
+ANSWERS = 10.0
+"""Seconds that a head node has to take a connection: Ray itself would wait for it for ever."""
 
 EMBEDDED = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -67,6 +71,8 @@ def connect(address: str | None) -> Iterator[Cluster]:
     """
     with _environment({} if address else EMBEDDED):
         ray = load_ray()
+        if address:
+            _knock(address)
         _init(ray, address)
     with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong, to the last
         try:
@@ -97,6 +103,17 @@ def load_ray() -> Any:
     except ImportError as error:
         raise Unavailable(f"{error.name or 'ray'} isn't installed; run: pip install '.[fleet]'") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Unavailable where nobody takes a connection at `[ray://]host:port`; other addresses are left to Ray."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS).close()
+    except (OSError, OverflowError) as error:
+        raise Unavailable(f"--ray {address}: nobody answers ({error}); see `ray status` on its head node") from error
 
 
 def _init(ray: Any, address: str | None) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from contract.bundle import ANNOTATORS, FIX, Manifest, read_manifest
 from contract.cli import Parser
-from contract.errors import Refused, Unavailable, run_command
+from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import sha256_of
 from contract.parity import Reference, read_reference
 from contract.progress import progress_bar
@@ -116,6 +116,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     if is_dataset(args.bundle):
+        if given := [name for name in ("backend", "precision") if getattr(args, name) != AUTO]:
+            raise UsageError(f"--{given[0]}: of a bundle, which is replayed; {args.bundle} is a dataset")
         found = verify_dataset(args.bundle)
         line = f"{args.bundle}: {found['frames']} frames as recorded, every one marked as synthetic"
         print(json.dumps(found) if args.json else line)

@@ -36,7 +36,8 @@ def read_source(folder: Path, schema: str, partial: bool = False) -> LabelledFra
         return read_shards(folder)
     if metadata_files(folder):
         return read_imagefolder(folder, schema, partial)
-    raise Refused(f"{folder}: neither {DESCRIPTION} nor {' nor '.join(FILES)}; render one with `{RENDER} {folder}`")
+    kinds = " nor ".join((DESCRIPTION, *FILES))
+    raise Refused(f"{folder}: neither {kinds}; render one with `{RENDER} {folder} -n 256`")
 
 
 def read_imagefolder(folder: Path, schema: str, partial: bool = False) -> LabelledFrames:

@@ -30,10 +30,10 @@ from sources.shards import ShardDescription, ShardWriter, read_description, read
 if TYPE_CHECKING:
     from sources.cabin.settings import Asked
 
-PROGRAM = "python -m sources.render"
+PROGRAM = "sources.render"
 EXAMPLE = """example:
   python -m sources.render build/cabin128 -n 20480 --size 128
-  python -m sources.render build/heldout128 -n 4096 --domain held-out --seed 1
+  python -m sources.render build/heldout128 -n 2048 --domain held-out --seed 1
   python -m sources.render build/rerendered128 -n 2048 --domain held-out --seed 11 --like build/heldout128
 """
 SHARD = 256
@@ -42,7 +42,7 @@ SHARD = 256
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from sources.cabin.domains import DOMAINS
 
-    parser = Parser(prog=PROGRAM, description=__doc__ or "", epilog=EXAMPLE)
+    parser = Parser(prog=f"python -m {PROGRAM}", description=__doc__ or "", epilog=EXAMPLE)
     parser.add_argument("folder", type=Path, metavar="DIR", help="new, empty, or the same run's")
     parser.add_argument("-n", type=integer(1, 10**7), required=True, help=f"frames, rounded up to {SHARD}s")
     parser.add_argument("--size", type=integer(16, 1024), default=128, help="pixels of an edge (128)")

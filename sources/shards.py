@@ -107,7 +107,7 @@ class ShardWriter:
 def read_description(folder: Path) -> ShardDescription:
     """What a folder of shards holds; Refused where it doesn't say."""
     if not (folder / DESCRIPTION).is_file():
-        raise Refused(f"{folder}: no {DESCRIPTION}; render frames with `{RENDER} {folder}`")
+        raise Refused(f"{folder}: no {DESCRIPTION}; render frames with `{RENDER} {folder} -n 256`")
     try:
         return ShardDescription.from_dict(read_json(folder / DESCRIPTION))
     except (ValueError, KeyError, TypeError) as error:

@@ -23,7 +23,7 @@ from contract.field import Condition
 from contract.files import write_whole
 from contract.progress import progress_bar
 
-PROGRAM = "python -m sources.sheet"
+PROGRAM = "sources.sheet"
 EXAMPLE = """example:
   python -m sources.sheet -o build/conditions.png
   python -m sources.sheet -o build/drivers.png --random 64 --domain pseudo-real
@@ -62,7 +62,7 @@ CAPTION = 14
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from sources.cabin.domains import DOMAINS
 
-    parser = Parser(prog=PROGRAM, description=__doc__ or "", epilog=EXAMPLE)
+    parser = Parser(prog=f"python -m {PROGRAM}", description=__doc__ or "", epilog=EXAMPLE)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .png or .jpg")
     parser.add_argument(
         "--random", type=integer(1, 4096), metavar="N", help="N random drivers instead of every condition"

@@ -37,7 +37,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
     assert len(lines) >= 4
     for line in lines:
-        run([sys.executable, *shlex.split(line)[1:]], folder)
+        run([sys.executable, *shlex.split(line, comments=True)[1:]], folder)
     return folder
 
 

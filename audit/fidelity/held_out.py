@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,12 +94,12 @@ def read_held_out(
     that name) lists one of their drivers.
     """
     source = read_frames(folder, schema, image)
-    refuse_seen(folder, source, lineages or {})
     if len(source.frames) < count:
         raise Refused(
             f"{folder}: {len(source.frames)} frames, --frames asks for {count}; add frames, or pass --frames"
             f" {len(source.frames)}"
         )
+    refuse_seen(folder, (driver_keys(source) or [])[:count], lineages or {})
     frames, vectors, drivers = source.frames[:count], source.conditions[:count], drivers_of(source)[:count]
     if not rerendered:
         return HeldOut(source.schema, frames, vectors, drivers)
@@ -117,11 +117,10 @@ def read_held_out(
     return HeldOut(source.schema, frames, vectors, drivers, rerendered_frames, repeated, same_condition)
 
 
-def refuse_seen(folder: Path, source: LabelledFrames, lineages: Mapping[str, object]) -> None:
-    """Refused where a model's lineage lists a driver of these frames; one that lists nobody isn't asked."""
-    keys = sorted(set(driver_keys(source) or ()))
+def refuse_seen(folder: Path, keys: Collection[str], lineages: Mapping[str, object]) -> None:
+    """Refused where a model's lineage lists one of these drivers; one that lists nobody isn't asked."""
     for name, lineage in lineages.items():
-        if seen := [key for key in keys if trained_on(lineage, key)]:
+        if seen := [key for key in sorted(set(keys)) if trained_on(lineage, key)]:
             raise Refused(
                 f"{folder}: {name} was trained on {len(seen)} of its drivers, such as {seen[0]}; expected frames of"
                 " other people"

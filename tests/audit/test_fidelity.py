@@ -294,12 +294,13 @@ def test_frames_of_drivers_that_an_input_learnt_from_are_refused(
 ) -> None:
     keys = driver_keys(read_shards(held_out))
     assert keys
-    lineage = {"data": "0", "drivers": hash_drivers(["4711", keys[-1]], salt="0")}
+    out = ("--held-out", held_out, "-o", tmp_path / "out", "--frames", FRAMES)
+    lineage = {"data": "0", "drivers": hash_drivers(["4711", keys[0]], salt="0")}
     write_checkpoint(tmp_path / "seen.pt", replace(read_checkpoint(tiny), lineage={"before": lineage}))
-    message = refused(capsys, 1, tmp_path / "seen.pt", "--held-out", held_out, "-o", tmp_path / "out")
-    assert f"seen was trained on 1 of its drivers, such as {keys[-1]}" in message
+    message = refused(capsys, 1, tmp_path / "seen.pt", *out)
+    assert f"seen was trained on 1 of its drivers, such as {keys[0]}" in message
     reader = ("--annotator", tmp_path / "seen.pt")
-    assert "trained on 1" in refused(capsys, 1, tiny, *reader, "--held-out", held_out, "-o", tmp_path / "out")
+    assert "trained on 1" in refused(capsys, 1, tiny, *reader, *out)
     assert not (tmp_path / "out").exists()
 
 

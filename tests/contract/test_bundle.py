@@ -224,6 +224,9 @@ def test_an_unreadable_manifest_is_refused(bundle: Path, content: bytes) -> None
 def test_a_missing_bundle_and_a_missing_manifest_differ(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no such bundle"):
         read_manifest(tmp_path / "nowhere")
+    (tmp_path / "ckpt.pt").touch()
+    with pytest.raises(Refused, match=r"a file, no bundle; .* python -m export .*ckpt.pt -o bundle"):
+        read_manifest(tmp_path / "ckpt.pt")
     with pytest.raises(Refused, match="no such file"):
         read_manifest(tmp_path)
 
@@ -253,6 +256,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert target.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_missing_folder_is_named_with_the_file_that_was_to_lie_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as found:
+        write_whole(tmp_path / "nowhere" / "report.html", b"")
+    assert found.value.filename == str(tmp_path / "nowhere" / "report.html")
 
 
 def test_of_two_writers_at_a_time_the_last_ones_file_stays_whole(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -63,6 +64,18 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def cluster(watch: Path) -> Iterator[Cluster]:
     with connect(None) as found:
         yield found
+
+
+def test_an_address_where_nobody_answers_is_given_up() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for prefix in ("", "ray://"):
+            with (
+                pytest.raises(Unavailable, match=f"--ray {prefix}{address}: nobody answers"),
+                connect(prefix + address),
+            ):
+                pass
 
 
 def hosts_in(watch: Path) -> set[str]:

@@ -42,6 +42,8 @@ def make(read_bundle: Path, tmp_path: Path) -> Any:
 def test_verify_reads_every_file(layout: str, make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make("d", "--format", layout)
     capsys.readouterr()
+    assert verify([str(folder), "--precision", "fp16"]) == 2
+    assert "--precision: of a bundle, which is replayed" in capsys.readouterr().err
     assert verify([str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frames"] == COUNT
     path = next(path for path in (folder / "frames").rglob("*") if path.is_file())
