@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from contract.errors import Refused
 from sources.base import LabelledFrames, fingerprint
@@ -25,6 +26,16 @@ def driver_keys(source: LabelledFrames) -> list[str] | None:
     if source.driver_names:
         return [source.driver_names[subject] for subject in source.subjects]
     return [str(subject) for subject in source.subjects]
+
+
+def drivers_of(source: LabelledFrames) -> npt.NDArray[np.int64]:
+    """Whose frame each is, int64 [N]: every one by itself where the source doesn't know, or knows one driver alone.
+
+    By this sources are cut in halves and intervals are drawn; of one driver's frames both say what other frames of that
+    driver would give, not other drivers.
+    """
+    known = source.subjects
+    return np.arange(len(source.frames)) if known is None or len(np.unique(known)) == 1 else known
 
 
 def read_keys(path: Path) -> list[str]:

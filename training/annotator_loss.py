@@ -40,6 +40,11 @@ rougher than a rendered one, which mustn't read as another label."""
 SMOOTH = 0.05
 """Error of a number, as a share of half its range, below which the loss is quadratic."""
 
+NUMBER_WEIGHT, DOUBT_WEIGHT = 4.0, 0.1
+
+POINT_SMOOTH, POINT_WEIGHT = 0.01, 80.0
+"""The same of a landmark, as a share of the picture, and a weight by which it learns about as fast as labels do."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -106,7 +111,8 @@ def warp(images: Tensor, targets: Targets, seed: int) -> tuple[Tensor, Targets]:
     cos, sin, long = zoom * angle.cos(), zoom * angle.sin(), height / width  # a turn of pixels, not of shares
     rows = [torch.stack([cos, -sin * long], 1), torch.stack([sin / long, cos], 1)]
     turn = torch.stack(rows, 1)
-    grid = F.affine_grid(torch.cat([turn, middle[:, :, None]], 2), list(images.shape), align_corners=False)
+    with torch.autocast(device.type, enabled=False):  # in bfloat16 the picture would move by another half pixel
+        grid = F.affine_grid(torch.cat([turn, middle[:, :, None]], 2), list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     centred = 2.0 * targets.points - 1.0 - middle[:, None]
     points = (torch.linalg.solve(turn, centred.transpose(1, 2)).transpose(1, 2) + 1.0) / 2.0
@@ -125,11 +131,18 @@ def augment(images: Tensor, targets: Targets, seed: int) -> tuple[Tensor, Target
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     images = padded[:, :, reach - dy : reach - dy + height, reach - dx : reach - dx + width]
     share = (BLUR * (2.0 * u[:, 1] - 1.0).clamp(min=0.0))[:, None, None, None]  # half of them stay sharp
-    images = images + share * (F.avg_pool2d(images, 3, 1, 1, count_include_pad=False) - images)
+    images = images + share * (_mean_of_9(images) - images)
     images = (images + 1.0) * (1.0 + GAIN * (2.0 * u[:, 2] - 1.0))[:, None, None, None] - 1.0
     noise = torch.randn(images.shape, generator=generator, device=device)
     images = (images + (NOISE * u[:, 3])[:, None, None, None] * noise).clamp(-1.0, 1.0)
     return images, _moved(_mirror(targets, mirrored), dx / width, dy / height)
+
+
+def _mean_of_9(images: Tensor) -> Tensor:
+    """The mean of each pixel and its neighbours, one direction after the other; borders repeat themselves."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    columns = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
+    return (columns[..., :-2, :] + columns[..., 1:-1, :] + columns[..., 2:, :]) / 9.0
 
 
 def _mirror(targets: Targets, mirrored: Tensor) -> Targets:
@@ -166,10 +179,10 @@ def annotation_loss(network: Annotator, images: Tensor, targets: Targets, body: 
         found, asked = numbers[:, column], targets.numbers[:, column]
         each = F.smooth_l1_loss(found, asked, beta=SMOOTH, reduction="none")
         doubt = (found - asked).abs().detach() * (-log_errors[:, column]).exp() + log_errors[:, column]
-        total = total + _mean(4.0 * each + 0.1 * doubt, shown[name])
+        total = total + _mean(NUMBER_WEIGHT * each + DOUBT_WEIGHT * doubt, shown[name])
     if targets.landmarks.names:
-        each = F.smooth_l1_loss(landmarks, targets.points, beta=SMOOTH, reduction="none").mean(dim=(1, 2))
-        total = total + 4.0 * _mean(each, targets.visible.amax(dim=1))
+        each = F.smooth_l1_loss(landmarks, targets.points, beta=POINT_SMOOTH, reduction="none").mean(dim=(1, 2))
+        total = total + POINT_WEIGHT * _mean(each, targets.visible.amax(dim=1))
     return total
 
 

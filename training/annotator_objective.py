@@ -9,16 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from contract.errors import Refused
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from sources.base import LabelledFrames
+from sources.drivers import drivers_of
 from training.annotator_loss import Targets, annotation_loss, augment, calibrate, scores, warp
 from training.batches import Batches, as_images, send
 from training.lineage import annotator_lineage, driver_lineage
 from training.run import Recipe, Run
+
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,12 @@ class AnnotatorObjective:
         return annotation_loss(self.network, images.contiguous(memory_format=torch.channels_last), labels)
 
     def finished(self, run: Run, held_out: LabelledFrames) -> TrainedAnnotator:
-        """The averaged weights, calibrated on one half of held-out frames and measured on the other."""
+        """The averaged weights, calibrated on one half of held-out people and measured on the other."""
         network = Annotator(self.network.config, self.source.schema)
         network.load_state_dict(run.averaged_network().state_dict())
         network.eval().requires_grad_(False)
         targets = Targets.of(held_out)
-        even, odd = slice(0, None, 2), slice(1, None, 2)
+        even, odd = _halves(held_out)
         calibrate(network, as_images(held_out.frames[even]), targets.rows(even))
         lineage: dict[str, Any] = {"data": self.source.fingerprint, "drivers": driver_lineage(self.source)}
         stored = TrainedAnnotator.of(network, {}, lineage | self.before)
@@ -92,3 +97,9 @@ class AnnotatorObjective:
             "held_out_data": held_out.fingerprint,
         }
         return replace(stored, held_out=figures)
+
+
+def _halves(source: LabelledFrames) -> tuple[Indices, Indices]:
+    """The rows of every other driver, and of the others."""
+    _, number = np.unique(drivers_of(source), return_inverse=True)
+    return np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2 == 1)

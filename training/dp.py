@@ -73,7 +73,7 @@ def fine_tune(
     Raises UsageError where a step would draw more units than there are, Refused where drivers are the unit and unknown
     or where the start saw the private frames.
     """
-    check_start(start.lineage, source)
+    check_start(start, source)
     units = unit_rows(source, budget.unit)
     rate = recipe.units / len(units)
     if rate > 1.0:
@@ -90,12 +90,12 @@ def fine_tune(
         expected_batch_size=recipe.units,
         generator=draw,
     )
-    images, conditions = to_images(source.frames), source.conditions
     for _ in progress_bar(range(recipe.steps), desc="private steps", unit="step"):
         drawn = [units[number] for number in np.flatnonzero(draw.random(len(units)) < rate)]
         each = 1 if budget.unit == "frame" else recipe.frames
         rows = np.array([draw.choice(of_unit, each) for of_unit in drawn], np.int64).reshape(-1)
-        gradients = unit_gradients(network, trained, start.diffusion, images[rows], conditions[rows], each, draw)
+        images, conditions = to_images(source.frames[rows]), source.conditions[rows]
+        gradients = unit_gradients(network, trained, start.diffusion, images, conditions, each, draw)
         for name, weight in trained.items():
             weight.grad_sample = gradients[name]  # type: ignore[attr-defined]
         optimizer.step()
@@ -114,8 +114,12 @@ def fine_tune(
     return replace(start, weights=weights, lineage=lineage, sha256="")
 
 
-def check_start(lineage: Mapping[str, Any], source: LabelledFrames) -> None:
-    """Refused where a start was trained on frames or drivers of the source: no epsilon would hold for them."""
+def check_start(start: Checkpoint, source: LabelledFrames) -> None:
+    """Refused where a start was trained on frames or drivers of the source, so that no epsilon would hold for them, and
+    for a student, whose few steps squared error against frames would undo."""
+    lineage = start.lineage
+    if start.sampler.timesteps is not None:
+        raise Refused("the start was distilled to few steps, which fine-tuning would blur; begin with its teacher")
     if lineage.get("epsilon") is not None:
         raise Refused("the start was trained privately already, and both epsilons add up; begin with its own start")
     public = "begin with a checkpoint of public frames"

@@ -59,7 +59,8 @@ class Critic:
             wanted = features(self.network, real)
         share = certainty / certainty.sum().clamp(min=1e-6)
         for found, asked in zip(stages, wanted, strict=True):
-            apart = ((found.float() - asked.float()) ** 2).mean(dim=(1, 2, 3)) / (asked.float() ** 2).mean()
+            away = (found.float() - asked.float()).permute(0, 2, 3, 1).flatten(1)  # as they lie in memory
+            apart = (away**2).mean(dim=1) / (asked.float() ** 2).mean()
             loss = loss + self.recipe.detail_weight / len(stages) * (apart * share).sum()
         return loss
 

@@ -36,6 +36,9 @@ from models.safe_load import load_archive
 STATE, LOG = "state.pt", "log.jsonl"
 FORMAT = "dms-edge/training-state@1"
 
+WARMEST = 0.05
+"""Largest share of a run over which the learning rate rises."""
+
 LOG_EVERY = 50
 """Batches between two lines of the log."""
 
@@ -70,7 +73,7 @@ class Recipe:
     lr: float = 1e-3
     """Peak learning rate."""
     warmup: int = 20_000
-    """Images over which the learning rate rises."""
+    """Images over which the learning rate rises; in a short run WARMEST of it."""
     cooldown: float = 0.3
     """Last share of the run, over which the learning rate falls to 0."""
     weight_decay: float = 0.01
@@ -82,7 +85,7 @@ class Recipe:
 
     def learning_rate(self, seen: int) -> float:
         """Learning rate of the batch after `seen` images: a linear rise, then constant, then a linear fall to 0."""
-        rise = min(1.0, (seen + self.batch) / max(1, self.warmup))
+        rise = min(1.0, (seen + self.batch) / max(1.0, min(self.warmup, WARMEST * self.samples)))
         fall = min(1.0, (self.samples - seen) / max(1.0, self.cooldown * self.samples))
         return self.lr * rise * max(0.0, fall)
 
@@ -103,9 +106,10 @@ class Run:
         self.device = trained[0].device
         if self.device.type == "cuda":  # every batch has one shape: its fastest convolutions are worth a search
             torch.backends.cudnn.benchmark = True
-        self.optimizer = torch.optim.AdamW(
-            trained, recipe.lr, (0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-        )
+        decayed = [weight for weight in trained if weight.ndim > 1]
+        free = [weight for weight in trained if weight.ndim <= 1]  # scales and biases, which nothing makes too large
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, recipe.lr, (0.9, 0.99), fused=True)
         state = self.network.state_dict()
         self.weights = {name: value for name, value in state.items() if value.is_floating_point()}
         self.averaged = {name: value.detach().clone() for name, value in self.weights.items()}

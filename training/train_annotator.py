@@ -88,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
             raise Refused(f"{args.held_out}: {len(shared)} drivers of {args.data}; expected frames of other people")
     recipe = AnnotatorRecipe(
         samples=args.samples,
-        warmup=min(AnnotatorRecipe.warmup, args.samples // 20),
         widths=tuple(args.widths),
         begun=start.sha256 if start else None,
         **run_settings(args),

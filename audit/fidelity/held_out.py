@@ -26,7 +26,7 @@ from contract.errors import Refused
 from contract.field import Condition
 from contract.frames import Frames, ImageShape
 from sources.base import LabelledFrames
-from sources.drivers import driver_keys
+from sources.drivers import driver_keys, drivers_of
 from sources.imagefolder import read_source
 
 SAME_CONDITION_START = 1 << 32
@@ -125,15 +125,6 @@ def refuse_seen(folder: Path, keys: Collection[str], lineages: Mapping[str, obje
                 f"{folder}: {name} was trained on {len(seen)} of its drivers, such as {seen[0]}; expected frames of"
                 " other people"
             )
-
-
-def drivers_of(source: LabelledFrames) -> Indices:
-    """Whose frame each is, int64 [N]: every one by itself where the source doesn't know, or knows one driver alone.
-
-    Intervals of one driver's frames say what other frames of that driver would give, not other drivers.
-    """
-    known = source.subjects
-    return np.arange(len(source.frames)) if known is None or len(np.unique(known)) == 1 else known
 
 
 def evenly(length: int, count: int) -> Indices:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from audit.fidelity.distances import RESAMPLES as DISTANCE_RESAMPLES
 from audit.fidelity.distances import distances, frechet
-from audit.fidelity.held_out import HeldOut, drivers_of
+from audit.fidelity.held_out import HeldOut
 from audit.fidelity.runs import Run, label
 from audit.fidelity.scores import Scores, by_person, figures, score
 from audit.report.figures import with_interval
@@ -24,6 +24,7 @@ from audit.stats.neighbours import Indices
 from contract.annotation import Annotation
 from contract.frames import Frames
 from sources.base import LabelledFrames
+from sources.drivers import drivers_of
 
 DISTANCES = ("FD", "KD", "precision", "recall", "density", "coverage")
 

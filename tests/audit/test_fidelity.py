@@ -14,7 +14,7 @@ from PIL import Image
 from audit.fidelity import __main__ as fidelity
 from audit.fidelity.chart import series
 from audit.fidelity.diversity import CONDITIONS, GROUP
-from audit.fidelity.held_out import drivers_of, read_held_out
+from audit.fidelity.held_out import read_held_out
 from audit.fidelity.inputs import open_source
 from audit.fidelity.runs import RunFilter
 from audit.fidelity.sample_cache import PIECE, cached_samples
@@ -23,7 +23,7 @@ from contract.errors import Refused
 from contract.noise import open_fields
 from contract.schemas import CABIN, DOCUMENT
 from models.checkpoint import SamplerDefaults, read_checkpoint, write_checkpoint
-from sources.drivers import driver_keys
+from sources.drivers import driver_keys, drivers_of
 from sources.shards import read_shards
 from tests.audit.conftest import write_shards
 from tests.fake_bundle import write_fake_bundle

@@ -118,6 +118,9 @@ def test_a_start_that_saw_the_private_frames(start: Checkpoint, people: Labelled
     same_frames = replace(start, lineage={"before": {"data": people.fingerprint}})
     with pytest.raises(Refused, match="trained on these frames"):
         fine_tune(same_frames, people, budget, RECIPE)
+    student = replace(start, sampler=replace(start.sampler, steps=2, timesteps=(999, 499)))
+    with pytest.raises(Refused, match="distilled to few steps"):
+        fine_tune(student, people, budget, RECIPE)
     same_people = replace(start, lineage={"distilled": [{"drivers": hash_drivers(["3", "99"], "other frames")}]})
     with pytest.raises(Refused, match="trained on 1 drivers of these frames, such as 3"):
         fine_tune(same_people, people, budget, RECIPE)

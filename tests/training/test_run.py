@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,10 @@ def test_the_loss_falls_and_the_learning_rate_ends_at_zero(source: LabelledFrame
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:
-    recipe = Recipe(samples=1000, batch=10, lr=2.0, warmup=100, cooldown=0.5)
-    assert [recipe.learning_rate(seen) for seen in (0, 40, 90, 500, 750, 1000)] == [0.2, 1.0, 2.0, 2.0, 1.0, 0.0]
+    recipe = Recipe(samples=2000, batch=10, lr=2.0, warmup=100, cooldown=0.5)
+    assert [recipe.learning_rate(seen) for seen in (0, 40, 90, 1000, 1500, 2000)] == [0.2, 1.0, 2.0, 2.0, 1.0, 0.0]
+    short = replace(recipe, samples=1000)
+    assert [short.learning_rate(seen) for seen in (0, 15, 40, 500)] == [0.4, 1.0, 2.0, 2.0], "a twentieth of it"
 
 
 def test_every_frame_comes_once_an_epoch(source: LabelledFrames) -> None:

@@ -19,7 +19,7 @@ from tests.tiny_checkpoint import tiny_edge_checkpoint
 from tests.training.grey_source import grey_source
 from training import train_annotator
 from training.annotator_loss import Targets, augment, calibrate, warp
-from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
+from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe, _halves
 from training.batches import as_images
 from training.options import report_unseen
 from training.run import Run
@@ -107,8 +107,9 @@ def test_a_mirror_changes_sides(source: LabelledFrames) -> None:
     assert torch.equal(found.classes, targets.classes)
 
 
-def test_landmarks_follow_a_turn() -> None:
-    """A dot, and the landmark on it, in frames that aren't square."""
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_landmarks_follow_a_turn(bfloat16: bool) -> None:
+    """A dot, and the landmark on it, in frames that aren't square, while training computes in bfloat16 as well."""
     height, width = 48, 80
     places = torch.tensor([[20, 12], [60, 30], [44, 40], [30, 24]])  # x, y
     images = torch.full((len(places), 1, height, width), -1.0)
@@ -117,7 +118,8 @@ def test_landmarks_follow_a_turn() -> None:
     points = ((places + 0.5) / torch.tensor([width, height]))[:, None].float()
     empty = torch.zeros(len(places), 0)
     targets = Targets(CABIN, empty.long(), empty, empty.bool(), points, Landmarks(("dot",)))
-    moved, found = warp(images, targets, 3)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        moved, found = warp(images, targets, 3)
     light = (moved[:, 0] + 1.0).clamp(min=0.0)
     down, across = (torch.arange(n) + 0.5 for n in (height, width))
     moments = torch.stack([(light * across).sum((1, 2)), (light * down[:, None]).sum((1, 2))], 1)
@@ -129,6 +131,14 @@ def test_landmarks_follow_a_turn() -> None:
 
 def _mirrored(seed: int) -> torch.Tensor:
     return torch.rand(64, 4, generator=torch.Generator().manual_seed(seed))[:, 0] < 0.5
+
+
+def test_no_driver_is_on_both_sides_of_the_calibration(source: LabelledFrames) -> None:
+    people = np.arange(len(source.frames)) // 5
+    even, odd = _halves(dataclasses.replace(source, subjects=people))
+    assert not set(people[even]) & set(people[odd]) and len(even) + len(odd) == len(people)
+    even, odd = _halves(dataclasses.replace(source, subjects=None))
+    assert (even % 2 == 0).all() and (odd % 2 == 1).all()
 
 
 def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -> None:
