@@ -32,6 +32,7 @@ from contract.files import MAYBE_TEMPORARY, write_whole
 from contract.noise import stream
 from contract.progress import progress_bar
 from models.safe_load import load_archive
+from training.allocator import keep_freed_memory
 
 STATE, LOG = "state.pt", "log.jsonl"
 FORMAT = "dms-edge/training-state@1"
@@ -148,6 +149,8 @@ class Run:
         Refused where the loss isn't finite, with the last good state kept.
         """
         recipe, losses = self.recipe, list[Tensor]()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         started, first = time.monotonic(), self.seen
         bar = progress_bar(total=recipe.samples, initial=first, unit="img", unit_scale=True)
         with (folder / LOG).open("a") as log, bar, _stop_signals() as received:
