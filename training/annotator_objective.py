@@ -31,13 +31,12 @@ class AnnotatorRecipe(Recipe):
     """The network, and what it begins with."""
 
     samples: int = 600_000
-    batch: int = 128
-    lr: float = 2e-3
+    batch: int = 64
+    lr: float = 1e-3
     warmup: int = 30_000
     cooldown: float = 1.0
-    weight_decay: float = 0.02
+    weight_decay: float = 0.3
     clip: float = 5.0
-    ema: float = 0.998
     widths: tuple[int, ...] = (32, 64, 96)
     blocks: int = 2
     begun: str | None = None

@@ -27,7 +27,7 @@ from training.run import Run
 SUBPIXEL = 0.2
 """Pixels by which the centre of a resampled dot may be off."""
 
-TINY = AnnotatorRecipe(samples=128 * 60, batch=64, warmup=384, widths=(32,), seed=1)
+TINY = AnnotatorRecipe(samples=128 * 60, lr=2e-3, warmup=384, widths=(32,), seed=1)
 
 
 @pytest.fixture(scope="module")
