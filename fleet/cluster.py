@@ -69,10 +69,10 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
     Unavailable without Ray, or where nothing answers at the address.
     """
+    if address:
+        _knock(address)
     with _environment({} if address else EMBEDDED):
         ray = load_ray()
-        if address:
-            _knock(address)
         _init(ray, address)
     with redirect_stdout(sys.stderr):  # where Ray's own messages about lost workers belong, to the last
         try:
