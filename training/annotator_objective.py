@@ -23,8 +23,6 @@ from training.batches import Batches, as_images, send
 from training.lineage import annotator_lineage, driver_lineage
 from training.run import Recipe, Run
 
-Indices = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class AnnotatorRecipe(Recipe):
@@ -98,7 +96,7 @@ class AnnotatorObjective:
         return replace(stored, held_out=figures)
 
 
-def _halves(source: LabelledFrames) -> tuple[Indices, Indices]:
+def _halves(source: LabelledFrames) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The rows of every other driver, and of the others."""
     _, number = np.unique(drivers_of(source), return_inverse=True)
     return np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2 == 1)

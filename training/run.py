@@ -37,7 +37,7 @@ from training.allocator import keep_freed_memory
 STATE, LOG = "state.pt", "log.jsonl"
 FORMAT = "dms-edge/training-state@1"
 
-WARMEST = 0.05
+LONGEST_RISE = 0.05
 """Largest share of a run over which the learning rate rises."""
 
 LOG_EVERY = 50
@@ -74,7 +74,7 @@ class Recipe:
     lr: float = 1e-3
     """Peak learning rate."""
     warmup: int = 20_000
-    """Images over which the learning rate rises; in a short run WARMEST of it."""
+    """Images over which the learning rate rises; in a short run LONGEST_RISE of it."""
     cooldown: float = 0.3
     """Last share of the run, over which the learning rate falls to 0."""
     weight_decay: float = 0.01
@@ -86,7 +86,7 @@ class Recipe:
 
     def learning_rate(self, seen: int) -> float:
         """Learning rate of the batch after `seen` images: a linear rise, then constant, then a linear fall to 0."""
-        rise = min(1.0, (seen + self.batch) / max(1.0, min(self.warmup, WARMEST * self.samples)))
+        rise = min(1.0, (seen + self.batch) / max(1.0, min(self.warmup, LONGEST_RISE * self.samples)))
         fall = min(1.0, (self.samples - seen) / max(1.0, self.cooldown * self.samples))
         return self.lr * rise * max(0.0, fall)
 

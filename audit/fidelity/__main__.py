@@ -106,8 +106,8 @@ def audit(args: argparse.Namespace) -> Any:
     annotate, reader = choose_annotator(sources, args.annotator)
     first = sources[0]
     training = read_training(args.train, first, annotate) if args.train else None
-    lineages = {source.name: source.lineage for source in (*sources, reader)}
-    held_out = read_held_out(args.held_out, first.schema, first.image, args.frames, args.rerendered, lineages)
+    models = sources if reader in sources else [*sources, reader]
+    held_out = read_held_out(args.held_out, first.schema, first.image, args.frames, args.rerendered, models)
     datasets = {str(path): read_dataset(path, first) for path in args.datasets}
     args.output.mkdir(parents=True, exist_ok=True)
     reference, rendered_spread = annotate(held_out.frames), None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from audit.fidelity.diversity import CONDITIONS, GROUP
+from audit.fidelity.runs import Source
 from audit.stats.neighbours import Indices
 from contract.conditions import Array, Schema
 from contract.driver_hashes import trained_on
@@ -86,12 +87,12 @@ def read_held_out(
     image: ImageShape,
     count: int,
     rerendered: Sequence[Path] = (),
-    lineages: Mapping[str, object] | None = None,
+    models: Sequence[Source] = (),
 ) -> HeldOut:
     """The first `count` frames of a folder, with other frames of their conditions where `rerendered` holds them.
 
-    Raises Refused where there are too few frames, or others than the model draws, or where a lineage (of the model of
-    that name) lists one of their drivers.
+    Raises Refused where there are too few frames, or others than the model draws, or where the lineage of
+    one of the models lists one of their drivers.
     """
     source = read_frames(folder, schema, image)
     if len(source.frames) < count:
@@ -99,7 +100,7 @@ def read_held_out(
             f"{folder}: {len(source.frames)} frames, --frames asks for {count}; add frames, or pass --frames"
             f" {len(source.frames)}"
         )
-    refuse_seen(folder, (driver_keys(source) or [])[:count], lineages or {})
+    refuse_seen(folder, (driver_keys(source) or [])[:count], models)
     frames, vectors, drivers = source.frames[:count], source.conditions[:count], drivers_of(source)[:count]
     if not rerendered:
         return HeldOut(source.schema, frames, vectors, drivers)
@@ -117,13 +118,13 @@ def read_held_out(
     return HeldOut(source.schema, frames, vectors, drivers, rerendered_frames, repeated, same_condition)
 
 
-def refuse_seen(folder: Path, keys: Collection[str], lineages: Mapping[str, object]) -> None:
-    """Refused where a model's lineage lists one of these drivers; one that lists nobody isn't asked."""
-    for name, lineage in lineages.items():
-        if seen := [key for key in sorted(set(keys)) if trained_on(lineage, key)]:
+def refuse_seen(folder: Path, keys: Collection[str], models: Sequence[Source]) -> None:
+    """Refused where a model's lineage lists one of these drivers; one that lists nobody says nothing."""
+    for model in models:
+        if seen := [key for key in sorted(set(keys)) if trained_on(model.lineage, key)]:
             raise Refused(
-                f"{folder}: {name} was trained on {len(seen)} of its drivers, such as {seen[0]}; expected frames of"
-                " other people"
+                f"{folder}: {model.name} was trained on {len(seen)} of its drivers, such as {seen[0]}; expected"
+                " frames of other people"
             )
 
 

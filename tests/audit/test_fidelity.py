@@ -296,11 +296,13 @@ def test_frames_of_drivers_that_an_input_learnt_from_are_refused(
     assert keys
     out = ("--held-out", held_out, "-o", tmp_path / "out", "--frames", FRAMES)
     lineage = {"data": "0", "drivers": hash_drivers(["4711", keys[0]], salt="0")}
-    write_checkpoint(tmp_path / "seen.pt", replace(read_checkpoint(tiny), lineage={"before": lineage}))
-    message = refused(capsys, 1, tmp_path / "seen.pt", *out)
-    assert f"seen was trained on 1 of its drivers, such as {keys[0]}" in message
-    reader = ("--annotator", tmp_path / "seen.pt")
-    assert "trained on 1" in refused(capsys, 1, tiny, *reader, *out)
+    seen = tmp_path / "seen" / "tiny.pt"  # of the input's own name
+    seen.parent.mkdir()
+    write_checkpoint(seen, replace(read_checkpoint(tiny), lineage={"before": lineage}))
+    message = refused(capsys, 1, seen, *out)
+    assert f"tiny was trained on 1 of its drivers, such as {keys[0]}" in message
+    assert "trained on 1" in refused(capsys, 1, tiny, "--annotator", seen, *out)
+    assert "trained on 1" in refused(capsys, 1, seen, "--annotator", tiny, *out)
     assert not (tmp_path / "out").exists()
 
 
