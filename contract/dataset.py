@@ -127,6 +127,12 @@ class Description(StoredRecord):
         if self.reject_below is not None and self.annotator is None:
             raise ValueError("reject_below without an annotator")
 
+    @property
+    def checkpoints(self) -> tuple[str | None, ...]:
+        """sha256 of the checkpoint, of each part's where it was merged; None where it isn't named."""
+        named = [part.get("checkpoint") for part in self.parts] if self.parts else [self.checkpoint]
+        return tuple(str(sha256) if sha256 else None for sha256 in named)
+
     def to_dict(self) -> dict[str, Any]:
         """`dataset.json` as JSON values."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -22,7 +22,7 @@ from audit.fidelity.diversity import CONDITIONS, GROUP
 from audit.fidelity.runs import Source
 from audit.stats.neighbours import Indices
 from contract.conditions import Array, Schema
-from contract.driver_hashes import trained_on
+from contract.driver_hashes import seen_drivers
 from contract.errors import Refused
 from contract.field import Condition
 from contract.frames import Frames, ImageShape
@@ -121,7 +121,7 @@ def read_held_out(
 def refuse_seen(folder: Path, keys: Collection[str], models: Sequence[Source]) -> None:
     """Refused where a model's lineage lists one of these drivers; one that lists nobody says nothing."""
     for model in models:
-        if seen := [key for key in sorted(set(keys)) if trained_on(model.lineage, key)]:
+        if seen := seen_drivers(model.lineage, keys):
             raise Refused(
                 f"{folder}: {model.name} was trained on {len(seen)} of its drivers, such as {seen[0]}; expected"
                 " frames of other people"

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contract.bundle import ANNOTATORS, MANIFEST, read_manifest
+from audit.lineage.model_lineage import read_model_lineage
+from contract.bundle import MANIFEST
 from contract.dataset import read_description
-from contract.driver_hashes import trained_on, training_steps
+from contract.driver_hashes import trained_on
 from contract.errors import EdgeError, Refused
 
 DESCRIBED = "dataset.json"
@@ -53,56 +54,31 @@ def touched_by(lineage: object, key: str) -> str:
     return {True: TRAINED_ON, False: NOT_TRAINED_ON, None: UNKNOWN}[trained_on(lineage, key)]
 
 
-def with_annotator(lineage: object, held_out: object) -> object:
-    """The lineage, unknown in one step where it carries an annotator that says nothing, of frames that it doesn't list.
-
-    `held_out` are the annotator's figures, which name the frames that it was trained on; None without an annotator.
-    """
-    if not isinstance(held_out, Mapping) or not isinstance(lineage, Mapping) or "annotator" in lineage:
-        return lineage
-    listed = held_out.get("data") in {step.get("data") for step in training_steps(lineage)}
-    return lineage if listed else {**lineage, "annotator": {"drivers": None}}
-
-
 def _below(path: Path, key: str) -> Iterator[Artefact]:
     if not path.exists():
         raise Refused(f"{path}: no such file or folder; name those that hold checkpoints, bundles and datasets")
     if path.is_file():
-        yield from _checkpoint(path, key)
+        yield _model("checkpoint", path, key)
         return
     for folder, _, names in os.walk(path):
         here = Path(folder)
         if MANIFEST in names:
-            yield _bundle(here, key)
+            yield _model("bundle", here, key)
         if DESCRIBED in names:
             yield _dataset(here)
         for name in sorted(names):
             if name.endswith(".pt"):
-                yield from _checkpoint(here / name, key)
+                yield _model("checkpoint", here / name, key)
 
 
-def _checkpoint(path: Path, key: str) -> Iterator[Artefact]:
-    from models.checkpoint import read_checkpoint
-
+def _model(kind: str, path: Path, key: str) -> Artefact:
+    """A checkpoint or a bundle."""
     try:
-        checkpoint = read_checkpoint(path)
+        model = read_model_lineage(path)
     except EdgeError as error:
-        yield Artefact("checkpoint", str(path), (), UNKNOWN, str(error))
-        return
-    annotator = checkpoint.annotator.held_out if checkpoint.annotator else None
-    touched = touched_by(with_annotator(checkpoint.lineage, annotator), key)
-    yield _with_reason(Artefact("checkpoint", str(path), (checkpoint.sha256,), touched))
-
-
-def _bundle(folder: Path, key: str) -> Artefact:
-    try:
-        manifest = read_manifest(folder)
-    except EdgeError as error:
-        return Artefact("bundle", str(folder), (), UNKNOWN, str(error))
-    annotator, checkpoint = manifest.files.get(ANNOTATORS["fp32"]), manifest.source.get("checkpoint")
-    held_out = annotator.extra.get("held_out") if annotator else None
-    touched = touched_by(with_annotator(manifest.source.get("lineage"), held_out), key)
-    return _with_reason(Artefact("bundle", str(folder), (checkpoint,) if checkpoint else (), touched))
+        return Artefact(kind, str(path), (), UNKNOWN, str(error))
+    named = (model.checkpoint,) if model.checkpoint else ()
+    return _with_reason(Artefact(kind, str(path), named, touched_by(model.complete, key)))
 
 
 def _dataset(folder: Path) -> Artefact:
@@ -110,8 +86,7 @@ def _dataset(folder: Path) -> Artefact:
         description = read_description(folder)
     except EdgeError as error:
         return Artefact("dataset", str(folder), (), UNKNOWN, str(error))
-    parts = description.parts or ({"checkpoint": description.checkpoint},)
-    named = {str(part.get("checkpoint") or UNNAMED) for part in parts}
+    named = {checkpoint or UNNAMED for checkpoint in description.checkpoints}
     return Artefact("dataset", str(folder), tuple(sorted(named)), UNKNOWN)
 
 

@@ -16,14 +16,15 @@ import numpy as np
 from audit.fidelity.inputs import open_source
 from audit.fidelity.runs import RunFilter
 from audit.fidelity.sample_cache import cached_samples
+from audit.lineage.model_lineage import read_model_lineage
 from audit.privacy.attack import Indices
 from audit.privacy.audit import Generated, Targets
 from audit.privacy.canary_files import read_canaries
 from audit.privacy.evidence import Evidence
 from audit.privacy.model import open_model
 from audit.privacy.shadow_models import read_shadows
-from contract.bundle import MANIFEST, read_manifest
-from contract.driver_hashes import trained_on
+from contract.bundle import MANIFEST
+from contract.driver_hashes import lists_drivers, seen_drivers
 from contract.errors import Refused
 from contract.files import read_json
 from contract.noise import stream
@@ -45,7 +46,7 @@ def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets,
     model = open_model(path, args.steps, args.device)
     if model.image != evidence.image or not model.schema.encodes_like(evidence.schema):
         raise Refused(f"{path}: draws other frames than {args.members} holds; give the frames that it was trained on")
-    lineage = _lineage(path)
+    lineage = read_model_lineage(path).lineage
     about["members_in_lineage"] = confirm_members(path, lineage, evidence)
     shadows = read_shadows(args.shadows, evidence, model, args.device) if args.shadows else None
     canaries = read_canaries(args.canaries, evidence) if args.canaries else None
@@ -64,13 +65,12 @@ def confirm_members(path: Path, lineage: Mapping[str, Any], evidence: Evidence) 
     Raises Refused where it names none of them, or one among the non-members: then no figure would mean anything.
     """
     inside, outside = ({evidence.keys[row] for row in np.flatnonzero(side)} for side in evidence.sides)
-    seen = sorted(key for key in outside if trained_on(lineage, key))
-    if seen:
+    if seen := seen_drivers(lineage, outside):
         raise Refused(f"{path}: was trained on {len(seen)} drivers among the non-members, such as {seen[0]}")
-    answers = [trained_on(lineage, key) for key in inside]
-    if not any(answers) and False in answers:
+    confirmed, listed = len(seen_drivers(lineage, inside)), lists_drivers(lineage)
+    if listed and not confirmed:
         raise Refused(f"{path}: was trained on no driver among the members; give frames that it was trained on")
-    return {"drivers": len(answers), "confirmed": answers.count(True)} if set(answers) <= {True, False} else None
+    return {"drivers": len(inside), "confirmed": confirmed} if listed or confirmed == len(inside) else None
 
 
 def read_generated(folder: Path, evidence: Evidence) -> Generated:
@@ -116,15 +116,6 @@ def proven_epsilon(lineage: Mapping[str, Any]) -> dict[str, Any] | None:
             f"lineage: epsilon {epsilon!r}, delta {delta!r}, unit {unit!r}; expected numbers, and frame or driver"
         )
     return {"epsilon": epsilon, "delta": delta, "unit": unit}
-
-
-def _lineage(path: Path) -> Mapping[str, Any]:
-    if path.is_dir():
-        lineage = read_manifest(path).source.get("lineage")
-        return lineage if isinstance(lineage, Mapping) else {}
-    from models.checkpoint import read_checkpoint
-
-    return read_checkpoint(path).lineage
 
 
 def _description(folder: Path) -> Mapping[str, Any]:

@@ -15,13 +15,15 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from audit.lineage.model_lineage import read_model_lineage
 from audit.utility.arms import SET_ASIDE, Pools, arms_of
 from audit.utility.chart import write_chart
 from audit.utility.cross_reading import read_across
+from audit.utility.drawn_by import drivers_tested, learnt_from_none, refuse_strangers
 from audit.utility.driving import read_driving
 from audit.utility.examples import write_examples
 from audit.utility.inputs import LabelledSet, provenance, read_real, read_synthetic
@@ -46,6 +48,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("real", type=Path, metavar="REAL", help="labelled frames with drivers, rendered or recorded")
     add("--synthetic", type=Path, metavar="FOLDER", help="frames to add: a generated dataset, or rendered ones")
     add("--dp", type=Path, metavar="FOLDER", help="frames of a model trained with differential privacy")
+    drawn_by = "bundles or checkpoints that drew them: refused where they learnt from a driver that is tested"
+    add("--drawn-by", nargs="+", type=Path, default=[], metavar="MODEL", help=drawn_by)
     add("-o", "--output", type=Path, default=Path("build/utility"), metavar="FOLDER", help="(build/utility)")
     add("--plan", type=Path, metavar="FILE", help="a plan that was fixed before (plan.json in the output folder)")
     add("--plan-only", action="store_true", help="write plan.json and training.jsonl, and stop")
@@ -85,13 +89,16 @@ def run(args: argparse.Namespace) -> int:
         read_synthetic(args.synthetic, real, plan.protocol.size) if args.synthetic else None,
         read_synthetic(args.dp, real, plan.protocol.size, private=True) if args.dp else None,
     )
+    folders = {name: path for name, path in (("synthetic", args.synthetic), ("private", args.dp)) if path}
+    unseen = _unseen(args.drawn_by, folders, drivers_tested(real, splits))
     write_examples(args.output / "examples.png", pools)
     arms = arms_of(plan.protocol, len(splits.more), args.synthetic is not None, args.dp is not None)
     results = run_all(arms, pools, args.output / "runs", args.shuffle_labels, args.workers)
     added = {name: found for name, found in (("synthetic", pools.synthetic), ("private", pools.private)) if found}
     across = {name: read_across(pools, found, results, args.output / "runs") for name, found in added.items()}
-    folders = {"real": args.real, "synthetic": args.synthetic, "private": args.dp}
-    sources = {name: _source(folders[name], found) for name, found in {"real": real, **added}.items()}
+    sources = {"real": _source(args.real, real)}
+    for name, found in added.items():
+        sources[name] = _source(folders[name], found) | {"tested_drivers_unseen": unseen[name]}
     report = make_report(arms, pools, results, sources, across, args.shuffle_labels)
     name = "control" if args.shuffle_labels else "utility"
     write_whole(args.output / f"{name}.json", json.dumps(report, indent=1, allow_nan=False).encode() + b"\n")
@@ -101,6 +108,19 @@ def run(args: argparse.Namespace) -> int:
         print(f"audit.utility: {error}", file=sys.stderr)
     print(json.dumps(report, allow_nan=False) if args.json else to_text(report))
     return 0
+
+
+def _unseen(paths: Sequence[Path], folders: Mapping[str, Path], tested: Sequence[str]) -> dict[str, bool | None]:
+    """Whether what drew each folder's frames learnt from no tested driver; None, and a notice, where nobody knows."""
+    models = [read_model_lineage(path) for path in paths]
+    refuse_strangers(models, list(folders.values()))
+    unseen = {name: learnt_from_none(folder, tested, models) for name, folder in folders.items()}
+    for name, known in unseen.items():
+        if known is None:
+            reason = "whether what drew it learnt from tested drivers isn't known"
+            fix = "name a model that lists its drivers with --drawn-by"
+            print(f"audit.utility: {folders[name]}: {reason}; {fix}", file=sys.stderr)
+    return unseen
 
 
 def planned(args: argparse.Namespace) -> tuple[Plan, LabelledSet, Splits]:

@@ -30,7 +30,7 @@ from sources.shards import DESCRIPTION as SHARDS
 ROLES = ("fatigue", "distraction")
 """What is classified, where nothing else is asked for: the fields of these roles."""
 
-GENERATED = "generated"
+GENERATED, RENDERED = "generated", "rendered"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def provenance(folder: Path) -> dict[str, Any]:
     if (folder / DATASET).is_file():
         origin = {**read_json(folder / DATASET), "origin": GENERATED}
     elif "renderer" in origin:
-        origin = {**origin, "origin": "rendered"}
+        origin = {**origin, "origin": RENDERED}
     known = {key: origin.get(key) for key in ("origin", "checkpoint", "epsilon", "delta", "unit")}
     return {"name": f"{folder.resolve().name} ({known['origin'] or 'unknown origin'})", **known}
 

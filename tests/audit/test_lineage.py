@@ -9,8 +9,8 @@ from audit.lineage.descent import (
     Artefact,
     _by_checkpoints,
     touched_by,
-    with_annotator,
 )
+from audit.lineage.model_lineage import with_annotator
 from contract.driver_hashes import hash_drivers
 
 

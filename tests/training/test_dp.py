@@ -12,7 +12,7 @@ import torch
 
 from audit.lineage.__main__ import main as find_lineage
 from audit.privacy.miniature import draw_people, untrained
-from contract.driver_hashes import hash_drivers, holds_driver, trained_on
+from contract.driver_hashes import hash_drivers, seen_drivers, trained_on
 from contract.errors import Refused, UsageError
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -105,7 +105,7 @@ def test_what_was_spent_stands_in_the_lineage(start: Checkpoint, people: Labelle
     found = fine_tune(start, people, Budget(5.0, 1e-5, unit), RECIPE)
     lineage = found.lineage
     assert lineage["unit"] == unit and 4.8 < lineage["epsilon"] <= 5.0 and lineage["delta"] == 1e-5
-    assert lineage["before"]["data"] == "public" and holds_driver(lineage["drivers"], "11")
+    assert lineage["before"]["data"] == "public" and seen_drivers({"drivers": lineage["drivers"]}, ["11"])
     changed = {name for name, value in found.weights.items() if not torch.equal(value, start.weights[name])}
     assert changed and all(found.weights[name].ndim == 1 or name.startswith("out.") for name in changed)
     with pytest.raises(Refused, match="add up"):
