@@ -46,8 +46,8 @@ def read_model_lineage(path: Path) -> ModelLineage:
     from models.checkpoint import read_checkpoint  # torch, which a bundle doesn't need
 
     checkpoint = read_checkpoint(path)
-    figures = checkpoint.annotator.held_out if checkpoint.annotator else None
-    return ModelLineage(path, checkpoint.sha256, checkpoint.lineage, figures)
+    carried = checkpoint.annotator
+    return ModelLineage(path, checkpoint.sha256, checkpoint.lineage, carried.held_out if carried else None)
 
 
 def with_annotator(lineage: object, held_out: object) -> object:

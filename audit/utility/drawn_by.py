@@ -24,11 +24,14 @@ def drivers_tested(real: LabelledSet, splits: Splits) -> list[str]:
 
 
 def checkpoints_of(folder: Path) -> list[str | None]:
-    """sha256 of each checkpoint that drew frames of a folder, None for one that isn't named; [] for rendered frames."""
+    """sha256 of each checkpoint that drew frames of a folder, None where what learnt from drivers isn't named.
+
+    [] for frames that were rendered without looking at any: private evolution looks, and spends an epsilon on it.
+    """
     if (folder / DESCRIPTION).is_file():
         return list(read_description(folder).checkpoints)
     about = provenance(folder)
-    return [] if about["origin"] == RENDERED else [about["checkpoint"]]
+    return [] if about["origin"] == RENDERED and about["epsilon"] is None else [about["checkpoint"]]
 
 
 def refuse_strangers(models: Sequence[ModelLineage], folders: Sequence[Path]) -> None:
@@ -46,7 +49,7 @@ def learnt_from_none(folder: Path, tested: Sequence[str], models: Sequence[Model
     Raises Refused where one of the models was.
     """
     named = checkpoints_of(folder)
-    drew = {model.checkpoint: model for model in models if model.checkpoint in named}
+    drew = {model.checkpoint: model for model in models if model.checkpoint and model.checkpoint in named}
     for model in drew.values():
         if seen := seen_drivers(model.complete, tested):
             raise Refused(

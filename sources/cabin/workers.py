@@ -118,7 +118,7 @@ def _serve(pipe: Connection, settings: Settings) -> None:
     while True:
         try:
             number, indices, attempt = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         _crash_if_told(number)
         try:
@@ -137,7 +137,10 @@ def _serve(pipe: Connection, settings: Settings) -> None:
             answer = RuntimeError(
                 f"frames {indices[0]} to {indices[-1]} of seed {settings.seed}: {type(error).__name__}: {error}"
             )
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except OSError:  # whoever asked was stopped
+            return
 
 
 def _crash_if_told(number: int) -> None:

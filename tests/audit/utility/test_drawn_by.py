@@ -86,3 +86,9 @@ def test_what_a_lineage_leaves_open_stays_unknown(tmp_path: Path) -> None:
     assert learnt_from_none(synthetic, ["1"], models) is None
     unnamed = drawn(tmp_path / "unnamed", None)
     assert checkpoints_of(unnamed) == [None] and learnt_from_none(unnamed, ["1"], models) is None
+
+
+def test_private_evolution_looked_at_drivers_that_nobody_names(folders: Folders, tmp_path: Path) -> None:
+    evolved = write_drivers(tmp_path / "evolved", 8, origin={"renderer": "drawn", "epsilon": 1.0, "delta": 1e-6})
+    assert learnt_from_none(evolved, ["1"], []) is None
+    assert learnt_from_none(folders.synthetic, ["1"], []) is True
