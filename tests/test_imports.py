@@ -203,3 +203,8 @@ def test_without_an_engine_the_error_names_the_extra(tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "onnxruntime isn't installed" in done.stderr and "pip install '.[cpu]'" in done.stderr
     assert not (tmp_path / "d").exists()
+
+
+def test_without_torch_an_audit_of_checkpoints_names_the_extra(tmp_path: Path) -> None:
+    done = run_without({"torch"}, "audit.privacy.__main__", "--self-test")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install '.[train]'" in done.stderr

@@ -1,6 +1,6 @@
 """Train the network that reads labels back from frames, and attach it to checkpoints.
 
-    python -m sources.render build/heldout128 -n 4096 --domain held-out --seed 1
+    python -m sources.render build/heldout128 -n 2048 --domain held-out --seed 1
     python -m training.train_annotator build/cabin128 --held-out build/heldout128 -o build/annotator --into CKPT.pt
 
 One half of the held-out frames (other people) calibrates its confidence, the other half measures it. The folder

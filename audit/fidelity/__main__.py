@@ -1,7 +1,7 @@
 """Do frames show what was asked for, and what is lost with fewer steps, another sampler or another precision?
 
     python -m audit.fidelity build/bundle --held-out build/held-out --frames 256
-    python -m audit.fidelity checkpoints/cabin128.pt --held-out build/held-out --steps 50 10 4 --sampler ddim ddpm
+    python -m audit.fidelity checkpoints/cabin128-teacher.pt --held-out build/held-out --steps 50 10 4
 
 An annotator reads every frame back; its own errors on held-out frames are the floor. All runs draw the conditions of
 the held-out frames from the same noise; data sets stand beside them under labels of their own. The output folder holds
@@ -35,7 +35,7 @@ from audit.stats.bootstrap import group_resamples
 from contract.annotation import Annotation
 from contract.bundle import VERSION
 from contract.cli import Parser, integer
-from contract.errors import Refused, Unavailable, UsageError, run_command
+from contract.errors import Refused, Unavailable, run_command
 from contract.files import write_whole
 from contract.noise import SEEDS, stream
 from pictures.contact_sheet import caption
@@ -52,7 +52,7 @@ TRAIN_ANNOTATOR = "train one: python -m training.train_annotator SHARDS --held-o
 EXAMPLES = """examples:
   python -m audit.fidelity build/bundle --held-out build/held-out --frames 256 --json
   python -m audit.fidelity teacher.pt --against student.pt --held-out build/held-out --steps 50 10 --sampler ddim ddpm
-  python -m audit.fidelity checkpoints/cabin128.pt --held-out build/held-out --guidance 1 2 3 --train build/cabin128"""
+  python -m audit.fidelity teacher.pt --held-out build/held-out --guidance 1 2 3 --train build/cabin128"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -152,16 +152,11 @@ def choose_runs(sources: Sequence[Source], args: argparse.Namespace) -> list[tup
     """Every run of the table; UsageError where there is none, Refused where two inputs draw different things."""
     for source in sources[1:]:
         check_alike(source, sources[0])
-    checkpoints = [source for source in sources if source.path.is_file()]
     steps, precisions, scales = (tuple(v) if v else None for v in (args.steps, args.precision, args.guidance))
     wanted = RunFilter(steps, tuple(args.sampler), precisions, scales, args.torch)
-    # a bundle beside a checkpoint keeps what is baked in: the other options are for the checkpoint
-    baked = RunFilter(precisions=wanted.precisions) if checkpoints else wanted
-    runs = [
-        (source, chosen) for source in sources for chosen in source.runs(wanted if source in checkpoints else baked)
-    ]
-    if not runs:
-        raise UsageError(f"--sampler {' '.join(args.sampler)}: a student draws with ddim alone")
+    # beside a teacher, a bundle or student keeps what is baked in: the options are for the teacher
+    own = wanted if all(source.fixed for source in sources) else RunFilter(precisions=precisions, torch=args.torch)
+    runs = [(source, chosen) for source in sources for chosen in source.runs(own if source.fixed else wanted)]
     return list({chosen.digest: (source, chosen) for source, chosen in runs}.values())
 
 

@@ -13,11 +13,11 @@ from runtime.annotator import Annotator
 from runtime.backends.registry import BACKENDS
 from runtime.generator import Generator
 
-CHECKPOINT = "other steps, samplers and guidance need the checkpoint"
-
 
 class BundleSource:
     """Draws through the runtime, as a vehicle would."""
+
+    fixed = True
 
     def __init__(self, path: Path, seed: int = 0, batch: int | None = None, backend: str = "cpu") -> None:
         self.manifest = read_manifest(path)
@@ -29,12 +29,7 @@ class BundleSource:
     def runs(self, wanted: RunFilter) -> list[Run]:
         """One run for each precision; UsageError for what isn't baked in."""
         sampler = self.manifest.sampler
-        if sampler.kind not in wanted.samplers:
-            raise UsageError(f"{self.path}: its sampler is {sampler.kind}; {CHECKPOINT}")
-        if wanted.steps is not None and sampler.steps not in wanted.steps:
-            raise UsageError(f"--steps: {self.path} has {sampler.steps} steps baked in; {CHECKPOINT}")
-        if wanted.guidance is not None and sampler.guidance not in wanted.guidance:
-            raise UsageError(f"--guidance: {self.path} has {sampler.guidance:g} baked in; {CHECKPOINT}")
+        wanted.check_fixed(self.path, sampler.kind, sampler.steps, sampler.guidance)
         files = self._files()
         chosen = list(files) if wanted.precisions is None else [p for p in wanted.precisions if p in files]
         if not chosen:

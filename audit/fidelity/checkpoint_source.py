@@ -33,17 +33,18 @@ class CheckpointSource:
         self.path, self.name = path, path.stem
         self.schema, self.image = self.checkpoint.schema, config.image
         self.lineage: object = self.checkpoint.lineage
+        self.fixed = self.checkpoint.sampler.timesteps is not None
         self._seed, self._batch, self._device = seed, batch, device
 
     def runs(self, wanted: RunFilter) -> list[Run]:
-        """Samplers x guidance x steps; a student only as it was trained. UsageError for what it wasn't trained for."""
+        """Samplers x guidance x steps; UsageError for what it wasn't trained for."""
         own = self.checkpoint.sampler
         if wanted.precisions is not None and "fp32" not in wanted.precisions:
             fix = f"export it and audit the bundle: python -m export {self.path} --precision {wanted.precisions[0]}"
             raise UsageError(f"--precision: {self.path} is drawn in fp32; {fix}")
         if own.timesteps is not None:
-            student = self._run("ddim", len(own.timesteps), own.guidance, wanted.torch)
-            return [student] if "ddim" in wanted.samplers else []
+            wanted.check_fixed(self.path, "ddim", len(own.timesteps), own.guidance)
+            return [self._run("ddim", len(own.timesteps), own.guidance, wanted.torch)]
         runs = []
         for guidance in wanted.guidance or (own.guidance,):
             self._check_guidance(guidance)

@@ -1,6 +1,6 @@
 """What an audit draws frames with: the runs of a bundle or checkpoint, each one way of sampling.
 
-source = open_source(Path("checkpoints/cabin128.pt"))           # audit.fidelity.inputs; or a bundle
+source = open_source(Path("checkpoints/cabin128-teacher.pt"))   # audit.fidelity.inputs; or a bundle
 for run in source.runs(RunFilter(steps=(50, 10))):
     with source.drawer(run) as draw:
         frames = draw(vectors, range(32))
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from contract.annotation import Annotation
 from contract.bundle import digest_of
 from contract.conditions import Array, Schema
+from contract.errors import UsageError
 from contract.frames import Frames, ImageShape
 
 Annotate = Callable[[Frames], Annotation]
@@ -28,6 +29,7 @@ Draw = Callable[[Array, range], Frames]
 SAMPLERS = ("ddim", "ddpm")
 TORCH_PRECISIONS = ("fp32", "bf16")
 DEFAULT_STEPS = (50, 10, 4)
+TEACHER = "other samplers, steps and guidance need its teacher"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class RunFilter:
     guidance: tuple[float, ...] | None = None
     torch: str = "fp32"
     """Precision of a checkpoint's network in torch; the sampler always computes in float32."""
+
+    def check_fixed(self, path: Path, sampler: str, steps: int, guidance: float) -> None:
+        """UsageError where a bundle or student, which draws in one way alone, is asked for another."""
+        if sampler not in self.samplers:
+            raise UsageError(f"--sampler: {path} draws with {sampler} alone; {TEACHER}")
+        if self.steps is not None and steps not in self.steps:
+            raise UsageError(f"--steps: {path} draws in {steps} steps alone; {TEACHER}")
+        if self.guidance is not None and guidance not in self.guidance:
+            raise UsageError(f"--guidance: {path} has {guidance:g} baked in; {TEACHER}")
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,8 @@ class Source(Protocol):
     image: ImageShape
     lineage: object
     """What it was trained on, as its checkpoint says"""
+    fixed: bool
+    """Whether it draws in one way alone, as bundles and students do"""
 
     def runs(self, wanted: RunFilter) -> list[Run]:
         """The wanted runs that it can draw; UsageError for what it wasn't trained or exported for."""

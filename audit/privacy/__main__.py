@@ -22,10 +22,9 @@ from audit.privacy.audit import Audit, Targets, audit
 from audit.privacy.evidence import Evidence, read_evidence
 from audit.privacy.options import add_evidence_flags
 from audit.privacy.report import to_html, to_report, to_text
-from audit.privacy.self_test import self_test
 from audit.privacy.targets import open_targets
 from contract.cli import Parser, integer
-from contract.errors import UsageError, run_command
+from contract.errors import Unavailable, UsageError, run_command
 from contract.files import write_whole
 from pictures.image_grid import draw_page, write_image
 
@@ -119,6 +118,10 @@ def write_copies(path: Path, result: Audit, evidence: Evidence, targets: Targets
 
 
 def run_self_test(as_json: bool) -> int:
+    try:
+        from audit.privacy.self_test import self_test  # bundles and data sets are attacked without torch
+    except ImportError as error:
+        raise Unavailable(f"{error.name or 'torch'} isn't installed; run: pip install '.[train]'") from error
     found: dict[str, Any] = self_test()
     if as_json:
         print(json.dumps(found, allow_nan=False))
