@@ -9,6 +9,7 @@ The exit status is what `contract.errors.run_command` makes of the UsageError.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -34,5 +35,22 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         if number is None or not low <= number <= high:
             raise argparse.ArgumentTypeError(f"{text[:40]}: expected an integer from {low} to {high}")
         return number
+
+    return parse
+
+
+def number(low: float, high: float, expected: str = "", ends: str = "[]") -> Callable[[str], float]:
+    """An argument type: a number from `low` to `high`, beyond an end whose bracket in `ends` is a parenthesis."""
+    expected = expected or f"a number from {low:g} to {high:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        inside = low <= value <= high and (value, ends[0]) != (low, "(") and (value, ends[1]) != (high, ")")
+        if not inside:
+            raise argparse.ArgumentTypeError(f"{text[:40]}: expected {expected}")
+        return value
 
     return parse

@@ -25,7 +25,7 @@ from contract.bundle import VERSION
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.field import Condition
-from contract.files import parse_json
+from contract.files import parse_json, read_json
 from contract.frame_record import Count, Record, check_record, frame_name, record
 from contract.frames import ImageShape
 from contract.noise import SEEDS
@@ -42,6 +42,9 @@ LAYOUTS = ("folder", "webdataset", "parquet")
 
 LATER = ("complete", "software", "bundle", "rejected", "disagreeing")
 """Fields of a description that may differ between two runs of one command."""
+
+UNITS = ("frame", "driver")
+"""Whose contribution differential privacy bounds."""
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
 ANNOTATED, TRIED = ("measured", "agrees", "landmarks"), ("attempt", "tries")
@@ -108,7 +111,7 @@ class Description(StoredRecord):
     epsilon: float | None = None
     delta: float | None = None
     unit: str | None = None
-    """Differential privacy of the checkpoint's training, for a `frame` or a `driver`; null where it had none."""
+    """Differential privacy of the checkpoint's training, for one of UNITS; null where it had none."""
 
     parts: tuple[Mapping[str, Any], ...] = ()
     """Descriptions of the finished datasets that this one was merged from, in order."""
@@ -244,6 +247,14 @@ def read_dataset(folder: str | Path) -> Dataset:
         fix = f"convert it: python -m runtime.merge {folder} -o FOLDER"
         raise Refused(f"{folder}: in the layout {description.layout}; expected folder; {fix}")
     return Dataset(Path(folder), description)
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether a model drew what a folder holds: `dataset.json` of recorded frames names their schema and no format.
+
+    Raises Refused where that file isn't a JSON object.
+    """
+    return (folder / DESCRIPTION).is_file() and "format" in read_json(folder / DESCRIPTION)
 
 
 def read_description(folder: Path) -> Description:

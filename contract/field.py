@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from contract.errors import UsageError
 from contract.limits import MAX_WIDTH, Number, Share
-from contract.record import Record, one_of
+from contract.record import Record, one_of, short
 
 ROLES = (
     "fatigue",
@@ -186,7 +186,7 @@ class Field(Record):
                 number = math.nan
             if self.low <= number <= self.high:
                 return number
-        raise UsageError(f"{self.name}={value}: expected {self.expects()}")
+        raise UsageError(f"{self.name}={value if isinstance(value, str) else short(value)}: expected {self.expects()}")
 
     def encode(self, value: Value) -> tuple[float, ...]:
         if self.is_class:

@@ -2,7 +2,7 @@
 
     entry = record(7, seed=3, condition=condition)
     columns(schema)                        # the same for every run of a schema, whatever it holds
-    check_record(entry, 7, ...)            # ValueError for anything that isn't as declared
+    check_record(entry, schema)            # ValueError for anything that isn't as declared
 
 Every record has every key; what doesn't apply to a run is null. So any two datasets of one schema can be read as one.
 """

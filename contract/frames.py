@@ -8,7 +8,7 @@ Both work on numpy arrays; `scale_pixels` and `unscale_pixels` are the formulas 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,6 @@ Frames = npt.NDArray[np.uint8]
 
 Images = npt.NDArray[np.float32]
 """float32 [N, C, H, W] in [-1, 1]"""
-
-T = TypeVar("T")
 
 PEAK = 255
 HALF = PEAK / 2.0

@@ -24,15 +24,10 @@ FEWEST = 8
 """Frames that are worth a thread: starting one takes about as long as drawing the noise of one frame."""
 
 
-def initial_noise(seed: int, index: int, shape: tuple[int, ...], attempt: int = 0) -> npt.NDArray[np.float32]:
-    """Standard normal float32 of `shape` [C, H, W] that frame `index` starts from; `attempt` regenerates it."""
-    return _stream(seed, index, (0, 0, 0, attempt)).standard_normal(shape, dtype=np.float32)
-
-
 def initial_noises(
     seed: int, indices: Sequence[int], shape: tuple[int, ...], attempts: Sequence[int] | None = None, threads: int = 1
 ) -> npt.NDArray[np.float32]:
-    """`initial_noise` of several frames, float32 [N, C, H, W], drawn where it is needed, without a copy.
+    """Standard normal float32 [N, C, H, W] that frames of these indices start from; `shape` is [C, H, W].
 
     `attempts` has one number a frame; without it all are first ones. With more `threads` the noise is the same: each
     frame has a stream of its own, and numpy lets other threads run while it fills one.

@@ -25,6 +25,8 @@ from contract.frames import PEAK, Frames, psnr, squared_errors
 from contract.noise import check_seed
 
 REFERENCE = "reference.npz"
+MOST, HEADERS = 1024, 1024
+"""Frames of it at most, and bytes beside them that each may take: a small file may unpack to anything."""
 
 Gate = tuple[str, float]
 """Name of a metric and its tolerance."""
@@ -187,12 +189,17 @@ def read_reference(folder: Path, manifest: Manifest) -> Reference:
     """Read `reference.npz`; Refused where it isn't what the manifest describes."""
     content = open_checked(folder, manifest, REFERENCE)
     fix = FIX.format(folder=folder)
+    channels, height, width = manifest.image
+    most = MOST * (channels * height * width + 4 * manifest.schema.width + HEADERS)
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > most:
+            raise ValueError(f"unpacks to {unpacked} bytes, expected {most} at most")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             conditions, seed, frames = arrays["conditions"], arrays["seed"], arrays["frames"]
     except (ValueError, KeyError, OSError, EOFError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
         raise Refused(f"{folder / REFERENCE}: not readable ({error}); {fix}") from error
-    channels, height, width = manifest.image
     found = [(conditions.dtype, conditions.shape), (frames.dtype, frames.shape), (seed.dtype, seed.shape)]
     good = conditions.dtype == np.float32 and conditions.shape[1:] == (manifest.schema.width,)
     good = good and frames.dtype == np.uint8 and frames.shape[1:] == (height, width, channels)

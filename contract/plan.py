@@ -21,6 +21,7 @@ from contract.conditions import Schema
 from contract.errors import UsageError
 from contract.field import Condition, Field, Value
 from contract.noise import open_fields
+from contract.record import short
 
 MAX_COUNT = 100_000_000
 """File names have eight digits."""
@@ -125,11 +126,11 @@ def _check(field: Field, value: object) -> Setting:
         return field.check(value)
     if field.is_class:
         if not value or len(set(map(str, value))) != len(value):
-            raise UsageError(f"{field.name}={list(value)}: expected different classes, {field.expects()}")
+            raise UsageError(f"{field.name}={short(list(value))}: expected different classes, {field.expects()}")
         return tuple(str(field.check(item)) for item in value)
     ends = [float(field.check(item)) for item in value]
     if len(ends) != 2 or ends[0] > ends[1]:
-        raise UsageError(f"{field.name}={list(value)}: expected [low, high], {field.expects()}")
+        raise UsageError(f"{field.name}={short(list(value))}: expected [low, high], {field.expects()}")
     return Range(*ends)
 
 

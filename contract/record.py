@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -26,6 +27,8 @@ from contract.errors import Refused
 R = TypeVar("R", bound="Record")
 
 SHOWN = 60
+QUOTED = reprlib.Repr()
+QUOTED.maxlevel, QUOTED.maxstring, QUOTED.maxother, QUOTED.maxlong = 3, 4 * SHOWN, 4 * SHOWN, 4 * SHOWN
 """Characters of a value that an error message quotes."""
 
 
@@ -87,7 +90,7 @@ def one_of(*names: str) -> msgspec.Meta:
 
 def short(value: object) -> str:
     """A value as an error message quotes it."""
-    text = " ".join(repr(value).split())
+    text = " ".join(QUOTED.repr(value).split())  # of nested lists no more than is shown
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 

@@ -30,7 +30,7 @@ from export.precisions import BASE, NAMES, derive
 from export.progress import progress
 
 OF_A_BUNDLE = re.compile(
-    rf"manifest\.json{MAYBE_TEMPORARY}|reference\.npz|verified\.json|(step|trajectory|decoder|annotator)\.([\w.+-]+\.)?(onnx|engine)"
+    rf"(manifest|verified)\.json{MAYBE_TEMPORARY}|reference\.npz|(step|trajectory|decoder|annotator)\.([\w.+-]+\.)?(onnx|engine)"
 )
 """Names that a bundle is made of. The manifest isn't asked, since exporting again is what fixes a damaged one."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,11 @@ from contract.frames import Frames
 from contract.noise import initial_noises, open_fields
 from contract.parity import Reference, compare, gates_of
 from contract.trajectory import FRAME, NOISE
+from export.progress import Advance
 from runtime.annotator import Annotator
 from runtime.backends.ort import CPU, import_onnxruntime, new_session
 from runtime.backends.ort_cpu import open_cpu
 from runtime.backends.registry import Backend, Request, open_backend
-
-Advance = Callable[[int], object]
-"""Takes the number of frames that were finished since the last call."""
 
 TENSORRT = "trt"
 """The runtime's backend for engines."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.bundle import FileEntry, Manifest
-from contract.errors import ParityError, Unavailable
+from contract.errors import ParityError, Unavailable, UsageError
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -47,7 +47,10 @@ class StepGraph:
 
 
 def derive(precision: str, base: bytes, manifest: Manifest) -> list[StepGraph]:
-    """The graphs of a precision, from the graph in fp32; Unavailable where a package for it is missing."""
+    """The graphs of a precision, from the graph in fp32.
+
+    Unavailable where a package for it is missing, UsageError for a network that has no convolutions to convert.
+    """
     if precision == "fp32":
         return [StepGraph(BASE, base, "fp32", {})]
     try:
@@ -60,6 +63,8 @@ def derive(precision: str, base: bytes, manifest: Manifest) -> list[StepGraph]:
         raise Unavailable(f"{BASE} can't be turned into {precision} here: {error}; run: {fix}") from error
 
     model = onnx_edit.load(base)
+    if (found := len(onnx_edit.convolutions(model.graph))) < 2:
+        raise UsageError(f"--precision {precision}: a network with {found} convolutions; expected 2 or more, or fp32")
     if precision == "fp16":
         return [StepGraph("step.fp16.onnx", onnx_edit.save(to_fp16(model)), "fp16", {})]
     return _int8(model, manifest)

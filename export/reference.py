@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from contract.bundle import Sampler
 from contract.parity import Reference
-from export.parity import FULL, HEAVY, QUICK, SEED, Advance, ParityPlan, conditions_of, noise_of
+from export.parity import FULL, HEAVY, QUICK, SEED, ParityPlan, conditions_of, noise_of
+from export.progress import Advance
 from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
 from models.diffusion import predict, sample, to_frames

@@ -36,6 +36,7 @@ from runtime.options import (
     make_settings,
     open_signer,
 )
+from runtime.outputs.labels import check_labels
 from runtime.outputs.writer import open_writer
 
 PROGRAM = "fleet.generate"
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         share = share_of(cluster, args.backend, args.workers, args.threads)
         with worker_pool(cluster, _settings(args, manifest, share, cluster), share) as workers:
             fleet = Fleet(cluster, workers, plan)
+            check_labels(args.labels_as, fleet.landmarks)
             writer = open_writer(args.output, fleet.description)
             result = fleet.write(writer, args.output, args.shard, signer)
     write_derived(args.output, plan, args.labels_as, args.video, signer)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.dataset import Description
-from contract.errors import Refused
+from contract.errors import Refused, Unavailable
 from fleet.cluster import Cluster
 from fleet.scheduler import TRIES
 from fleet.worker import EngineSettings, ShardWorker, WorkerReport
@@ -55,9 +55,15 @@ def share_of(cluster: Cluster, backend: str, workers: int | None, cores: int | N
 
 
 def largest_share(cpus: Sequence[float], workers: int) -> float:
-    """The most cores that each of `workers` can have on nodes with so many cores; whole, or a fraction below 1."""
+    """The most cores that each of `workers` can have on nodes with so many cores; whole, or a fraction below 1.
+
+    Unavailable where they have none for that many.
+    """
     candidates = {_allowed(node / number) for node in cpus for number in range(1, workers + 1)}
-    return max(share for share in candidates if sum(int(node / share + 1e-9) for node in cpus) >= workers)
+    shares = [share for share in candidates if sum(int(node / share + 1e-9) for node in cpus) >= workers]
+    if not shares:
+        raise Unavailable(f"the cluster offers {sum(cpus):g} cores for {workers} workers; lower --workers")
+    return max(shares)
 
 
 def _allowed(cpus: float) -> float:

@@ -59,6 +59,7 @@ class Fleet:
         reports = ask(cluster, [worker.report.remote(self._reference) for worker in workers])
         self._processes = [report.process for report in reports]
         self.description = agreed(reports)
+        self.landmarks = all(report.landmarks for report in reports)
 
     def write(self, writer: DatasetWriter, folder: str, shard: int, signer: FrameSigner | None = None) -> FleetResult:
         """Draw what the dataset doesn't hold yet, and its contact sheet; closes the writer.

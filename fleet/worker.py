@@ -1,7 +1,7 @@
 """What draws shards: one engine in a process of its own, on some machine of the fleet.
 
     worker = ShardWorker(settings)
-    worker.report()                                    # opens the engine, says which
+    worker.report(plan)                                # opens the engine, says which
     shard = worker.draw(plan, range(512, 1024))        # encoded frames and their records
 
 A shard depends on the bundle, the plan, the seed and its indices alone, so that it can be drawn again anywhere.
@@ -71,6 +71,8 @@ class WorkerReport:
     description: Description
     process: Process
     device: str
+    landmarks: bool
+    """Whether its annotator finds any."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class ShardWorker:
         """Open the engine and describe the dataset that it makes of a plan; the errors of `Generator.open`."""
         generator, settings = self._open(), self._settings
         description = describe(generator, plan, settings.run)
-        return WorkerReport(description, self.process(), str(generator.details().get("device", "")))
+        landmarks = bool(generator.annotator and generator.annotator.landmarks)
+        return WorkerReport(description, self.process(), str(generator.details().get("device", "")), landmarks)
 
     def process(self) -> Process:
         """The process of this worker."""
@@ -143,16 +146,26 @@ def find_bundle(settings: EngineSettings) -> Path:
     if settings.files is None:
         return Path(settings.bundle)
     folder = private_folder("bundles") / settings.digest
-    if not folder.exists():
+    if not _holds(folder, settings.digest):
+        shutil.rmtree(folder, ignore_errors=True)  # a system that tidies its temporary files may have left a part
         files, copy = settings.files(), Path(tempfile.mkdtemp(dir=folder.parent))
         for name, content in files.items():
             (copy / name).write_bytes(content)
         with suppress(OSError):  # another worker of this machine was faster
             copy.rename(folder)
         shutil.rmtree(copy, ignore_errors=True)
-    if read_manifest(folder).digest != settings.digest:
-        raise Refused(f"{folder}: another bundle than {settings.bundle}; remove it")
+    if not _holds(folder, settings.digest):
+        raise Refused(f"{folder}: not the bundle {settings.bundle}; remove it")
     return folder
+
+
+def _holds(folder: Path, digest: str) -> bool:
+    """Whether a folder has every file of the bundle."""
+    try:
+        manifest = read_manifest(folder)
+    except Refused:
+        return False
+    return manifest.digest == digest and all((folder / name).is_file() for name in manifest.files)
 
 
 def read_files(bundle: Path, names: Collection[str]) -> dict[str, bytes]:

@@ -219,6 +219,15 @@ def write_annotator(path: str | Path, annotator: TrainedAnnotator, schema: Schem
     _write(path, {"format": ANNOTATOR_FORMAT, "schema": schema.to_dict(), "annotator": annotator.to_dict()})
 
 
+def is_annotator(path: str | Path) -> bool:
+    """Whether a file says that it is what `write_annotator` wrote."""
+    try:
+        content, _ = load_archive(path)
+    except Refused:
+        return False
+    return isinstance(content, dict) and content.get("format") == ANNOTATOR_FORMAT
+
+
 def read_annotator(path: str | Path) -> tuple[TrainedAnnotator, Schema, str]:
     """What `write_annotator` wrote, its schema and its sha256; Refused for anything else."""
     content, sha256 = load_archive(path)

@@ -24,6 +24,7 @@ from contract.annotation import Annotation
 from contract.bundle import Manifest, read_manifest
 from contract.conditions import Array, Schema
 from contract.cores import cores
+from contract.engine import MAX_BATCH
 from contract.errors import Unavailable, UsageError
 from contract.field import Condition
 from contract.limits import LARGEST
@@ -39,8 +40,6 @@ from runtime.verified_cache import replay, require_verified, save_result, was_ve
 
 Conditions = Sequence[Mapping[str, object]] | npt.NDArray[np.floating]
 """Partial or complete conditions by name, or encoded ones float32 [N, D]."""
-
-MAX_BATCH = 4096
 
 
 class Generator:

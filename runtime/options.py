@@ -5,22 +5,23 @@ add_options(parser)
 args = parser.parse_args(argv)
 manifest = read_manifest(args.bundle)
 plan = make_plan(args, manifest.schema)               # refuses wrong conditions before an engine opens
-with open_from(args, manifest) as generator: ...
+with open_from(args, manifest, PROGRAM) as generator: ...
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from contract.bundle import ANNOTATORS, Manifest
-from contract.cli import Parser, integer
+from contract.cli import Parser, integer, number
 from contract.conditions import Schema
 from contract.cores import limit_cores
 from contract.dataset import ClipShape
+from contract.engine import MAX_BATCH
 from contract.errors import UsageError
 from contract.frames import ImageShape
 from contract.noise import SEEDS
@@ -31,7 +32,7 @@ from runtime.batch_sweep import fastest, sweep
 from runtime.clip_videos import check_video_encoder
 from runtime.clips import ClipPlan, FramePlan, shape_of
 from runtime.dataset_run import RunSettings
-from runtime.generator import MAX_BATCH, Generator
+from runtime.generator import Generator
 from runtime.outputs.images import CODECS, check_codec
 from runtime.outputs.labels import LABELS
 from runtime.outputs.signing import CERTIFICATE_COMMAND, FrameSigner
@@ -71,7 +72,7 @@ def add_options(parser: Parser) -> None:
     annotator_help = "which annotator reads the frames (auto: int8 for frames drawn in int8, else fp32)"
     add("--annotator", choices=CHOICES, default=AUTO, help=annotator_help)
     reject_help = f"redraw a frame that is less likely to show its classes (0 to 1), {MAX_ATTEMPTS} attempts at most"
-    add("--reject-below", type=number(0, 1, "a probability above 0 and below 1", True), metavar="P", help=reject_help)
+    add("--reject-below", type=number(0, 1, "a probability above 0 and below 1", "()"), metavar="P", help=reject_help)
     threads_help = "cores to keep busy (those that this process may use, also by its container's quota)"
     add("--threads", type=integer(1, MAX_THREADS), metavar="N", help=threads_help)
     add("--state", metavar="DIR", help="where verified.json and caches go (the bundle, and beside it)")
@@ -84,9 +85,9 @@ def add_options(parser: Parser) -> None:
     clip_help = (
         "instead of frames, -n clips (1) of this length: one driver each, who blinks, yawns, looks about and nods"
     )
-    length = number(0, MAX_SECONDS, f"seconds, above 0 and up to {MAX_SECONDS:g}")
+    length = number(0, MAX_SECONDS, f"seconds, above 0 and up to {MAX_SECONDS:g}", "(]")
     add("--clip", type=length, metavar="SECONDS", help=clip_help)
-    rate = number(0, MAX_FPS, f"frames a second, above 0 and up to {MAX_FPS:g}")
+    rate = number(0, MAX_FPS, f"frames a second, above 0 and up to {MAX_FPS:g}", "(]")
     add(
         "--fps",
         type=rate,
@@ -190,21 +191,6 @@ def _fastest_batch(where: tuple[str, str, str], options: dict[str, Any], program
     measured = ", ".join(f"{size}: {rate:.4g}" for size, rate in rates.items())
     print(f"{program}: --batch auto: {fastest(rates)} of {measured} frames a second", file=sys.stderr)
     return fastest(rates)
-
-
-def number(low: float, high: float, expected: str, below_high: bool = False) -> Callable[[str], float]:
-    """An argument type: a number above `low` and up to `high`, or below it."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = low
-        if not low < value <= high or (below_high and value == high):
-            raise argparse.ArgumentTypeError(f"{text[:40]}: expected {expected}")
-        return value
-
-    return parse
 
 
 def _names(text: str) -> tuple[str, ...]:

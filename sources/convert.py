@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from PIL import Image, ImageOps
 
 from contract.cli import Parser, integer
 from contract.conditions import Schema
+from contract.dataset import DESCRIPTION
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
 from contract.progress import progress_bar
@@ -66,7 +68,7 @@ class FrameWriter:
     def close(self) -> None:
         """Write the records and the schema."""
         write_whole(self.folder / "metadata.jsonl", "".join(self.lines).encode())
-        write_whole(self.folder / "dataset.json", json.dumps({"schema": self.schema.to_dict()}).encode())
+        write_whole(self.folder / DESCRIPTION, json.dumps({"schema": self.schema.to_dict()}).encode())
 
 
 def convert(
@@ -80,8 +82,8 @@ def convert(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused(f"{out}: holds something already; choose another folder, or remove it")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    part = out.absolute().with_name(f".{out.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
     writers = {split: FrameWriter(part / split, size, schema) for split in sorted({s.split for s in samples})}
     missing = 0
     try:
@@ -96,7 +98,7 @@ def convert(
             if not writer.lines:
                 raise Refused(f"{split or out}: no frame; the labels lie past the ends of their videos")
             writer.close()
-        write_whole(part / "dataset.json", json.dumps({"schema": schema.to_dict()}).encode())
+        write_whole(part / DESCRIPTION, json.dumps({"schema": schema.to_dict()}).encode())
         if out.exists():
             out.rmdir()
         part.rename(out)
@@ -118,6 +120,8 @@ def frames_of(file: Path, samples: Sequence[Sample], every: int) -> Iterator[tup
         for number in sample.numbers(every):
             wanted.setdefault(number, []).append(sample)
     whole = [sample for sample in samples if sample.span is None]
+    if not wanted and not whole:
+        return
     last = None if whole else max(wanted) + 1
     for number, frame in enumerate(itertools.islice(read_video(file), last)):
         for sample in (*wanted.get(number, ()), *(whole if number % every == 0 else ())):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.conditions import Schema
+from contract.dataset import DESCRIPTION as DATASET
 from contract.errors import Refused, UsageError
 from contract.field import Condition
 from contract.files import read_json
@@ -74,8 +75,8 @@ def read_imagefolder(folder: Path, schema: str, partial: bool = False) -> Labell
 
 def schema_of(folder: Path, schema: str) -> Schema:
     """The schema that a folder names in `dataset.json`, or the one of that name."""
-    if (folder / "dataset.json").is_file():
-        return Schema.from_dict(read_json(folder / "dataset.json").get("schema"))
+    if (folder / DATASET).is_file():
+        return Schema.from_dict(read_json(folder / DATASET).get("schema"))
     if schema in SCHEMAS:
         return SCHEMAS[schema]
     raise UsageError(f"--schema {schema}: expected one of {', '.join(SCHEMAS)}")

@@ -1,9 +1,10 @@
-"""The flags of a folder's layout and of what its labels mean, which `sources.inspect` and `sources.convert` share."""
+"""The flags of what a folder's labels mean, and of its layout, which `sources.inspect` and `sources.convert` share."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from contract.cli import Parser
 from contract.errors import Refused, UsageError
@@ -14,8 +15,17 @@ from sources.public.mapping import LabelMapping
 from sources.public.record import Layout
 from sources.public.table import own_layout
 
+SCHEMA = "cabin"
+"""What a folder's labels mean where neither it nor the user says."""
+
 OWN = "own"
 """Layout of tables of people's own, which a mapping describes."""
+
+
+def add_schema_flag(add: Any) -> None:
+    """`--schema`."""
+    names = ", ".join(SCHEMAS)
+    add("--schema", default=SCHEMA, metavar="NAME", help=f"of folders that don't name their own: {names} ({SCHEMA})")
 
 
 def add_layout_flags(parser: Parser) -> None:
@@ -23,7 +33,7 @@ def add_layout_flags(parser: Parser) -> None:
     parser.add_argument("folder", type=Path, help="folder, or a CSV or COCO file with --mapping")
     parser.add_argument("--layout", metavar="NAME", help=f"{', '.join(LAYOUTS)} or {OWN} (recognised)")
     parser.add_argument("--mapping", type=Path, metavar="FILE", help="JSON: what columns mean, instead of the layout's")
-    parser.add_argument("--schema", default="cabin", help=f"{', '.join(SCHEMAS)} (cabin; a folder may name its own)")
+    add_schema_flag(parser.add_argument)
 
 
 def chosen_mapping(args: argparse.Namespace) -> LabelMapping | None:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from contract.conditions import Schema
 from contract.errors import Refused
 from contract.files import read_json, write_whole
+from contract.record import convert
 from sources.base import LabelledFrames, Landmarks, fingerprint
 
 FORMAT = "dms-edge/shards@1"
@@ -52,21 +53,33 @@ class ShardDescription:
     origin: Mapping[str, Any] = field(default_factory=dict)
     """What made the frames: renderer, domain, seed and settings, as JSON values."""
 
+    drivers: tuple[str, ...] = ()
+    """Keys of the drivers that `subjects` counts; empty where the numbers are the keys, as a renderer's are."""
+
     def to_dict(self) -> dict[str, Any]:
-        content = {"format": FORMAT, "schema": self.schema.to_dict(), "landmarks": asdict(self.landmarks)}
-        plain: dict[str, Any] = json.loads(json.dumps(content | {"size": self.size, "origin": dict(self.origin)}))
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "schema": self.schema.to_dict(),
+            "landmarks": asdict(self.landmarks),
+        }
+        content |= {"size": self.size, "origin": dict(self.origin)}
+        if self.drivers:
+            content["drivers"] = self.drivers
+        plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> ShardDescription:
         """Read `shards.json`; ValueError on anything unexpected."""
-        if data.get("format") != FORMAT or set(data) != {"format", "schema", "landmarks", "size", "origin"}:
+        keys = {"format", "schema", "landmarks", "size", "origin"}
+        if data.get("format") != FORMAT or not keys <= set(data) <= {*keys, "drivers"}:
             raise ValueError(f"expected an object of the format {FORMAT}")
         if not isinstance(data["origin"], Mapping):
             raise ValueError("origin: expected an object")
         known = data["landmarks"]
         landmarks = Landmarks(tuple(known["names"]), tuple((a, b) for a, b in known["mirror"]), tuple(known["eyes"]))
-        return ShardDescription(Schema.from_dict(data["schema"]), landmarks, int(data["size"]), data["origin"])
+        drivers = convert(data.get("drivers", []), tuple[str, ...], "drivers")
+        return ShardDescription(Schema.from_dict(data["schema"]), landmarks, int(data["size"]), data["origin"], drivers)
 
 
 class ShardWriter:
@@ -138,8 +151,13 @@ def read_shards(folder: Path) -> LabelledFrames:
     if joined["conditions"].shape[1] != description.schema.width:
         found = joined["conditions"].shape[1]
         raise Refused(f"{folder}: conditions of width {found}; its schema's are {description.schema.width} wide")
+    drivers, subjects = description.drivers, joined["subjects"]
+    if drivers and not (subjects.min(initial=0) >= 0 and subjects.max(initial=0) < len(drivers)):
+        raise Refused(f"{folder}: subjects beyond the {len(drivers)} drivers of {DESCRIPTION}; make the shards again")
     known = fingerprint(joined["frames"], joined["conditions"])
-    return LabelledFrames(description.schema, fingerprint=known, landmarks=description.landmarks, **joined)
+    return LabelledFrames(
+        description.schema, fingerprint=known, landmarks=description.landmarks, driver_names=drivers, **joined
+    )
 
 
 def _read_shard(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -28,7 +28,7 @@ from contract.annotation import Annotation, class_fields
 from contract.bundle import FileEntry, Manifest, Sampler, write_manifest
 from contract.conditions import Schema
 from contract.frames import ImageShape
-from contract.noise import initial_noise
+from contract.noise import initial_noises
 from contract.schedule import ddim_coefficients, trailing
 from contract.schemas import CABIN
 
@@ -145,8 +145,7 @@ def expected_frames(
     """What the graph draws for encoded conditions [N, D], in numpy and fp64; uint8 [N, H, W, C]."""
     sampler = sampler or fake_sampler(STEPS)
     indices = range(start, start + len(conditions))
-    tries = zip(indices, attempts or [0] * len(conditions), strict=True)
-    x = np.stack([initial_noise(seed, index, tuple(image), attempt) for index, attempt in tries]).astype(np.float64)
+    x = initial_noises(seed, indices, tuple(image), attempts).astype(np.float64)
     painted = np.tanh(np.tensordot(conditions.astype(np.float64), paint(conditions.shape[1], image), axes=1))
     x0 = x
     for a, b, c, d in ddim_coefficients(np.asarray(sampler.alpha_bar), sampler.prediction):

@@ -26,6 +26,7 @@ from torch.func import functional_call, grad, vmap
 
 from contract.cli import integer
 from contract.conditions import Array
+from contract.dataset import UNITS
 from contract.driver_hashes import trained_on, training_steps
 from contract.errors import Refused, Unavailable, UsageError
 from contract.frames import to_images
@@ -212,7 +213,7 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     add, default = parser.add_argument, PrivateRecipe()
     add("--dp-epsilon", type=float, metavar="E", help="fine-tune --init-from with this epsilon at most (not private)")
     add("--dp-delta", type=float, default=1e-5, metavar="D", help="(1e-5)")
-    add("--dp-unit", choices=("frame", "driver"), default="driver", help="whose contribution is bounded (driver)")
+    add("--dp-unit", choices=UNITS, default="driver", help="whose contribution is bounded (driver)")
     for name, text in (
         ("steps", "steps"),
         ("units", "frames or drivers a step, on average"),

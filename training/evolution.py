@@ -151,11 +151,15 @@ def vary(scene: Scene, simulator: Simulator, strength: float, generator: np.rand
 def vary_condition(
     schema: Schema, own: Condition, other: Condition, strength: float, generator: np.random.Generator
 ) -> Condition:
-    """Numbers moved, classes replaced by the other condition's now and then."""
+    """Numbers moved, classes replaced by the other condition's now and then.
+
+    A class whose weights follow another's comes with it: at night there is no visible light.
+    """
+    replaced = {field.name: generator.random() < strength for field in schema.fields if field.is_class}
     varied: dict[str, Value] = {}
     for field in schema.fields:
         if field.is_class:
-            varied[field.name] = (other if generator.random() < strength else own)[field.name]
+            varied[field.name] = (other if replaced[field.given or field.name] else own)[field.name]
         else:
             moved = float(own[field.name]) + strength * (field.high - field.low) * generator.standard_normal()
             varied[field.name] = float(np.clip(moved, field.low, field.high))

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.cli import number
 from contract.conditions import Schema
 from contract.errors import UsageError
 from models.annotator import TrainedAnnotator
 from models.checkpoint import read_annotator
-from training.options import number
 from training.run import Recipe
 
 LABELS, DETAIL = 0.001, 0.1

@@ -1,40 +1,25 @@
 """Flags that every training command has.
 
 parser = Parser(prog="python -m training.train", ...)
-add_run_flags(parser, Recipe())
-recipe = Recipe(**recipe_of(args))
+add_run_flags(parser, Recipe(), Path("build/run"))
+recipe = Recipe(**run_settings(args))
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from contract.cli import integer
+from contract.cli import integer, number
 from contract.errors import Unavailable
 from sources.base import LabelledFrames
+from sources.options import add_schema_flag
 from training.run import Recipe
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """An argument type: a number from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text[:40]}: expected a number from {low:g} to {high:g}")
-        return value
-
-    return parse
 
 
 def add_run_flags(parser: argparse.ArgumentParser, default: Recipe, output: Path) -> None:
@@ -43,7 +28,7 @@ def add_run_flags(parser: argparse.ArgumentParser, default: Recipe, output: Path
     parser.add_argument("-o", "--output", type=Path, default=output, help=f"folder of the run ({output})")
     parser.add_argument("--batch", type=integer(1, 65_536), default=default.batch, help=f"({default.batch})")
     parser.add_argument("--lr", type=number(1e-8, 1.0), default=default.lr, help=f"peak learning rate ({default.lr:g})")
-    parser.add_argument("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
+    add_schema_flag(parser.add_argument)
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=default.seed, help=f"({default.seed})")
     parser.add_argument(
         "--compile", action="store_true", help="compile the network with torch.compile: a minute's wait"

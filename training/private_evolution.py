@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.cli import Parser, integer
+from contract.dataset import UNITS
 from contract.errors import UsageError, run_command
 from sources.base import Landmarks
 from sources.drivers import read_keys, without_drivers
 from sources.imagefolder import read_source
-from sources.shards import ShardDescription, ShardWriter
-from training.accounting import UNITS, Budget, gaussian_noise
+from sources.options import add_schema_flag
+from sources.shards import ShardDescription, ShardWriter, read_description
+from training.accounting import Budget, gaussian_noise
 from training.dp import unit_rows
 from training.evolution import EvolutionRecipe, Evolved, evolve
 from training.population import read_population, write_population
@@ -66,14 +68,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--unit", choices=UNITS, default="driver", help="whose contribution is bounded (driver)")
     add("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes that render (all cores)")
     add("--simulator", choices=SIMULATORS, default=SIMULATORS[0], help="(cabin)")
-    add("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
+    add_schema_flag(add)
     add("--exclude-drivers", type=Path, metavar="FILE", help="keys of drivers to leave out, one a line")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
     budget, state = Budget(args.epsilon, args.delta, args.unit), args.output.with_name(args.output.name + STATE)
-    begun = state.is_file() and not list(args.output.glob("shard-*"))  # what it was stopped at may lie there
+    begun = state.is_file()  # what it was stopped at, or came to, may lie there
     if args.output.exists() and not begun and (not args.output.is_dir() or any(args.output.iterdir())):
         raise UsageError(f"{args.output}: exists and isn't an empty folder; give another with -o")
     private = read_source(args.data, args.schema)
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     people = {"renderer": args.simulator, "domain": simulator.domain}
     settings = {"data": private.fingerprint, **people, **asdict(budget), **asdict(recipe)}
     population = read_population(state, settings)
+    if begun and any(args.output.glob("shard-*")):  # stopped when all was done: another release would spend again
+        return _finish(args, state)
     warn_of_noise(len(unit_rows(private, budget.unit)), budget, recipe)
     state.parent.mkdir(parents=True, exist_ok=True)
     evolved = evolve(
@@ -91,8 +95,13 @@ def run(args: argparse.Namespace) -> int:
     )
     origin = people | {"evolution": asdict(recipe) | {"noise": evolved.noise}}
     write_evolved(args.output, evolved, simulator, origin | budget.to_lineage(evolved.epsilon))
+    return _finish(args, state)
+
+
+def _finish(args: argparse.Namespace, state: Path) -> int:
     state.unlink()
-    spent = f"epsilon {evolved.epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
+    epsilon = read_description(args.output).origin["epsilon"]
+    spent = f"epsilon {epsilon:.4g} at delta {args.delta:g} for each {args.unit}"
     print(f"{args.output}: {args.count} frames; {spent}")
     return 0
 

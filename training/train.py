@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from contract.cli import Parser, integer
+from contract.cli import Parser, integer, number
 from contract.errors import Refused, UsageError, run_command
 from contract.files import write_whole
 from contract.limits import MAX_SHIFT
@@ -31,7 +31,7 @@ from sources.imagefolder import read_source
 from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
 from training.dp import add_privacy_flags, run_privately
 from training.image_recipe import add_image_flags, read_critic
-from training.options import add_run_flags, check_device, number, report_unseen, run_settings
+from training.options import add_run_flags, check_device, report_unseen, run_settings
 from training.run import STATE, Run, claim_folder
 from training.samples import sample_grid
 
@@ -122,6 +122,9 @@ def _source(args: argparse.Namespace) -> LabelledFrames:
 
 
 def _run_privately(args: argparse.Namespace) -> int:
+    written = args.output / CHECKPOINT
+    if written.exists():
+        raise Refused(f"{written}: exists, and another one would spend epsilon again; give another folder with -o")
     start = read_checkpoint(args.init_from) if args.init_from else None
     new = not args.output.exists()
     claim_folder(args.output, OWN)  # before any epsilon is spent: a result that can't be written is paid for, too
@@ -131,7 +134,6 @@ def _run_privately(args: argparse.Namespace) -> int:
         if new:
             args.output.rmdir()
         raise
-    written = args.output / CHECKPOINT
     write_checkpoint(written, checkpoint)
     write_whole(args.output / ABOUT, json.dumps({"command": args.command}, indent=2).encode() + b"\n")
     spent = checkpoint.lineage

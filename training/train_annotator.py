@@ -16,12 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, run_command
 from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
-from sources.drivers import driver_keys
+from sources.drivers import driver_keys, drivers_of
 from sources.imagefolder import read_source
 from sources.shards import domain_of
 from training.annotator_objective import AnnotatorObjective, AnnotatorRecipe
@@ -81,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         raise Refused(f"{args.held_out}: frames of another schema or size than those of {args.data}")
     if held_out.fingerprint == source.fingerprint:
         raise Refused(f"{args.held_out}: the very frames of {args.data}; figures and confidence need other people's")
+    if len(np.unique(drivers_of(held_out))) < 2:
+        raise Refused(f"{args.held_out}: one frame; expected more, since one half calibrates and the other measures")
     named = bool(source.driver_names and held_out.driver_names)
     if named or (domain_of(args.data) and domain_of(args.held_out)):  # other numbers mean nothing outside their folder
         shared = set(driver_keys(source) or ()) & set(driver_keys(held_out) or ())

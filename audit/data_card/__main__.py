@@ -22,9 +22,10 @@ from contract.dataset import read_dataset
 from contract.errors import run_command
 from contract.files import write_whole
 from contract.frame_record import columns
+from runtime.outputs.claim import CARDS
 
 PROGRAM = "python -m audit.data_card"
-README, CROISSANT = "README.md", "croissant.json"
+README, CROISSANT = CARDS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Croissant metadata (MLCommons Croissant 1.0, with its vocabulary for responsible AI): the dataset for machines.
 
-    write_whole(folder / "croissant.json", json.dumps(croissant(dataset, card)).encode())
+    write_whole(folder / "croissant.json", json.dumps(croissant(dataset, card, columns(schema), description)).encode())
 
 A loader reads records with their pictures from it: `mlcroissant.Dataset(jsonld="…/croissant.json").records("frames")`.
 """

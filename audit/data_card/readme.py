@@ -1,6 +1,6 @@
 """The data card as README.md: front matter for the Hugging Face Hub, then sections for people.
 
-text = readme(card, columns(schema, record))
+text = readme(card, columns(schema))
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an audit of fidelity found: figures for machines, and a table for people.
 
 result = RunResult(run, frames, annotation, scores)
-row(result, reference)                              # one object of `runs` in fidelity.json
+row(result, reference, held_out)                    # one object of `runs` in fidelity.json
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from audit.lineage.model_lineage import read_model_lineage
 from contract.bundle import MANIFEST
-from contract.dataset import read_description
+from contract.dataset import DESCRIPTION, is_drawn, read_description
 from contract.driver_hashes import trained_on
 from contract.errors import EdgeError, Refused
 
-DESCRIBED = "dataset.json"
 UNNAMED = "unnamed"
 """In place of a checkpoint's sha256 where a dataset names none."""
 
@@ -64,8 +63,8 @@ def _below(path: Path, key: str) -> Iterator[Artefact]:
         here = Path(folder)
         if MANIFEST in names:
             yield _model("bundle", here, key)
-        if DESCRIBED in names:
-            yield _dataset(here)
+        if DESCRIPTION in names:
+            yield from _dataset(here)
         for name in sorted(names):
             if name.endswith(".pt"):
                 yield _model("checkpoint", here / name, key)
@@ -81,13 +80,17 @@ def _model(kind: str, path: Path, key: str) -> Artefact:
     return _with_reason(Artefact(kind, str(path), named, touched_by(model.complete, key)))
 
 
-def _dataset(folder: Path) -> Artefact:
+def _dataset(folder: Path) -> Iterator[Artefact]:
+    """What a model drew; recorded frames aren't made from anybody's."""
     try:
+        if not is_drawn(folder):
+            return
         description = read_description(folder)
     except EdgeError as error:
-        return Artefact("dataset", str(folder), (), UNKNOWN, str(error))
+        yield Artefact("dataset", str(folder), (), UNKNOWN, str(error))
+        return
     named = {checkpoint or UNNAMED for checkpoint in description.checkpoints}
-    return Artefact("dataset", str(folder), tuple(sorted(named)), UNKNOWN)
+    yield Artefact("dataset", str(folder), tuple(sorted(named)), UNKNOWN)
 
 
 def _by_checkpoints(dataset: Artefact, known: Mapping[str, str]) -> Artefact:

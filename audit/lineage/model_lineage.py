@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from contract.bundle import ANNOTATORS, read_manifest
 from contract.driver_hashes import training_steps
+from contract.errors import Refused
 
 
 class ModelLineage(NamedTuple):
@@ -36,16 +37,22 @@ class ModelLineage(NamedTuple):
 
 
 def read_model_lineage(path: Path) -> ModelLineage:
-    """Of a bundle's folder or a checkpoint's file; Refused where it is neither, or damaged."""
+    """Of a bundle's folder, or the file of a checkpoint or annotator; Refused where it is neither, or damaged."""
     if path.is_dir():
         manifest = read_manifest(path)
         lineage, annotator = manifest.source.get("lineage"), manifest.files.get(ANNOTATORS["fp32"])
         held_out = annotator.extra.get("held_out") if annotator else None
         listed = lineage if isinstance(lineage, Mapping) else {}
         return ModelLineage(path, manifest.source.get("checkpoint"), listed, held_out)
-    from models.checkpoint import read_checkpoint  # torch, which a bundle doesn't need
+    from models.checkpoint import is_annotator, read_annotator, read_checkpoint  # torch, which a bundle doesn't need
 
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except Refused:
+        if not is_annotator(path):
+            raise
+        alone, _, sha256 = read_annotator(path)
+        return ModelLineage(path, sha256, alone.lineage, None)
     carried = checkpoint.annotator
     return ModelLineage(path, checkpoint.sha256, checkpoint.lineage, carried.held_out if carried else None)
 

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         return run_self_test(args.json)
     if args.fail_above is not None and not 0.0 <= args.fail_above <= 1.0:
         raise UsageError(f"--fail-above {args.fail_above:g}: expected a risk from 0 to 1")
-    evidence = read_evidence(args.members, args.non_members, args.limit, args.seed)
+    evidence = read_evidence(args.members, args.non_members, args.schema, args.limit, args.seed)
     targets, about, proven = open_targets(args, evidence)
     result = audit(evidence, targets, args.seed, args.output / "signals")
     report = to_report(result, about, proven)

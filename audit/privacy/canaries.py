@@ -33,7 +33,10 @@ TOPIC = 0x6361
 
 
 def draw_canaries(schema: Schema, image: ImageShape, count: int, seed: int) -> tuple[Frames, Conditions, Bools]:
-    """Frames of coarse random colours with random conditions, and which half of them training is given."""
+    """Frames of coarse random colours with random conditions, and which of them training is given.
+
+    Each is with a probability of one half, apart from the others.
+    """
     generator = stream(seed, TOPIC, 0)
     channels, height, width = image
     tiles = generator.integers(0, 2, (count, 4, 4, channels), dtype=np.uint8) * np.uint8(255)

@@ -1,6 +1,6 @@
 """Canaries among training frames, and the file that remembers which of them training was given.
 
-canaries = insert(Path("build/train"), Path("build/train-canaries"), count=200)
+canaries = insert(Path("build/train"), Path("build/train-canaries"), "cabin", count=200)
 canaries = read_canaries(canary_path(Path("build/train-canaries")), evidence)
 """
 
@@ -29,22 +29,28 @@ def canary_path(folder: Path) -> Path:
     return folder.with_name(folder.name + ".canaries.npz")
 
 
-def insert(source: Path, output: Path, count: int, seed: int = 0) -> Canaries:
-    """Write the source's frames followed by about half of `count` canaries, each a driver of its own."""
-    data = read_source(source, "")
+def insert(source: Path, output: Path, schema: str, count: int, seed: int = 0) -> Canaries:
+    """Write the source's frames followed by about half of `count` canaries, each a driver of its own.
+
+    Raises Refused where the source doesn't say whose its frames are, as everything that an audit asks is by driver.
+    """
+    data = read_source(source, schema)
+    if data.subjects is None:
+        raise Refused(f"{source}: doesn't say whose frames they are; add a column `driver` to its metadata")
     frames, conditions, included = draw_canaries(data.schema, data.image, count, seed)
-    subjects = np.arange(len(data.frames)) if data.subjects is None else data.subjects
-    own = subjects.max(initial=0) + 1 + np.arange(included.sum())
+    first = len(data.driver_names) or data.subjects.max(initial=0) + 1
+    own = first + np.arange(included.sum())
+    names = data.driver_names and (*data.driver_names, *(f"canary {number}" for number in range(len(own))))
     points = np.zeros((len(data.frames), 0, 2), np.float32) if data.points is None else data.points
     arrays = {
         "frames": np.concatenate([data.frames, frames[included]]),
         "conditions": np.concatenate([data.conditions, conditions[included]]),
         "points": np.concatenate([points, np.zeros((included.sum(), *points.shape[1:]), np.float32)]),
         "hidden": np.concatenate([data.hidden, np.zeros((included.sum(), data.hidden.shape[1]), bool)]),
-        "subjects": np.concatenate([subjects, own]),
+        "subjects": np.concatenate([data.subjects, own]),
     }
     origin = {"canaries": count, "seed": seed, "source": data.fingerprint, "domain": domain_of(source)}
-    description = ShardDescription(data.schema, data.landmarks, len(arrays["frames"]), origin)
+    description = ShardDescription(data.schema, data.landmarks, len(arrays["frames"]), origin, names)
     ShardWriter(output, description).write(0, arrays)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, frames=frames, conditions=conditions, included=included)

@@ -1,6 +1,6 @@
 """The frames that an audit is given: members and held-out non-members, each with its driver.
 
-    evidence = read_evidence(Path("build/train"), Path("build/held-out"), limit=4000)
+    evidence = read_evidence(Path("build/train"), Path("build/held-out"), "cabin", limit=4000)
     evidence.population, evidence.frames, evidence.conditions
 
 Whatever would make figures mean something else is refused: drivers or frames on both sides, unknown drivers, too few.
@@ -69,9 +69,12 @@ class Evidence:
         return ImageShape(channels, height, width)
 
 
-def read_evidence(members: Path, non_members: Path, limit: int | None = None, seed: int = 0) -> Evidence:
-    """Both folders, at most `limit` frames of each (whole drivers, drawn at random)."""
-    inside, outside = (read_source(folder, "") for folder in (members, non_members))
+def read_evidence(members: Path, non_members: Path, schema: str, limit: int | None = None, seed: int = 0) -> Evidence:
+    """Both folders, at most `limit` frames of each (whole drivers, drawn at random).
+
+    `schema` names what their labels mean where they don't say.
+    """
+    inside, outside = (read_source(folder, schema) for folder in (members, non_members))
     if inside.image != outside.image or not inside.schema.encodes_like(outside.schema):
         raise Refused(f"{non_members}: frames of another size or schema than {members}; expected the same kind of both")
     if domain_of(members) == domain_of(non_members):

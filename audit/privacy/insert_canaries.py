@@ -18,6 +18,7 @@ from audit.privacy.canary_files import PROGRAM, canary_path, insert
 from contract.cli import Parser, integer
 from contract.errors import run_command
 from contract.noise import SEEDS
+from sources.options import add_schema_flag
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,13 +27,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("source", type=Path, metavar="FOLDER", help="training frames")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="the same with canaries, as shards")
-    add("--count", type=integer(FEWEST, 100_000), default=200, metavar="N", help="canaries, half of them given (200)")
+    add_schema_flag(add)
+    add(
+        "--count",
+        type=integer(FEWEST, 100_000),
+        default=200,
+        metavar="N",
+        help="canaries, about half of them trained on (200)",
+    )
     add("--seed", type=integer(0, SEEDS - 1), default=0, metavar="S")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    canaries = insert(args.source, args.output, args.count, args.seed)
+    canaries = insert(args.source, args.output, args.schema, args.count, args.seed)
     print(f"{args.output}: {canaries.included.sum()} of {args.count} canaries; {canary_path(args.output)} has them all")
     return 0
 

@@ -1,6 +1,6 @@
 """The report of a privacy audit: JSON for machines, tables for a terminal, a section of an HTML page.
 
-report = to_report(result, subject)                # JSON values
+report = to_report(result, about, proven)          # JSON values
 print(to_text(report))
 section = to_html(report)
 """

@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    evidence = read_evidence(args.members, args.non_members, args.limit, args.seed)
+    evidence = read_evidence(args.members, args.non_members, args.schema, args.limit, args.seed)
     train_shadows(args.checkpoint, evidence, args.output, args.count, args.steps, args.seed, args.device)
     print(f"{args.output}: {args.count} shadow models")
     return 0

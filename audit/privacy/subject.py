@@ -1,6 +1,6 @@
 """Driver-level membership: was any frame of this driver trained on? Many weak signals of one person add up.
 
-finding = driver_finding("loss", scores, population)            # scores [variants, N], as for single frames
+finding = driver_finding("loss", WHITE_BOX, scores, population)   # scores [variants, N], as for single frames
 """
 
 from __future__ import annotations

@@ -24,15 +24,14 @@ from audit.privacy.evidence import Evidence
 from audit.privacy.model import open_model
 from audit.privacy.shadow_models import read_shadows
 from contract.bundle import MANIFEST
+from contract.dataset import DESCRIPTION as DATASET
+from contract.dataset import UNITS
 from contract.driver_hashes import lists_drivers, seen_drivers
 from contract.errors import Refused
 from contract.files import read_json
 from contract.noise import stream
 from sources.imagefolder import read_source
 from sources.shards import DESCRIPTION
-
-DATASET = "dataset.json"
-UNITS = ("frame", "driver")
 
 
 def open_targets(args: argparse.Namespace, evidence: Evidence) -> tuple[Targets, dict[str, Any], dict[str, Any] | None]:

@@ -8,6 +8,7 @@ If it made no difference which of them had answered, a swap would change nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,7 +28,7 @@ def swap_test(
     """Two-sided p-value of the difference in `measure`, averaged over runs.
 
     first, second: tables [S, G, K, K] of S runs and G drivers, one for each task; `measure` takes tables
-    [..., K, K], one for each task, and gives [...].
+    [..., K, K], one for each task, and gives [...]. NaN where the measure is: nothing was compared.
     """
     groups = first[0].shape[1]
     kept = stream(seed, groups, 0).random((swaps, groups)) < 0.5
@@ -37,7 +38,7 @@ def swap_test(
     ]
     here, there = (measure([pair[side] for pair in mixed]).mean(axis=1) for side in (0, 1))
     apart = np.abs(here - there)
-    return float(np.mean(apart >= apart[0] - 1e-12))
+    return float(np.mean(apart >= apart[0] - 1e-12)) if np.isfinite(apart[0]) else math.nan
 
 
 def _sum(chosen: np.ndarray, tables: Array) -> Array:

@@ -34,6 +34,7 @@ from contract.cli import Parser, integer
 from contract.cores import cores
 from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
+from sources.options import add_schema_flag
 
 PROGRAM = "python -m audit.utility"
 EXAMPLE = "example: python -m audit.utility build/pseudoreal128 --synthetic build/synthetic --json"
@@ -68,7 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         add(f"--{name}", type=integer(1, 10_000_000), metavar="N", help=f"{text} ({getattr(default, name)})")
     add("--split-seed", type=integer(0, 2**63 - 1), metavar="N", help="decides who is tested (0)")
     add("--workers", type=integer(1, 1024), default=cores(), metavar="N", help="processes that train (all cores)")
-    add("--schema", default="cabin", help="schema of a folder that doesn't name its own (cabin)")
+    add_schema_flag(add)
     add("--shuffle-labels", action="store_true", help="a control: train on each other's labels, and expect chance")
     add("--json", action="store_true", help="print utility.json instead of tables")
     return parser.parse_args(argv)

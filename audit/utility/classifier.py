@@ -1,6 +1,6 @@
 """The classifier that every arm trains: a small annotator that reads the tasks and nothing else.
 
-run = train(phases, validation, recipe_of(protocol, seed=0), folder)
+run = train(phases, validation, recipe_of(protocol, seed=0), folder, label)
 predict(run.network, frames)                    # classes of each task, int64 [N, tasks]
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from audit.lineage.model_lineage import ModelLineage
 from audit.utility.inputs import RENDERED, LabelledSet, provenance
 from audit.utility.plan import Splits
-from contract.dataset import DESCRIPTION, read_description
+from contract.dataset import is_drawn, read_description
 from contract.driver_hashes import lists_drivers, seen_drivers
 from contract.errors import Refused
 from sources.drivers import driver_keys
@@ -28,7 +28,7 @@ def checkpoints_of(folder: Path) -> list[str | None]:
 
     [] for frames that were rendered without looking at any: private evolution looks, and spends an epsilon on it.
     """
-    if (folder / DESCRIPTION).is_file():
+    if is_drawn(folder):
         return list(read_description(folder).checkpoints)
     about = provenance(folder)
     return [] if about["origin"] == RENDERED and about["epsilon"] is None else [about["checkpoint"]]

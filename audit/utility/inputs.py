@@ -18,6 +18,7 @@ from PIL import Image
 
 from contract.conditions import Schema
 from contract.dataset import DESCRIPTION as DATASET
+from contract.dataset import is_drawn
 from contract.errors import Refused
 from contract.field import Field
 from contract.files import read_json
@@ -109,7 +110,7 @@ def refuse_generated(folder: Path) -> None:
         origins = [(str(folder / SHARDS), _shard_origin(folder).get("origin"))]
     else:
         origins = [(row.where, row.values.get("origin")) for row in read_rows(folder)]
-    if (folder / DATASET).is_file():
+    if is_drawn(folder):
         origins.append((str(folder / DATASET), GENERATED))
     for where, origin in origins:
         if origin == GENERATED:
@@ -138,7 +139,7 @@ def domain_of(folder: Path) -> str:
 def provenance(folder: Path) -> dict[str, Any]:
     """A folder's `name`, `origin`, `checkpoint`, `epsilon`, `delta` and `unit`; null for what it doesn't say."""
     origin = _shard_origin(folder)
-    if (folder / DATASET).is_file():
+    if is_drawn(folder):
         origin = {**read_json(folder / DATASET), "origin": GENERATED}
     elif "renderer" in origin:
         origin = {**origin, "origin": RENDERED}

@@ -1,6 +1,6 @@
 """The result of the experiment: JSON values for machines, tables for people.
 
-report = make_report(arms, pools, results)
+report = make_report(arms, pools, results, sources, across)
 print(to_text(report))
 """
 
@@ -129,4 +129,5 @@ def _comparison(found: Mapping[str, Any]) -> list[str]:
     measure = found["measure"].replace("_", " ")
     difference = found["difference"]
     cell = with_interval(difference["mean"], (difference["low"], difference["high"]))
-    return [f"{found['arm']} - {against}", measure, cell, f"{found['p']:.2g}"]
+    p = "-" if found["p"] is None else f"{found['p']:.2g}"
+    return [f"{found['arm']} - {against}", measure, cell, p]

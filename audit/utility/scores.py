@@ -92,7 +92,7 @@ class Scores:
         mine = self.tables(arm, chosen)
         values = [swap_test(mine, self.tables(o, chosen), lambda t: across_tasks(t)[measure]) for o in others]
         about = {"arm": arm, "against": list(others), "frames": subset, "measure": measure}
-        return about | {"difference": _with_interval(apart), "p": max(values)}
+        return about | {"difference": _with_interval(apart), "p": float(np.max(values))}
 
 
 def frames_of_people(pools: Pools) -> dict[str, Chosen]:

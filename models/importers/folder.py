@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -96,7 +97,11 @@ def _unet(
     if type(classes) is not int or not 0 <= classes <= MAX_CLASSES:
         raise Refused(f"num_class_embeds {classes}; expected up to {MAX_CLASSES}")
     schema, assumed = _schema(classes, given)
-    config = FolderConfig(channels, _size(settings.get("sample_size"), given), schema.width, classes)
+    size = _size(settings.get("sample_size"), given)
+    try:
+        config = FolderConfig(channels, size, schema.width, classes)
+    except ValueError as error:
+        raise UsageError(f"sample_size {size}: {error}") from error
     build = partial(_build, kind, settings, config)
     with torch.device("meta"):
         network = checked(build, "config.json")
@@ -154,10 +159,18 @@ def _decoder(folder: Path, config: FolderConfig) -> Decoder:
     if settings.get("latent_channels") != config.channels:
         raise Refused(f"{folder}: latents of {settings.get('latent_channels')} channels, the U-Net's {config.channels}")
     weights, _ = read_weights(folder)
-    scale = float(settings.get("scaling_factor") or _usual_scale(kind))
+    scale = _factor(settings, "scaling_factor") or _usual_scale(kind)
     latent = Latent(*config.image, scale)
-    shift = float(settings.get("shift_factor") or 0.0)
+    shift = _factor(settings, "shift_factor")
     return Decoder(latent, partial(_build_decoder, kind, settings, weights, scale, shift))
+
+
+def _factor(settings: Mapping[str, Any], name: str) -> float:
+    """A number of the settings, 0 where it is missing; Refused for anything else."""
+    found = settings.get(name) or 0.0
+    if type(found) not in (int, float) or not math.isfinite(found):
+        raise Refused(f"config.json: {name} {short(found)}; expected a number")
+    return float(found)
 
 
 def _usual_scale(kind: str) -> float:

@@ -66,6 +66,10 @@ def read_own_module(content: object, given: Given) -> Imported:
     schema, size, factory = given.condition_schema(), given.size(), _factory(given)
     if schema is None or size is None:
         raise UsageError("--network: add --schema FILE.json, the conditions that it reads, and --image-size N")
+    try:
+        OwnConfig(1, size, schema.width)
+    except ValueError as error:
+        raise UsageError(f"--image-size {given.image_size}: {error}") from error
     module = factory()
     names = [name for name in module.state_dict() if not name.endswith(COUNTERS)]
     found, others = find_weights(content, names, given.weights)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from contract.dataset import DESCRIPTION
-from contract.errors import Refused, Unavailable
+from contract.errors import EdgeError, Refused, Unavailable
 from contract.files import TEMPORARY, whole_file, write_whole
 from contract.locks import NoLocks, try_lock
 
@@ -123,6 +123,26 @@ class LocalStorage:
         return path
 
 
+class _Reporting:
+    """A file system whose calls fail as Unavailable where a client library has errors of its own, as of credentials."""
+
+    def __init__(self, files: Any, address: str) -> None:
+        self._files, self._address = files, address
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._files, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                return method(*args, **options)
+            except (OSError, EdgeError):
+                raise
+            except Exception as error:
+                raise Unavailable(f"{self._address}: {type(error).__name__}: {error}") from error
+
+        return call
+
+
 class AddressStorage:
     """An address that fsspec opens. Object stores show a file when it is closed, and so never show half of one."""
 
@@ -138,7 +158,7 @@ class AddressStorage:
             raise Unavailable(f"{address}: {error}") from None
         except TypeError:  # a file system that needs no folders
             self._files, root = url_to_fs(self.address)
-        self._root = str(root).rstrip("/")
+        self._files, self._root = _Reporting(self._files, self.address), str(root).rstrip("/")
 
     def read(self, name: str) -> bytes:
         content: bytes = self._files.cat_file(self._path(name))

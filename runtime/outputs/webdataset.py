@@ -73,7 +73,8 @@ def _members(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=file, mode="r|") as tar:
             for header in tar:
-                member = tar.extractfile(header) if header.isfile() else None
+                plain = header.isfile() and not header.issparse()  # holes would take memory that no file does
+                member = tar.extractfile(header) if plain else None
                 if member is None:
                     raise ValueError(f"member {header.name!r} is no file")
                 yield header.name, member.read()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.stats.proportions import binomial_tail, proportion_interval
 from audit.stats.roc import auc, best_threshold, permutation_p_value, rate_above, tpr_at
 
 SCORES = np.array([1.0, 2.0, 3.0, 4.0, 4.0])
@@ -41,10 +40,3 @@ def test_p_value_of_a_perfect_score_is_the_smallest() -> None:
     drivers = np.repeat(np.arange(40), 2)
     members = drivers < 20
     assert permutation_p_value(members.astype(float), members, drivers, 199) == 1 / 200
-
-
-def test_exact_interval() -> None:
-    """Clopper and Pearson for 8 of 10, from their tables; none of n has the upper bound 1 - (alpha / 2)^(1 / n)."""
-    assert proportion_interval(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
-    assert proportion_interval(0, 30)[1] == pytest.approx(1 - 0.025 ** (1 / 30))
-    assert binomial_tail(8, 10, 0.5) == pytest.approx(56 / 1024)

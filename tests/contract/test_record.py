@@ -13,7 +13,7 @@ import pytest
 from msgspec import Meta
 
 from contract.errors import Refused
-from contract.record import Record, convert, one_of
+from contract.record import SHOWN, Record, convert, one_of, short
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,11 @@ def test_types_survive_a_garbage_collection() -> None:
     for config in (EdgeConfig(5, size=(32, 64)), AnnotatorConfig(size=(32, 64))):
         assert type(config).from_dict(config.to_dict()) == config
     gc.collect()
+
+
+def test_what_is_quoted_stays_short() -> None:
+    nested: list[Any] = ["deep"]
+    for _ in range(40):
+        nested = [nested] * 9  # as a file of a kilobyte can say: 9 to the 40th strings
+    assert len(short(nested)) <= SHOWN
+    assert short("a  word") == "'a word'" and len(short("x" * 10_000)) == SHOWN

@@ -31,6 +31,7 @@ def test_an_older_bundle_is_replaced(tmp_path: Path, before: str) -> None:
         _write(target, "old")
         (target / "step.fp16.tensorrt.sm87.b1-4-8.engine").touch()
         (target / "verified.json").touch()
+        (target / "verified.json.0123abcd.tmp").touch()
     if before == "a damaged bundle":
         (target / "manifest.json").unlink()
     with replacing(target) as part:

@@ -13,7 +13,7 @@ import torch
 from contract import parity
 from contract.bundle import Sampler, read_manifest
 from contract.files import sha256_of
-from contract.noise import initial_noise
+from contract.noise import initial_noises
 from contract.schedule import Diffusion
 from contract.schemas import CABIN, DOCUMENT
 from export import reference
@@ -49,7 +49,7 @@ def test_frames_are_an_independent_ddim_s(document: Path, batch: int) -> None:
     conditions = list(DOCUMENT.grid(DOCUMENT.names))[::35]
     with Generator.open(document / "b", backend="cpu", precision="fp32", batch=batch) as generator:
         frames = generator.generate(conditions, seed=7)
-    noise = np.stack([initial_noise(7, index, (3, 16, 16)) for index in range(len(conditions))])
+    noise = initial_noises(7, range(len(conditions)), (3, 16, 16))
     weights = dict(tiny_checkpoint().weights)
     expected = document_ddim(weights, noise, DOCUMENT.encode(conditions), range(999, 0, -100))
     assert np.abs(frames.astype(int) - expected.astype(int)).max() <= FRAME

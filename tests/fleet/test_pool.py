@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from contract.dataset import Description
-from contract.errors import Refused
+from contract.errors import Refused, Unavailable
 from contract.schemas import CABIN
 from fleet.cluster import Cluster
 from fleet.pool import Share, agreed, largest_share, share_of
@@ -59,7 +59,7 @@ def test_workers_that_would_draw_differently_are_refused() -> None:
     description = Description("0" * 64, "1" * 64, None, CABIN, IMAGE, seed=1, count=4, backend="cpu", precision="fp32")
 
     def report(machine: str, **changes: Any) -> WorkerReport:
-        return WorkerReport(replace(description, **changes), Process(machine, 1), "cpu")
+        return WorkerReport(replace(description, **changes), Process(machine, 1), "cpu", True)
 
     assert agreed([report("a"), report("b", bundle="2" * 64)]) == description
     with pytest.raises(Refused, match="workers differ in backend: cpu on a, openvino on b; name it, with --backend"):
@@ -122,3 +122,9 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, monkeypatch:
     folder.parent.chmod(0o777)
     with pytest.raises(Refused, match="others may write it"):
         private_folder("bundles")
+
+
+@pytest.mark.parametrize("cpus", [[], [1.0]])
+def test_more_workers_than_a_cluster_has_room_for(cpus: list[float]) -> None:
+    with pytest.raises(Unavailable, match="cores for 20000 workers"):
+        largest_share(cpus, 20_000)

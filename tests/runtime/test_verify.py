@@ -190,3 +190,11 @@ def test_metrics_have_the_values_worked_out_by_hand() -> None:
     found, expected = np.array([[0, 255, 10]], np.uint8), np.array([[2, 254, 10]], np.uint8)
     assert max_abs_difference(found, expected) == max_abs_difference(expected, found) == 2
     assert mean_abs_difference(found, expected) == mean_abs_difference(expected, found) == 1
+
+
+def test_a_reference_that_unpacks_to_too_much_is_refused(own_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, conditions=np.zeros(1 << 25, np.float32), frames=np.zeros(1), seed=0)
+    seal(own_bundle, file.getvalue())
+    assert main([str(own_bundle)]) == 1
+    assert "unpacks to 134218" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from PIL import Image
 from contract.errors import Refused
 from sources import convert, inspect
 from sources.imagefolder import read_source
+from sources.public.record import Sample
 from sources.video import read_video
 from tests.sources.public.miniatures import MINIATURES
 
@@ -147,3 +148,17 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pyt
     (tmp_path / "out/mine.txt").write_text("mine")
     assert convert.main([str(tmp_path / "data"), str(tmp_path / "out")]) == 1
     assert "holds something already" in capsys.readouterr().err and (tmp_path / "out/mine.txt").exists()
+
+
+def test_a_video_of_which_no_frame_is_taken_costs_nothing(tmp_path: Path) -> None:
+    short = Sample(tmp_path / "missing.mp4", "anna", span=(5, 8))
+    assert list(convert.frames_of(short.file, [short], every=30)) == []
+
+
+def test_a_folder_beside_it_is_left_alone(tmp_path: Path) -> None:
+    MINIATURES["state-farm"][1](tmp_path / "data")
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part/mine.txt").write_text("mine")
+    assert convert.main([str(tmp_path / "data"), str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out", "out.part"]
+    assert (tmp_path / "out.part/mine.txt").read_text() == "mine"

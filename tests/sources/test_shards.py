@@ -11,6 +11,7 @@ import pytest
 
 from audit.privacy.miniature import draw_people
 from contract.errors import Refused
+from sources.drivers import driver_keys
 from sources.shards import ARRAYS, domain_of, read_shards
 from tests.sources.folders import write_shards
 
@@ -80,3 +81,14 @@ def test_an_origin_that_is_no_object(folder: Path) -> None:
     (folder / "shards.json").write_text(json.dumps(described | {"origin": "cabin"}))
     with pytest.raises(Refused, match=r"shards\.json: origin: expected an object"):
         domain_of(folder)
+
+
+def test_names_of_drivers_are_kept(folder: Path) -> None:
+    description = json.loads((folder / "shards.json").read_text())
+    (folder / "shards.json").write_text(json.dumps(description | {"drivers": ["anna", "ben", "cleo"]}))
+    keys = driver_keys(read_shards(folder))
+    assert keys is not None and sorted(set(keys)) == ["anna", "ben", "cleo"]
+    for odd, message in ((["anna"], "subjects beyond the 1 drivers"), ([1, 2, 3], "drivers")):
+        (folder / "shards.json").write_text(json.dumps(description | {"drivers": odd}))
+        with pytest.raises(Refused, match=message):
+            read_shards(folder)

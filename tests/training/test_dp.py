@@ -150,6 +150,8 @@ def test_command_excludes_drivers_and_the_lineage_finds_the_others(
     private = ["--dp-epsilon", "8", "--dp-unit", "driver", "--dp-steps", "2", "--dp-units", "5"]
     assert train([*command, *private, "--exclude-drivers", str(tmp_path / "withdrawn.txt")]) == 0
     assert "for each driver" in capsys.readouterr().out
+    assert train([*command, *private]) == 1, "what is released isn't released again"
+    assert "would spend epsilon again" in capsys.readouterr().err
     lineage = read_checkpoint(tmp_path / "run/checkpoint.pt").lineage
     assert lineage["drivers"]["count"] == 10 and lineage["frames"] == 40
     for key, expected in (("5", "trained on"), ("7", "not trained on")):

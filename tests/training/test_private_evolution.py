@@ -13,12 +13,13 @@ from contract.conditions import Schema
 from contract.errors import Refused
 from contract.field import Condition, Field
 from contract.frames import Frames, ImageShape
+from contract.schemas import CABIN
 from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from sources.cabin.domains import DOMAINS
 from sources.shards import read_shards
 from training.accounting import Budget, gaussian_epsilon
-from training.evolution import EvolutionRecipe, choose_parents, evolve, vote
+from training.evolution import EvolutionRecipe, choose_parents, evolve, vary_condition, vote
 from training.population import Population, read_population, write_population
 from training.private_evolution import main, warn_of_noise, write_evolved
 from training.simulators import open_simulator
@@ -190,3 +191,30 @@ def test_the_command_refuses_a_folder_with_other_files(tmp_path: Path, capsys: p
     assert main([str(tmp_path), "-o", str(tmp_path), "--epsilon", "1"]) == 2
     assert main([str(tmp_path), "-o", str(tmp_path / "new"), "--epsilon", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 2 and not (tmp_path / "new").exists()
+
+
+def test_what_follows_another_class_comes_with_it() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        own, other = (CABIN.complete({}, generator) for _ in range(2))
+        varied = vary_condition(CABIN, own, other, 0.5, generator)
+        assert varied["lighting"] != "night" or varied["sensor"] == "nir"
+
+
+def test_a_run_that_was_stopped_when_all_was_done_is_not_released_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.private_evolution.open_simulator", lambda *_: PatchSimulator())
+    monkeypatch.setattr("training.private_evolution.read_source", lambda *_: private_people(50, 4))
+    monkeypatch.setattr(PatchSimulator, "domain", "patch")
+    command = ["private", "-o", str(tmp_path / "out"), "--epsilon", "1"]
+    command += ["--count", "20", "--scenes", "10", "--rounds", "1"]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Path, "unlink", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(command) == 1
+    frames = read_shards(tmp_path / "out").frames
+    monkeypatch.setattr("training.private_evolution.evolve", lambda *_: pytest.fail("voted again"))
+    assert main(command) == 0
+    assert "20 frames; epsilon 1 at delta" in capsys.readouterr().out
+    assert (read_shards(tmp_path / "out").frames == frames).all()
+    assert main(command) == 2, "its state is gone: it is a folder like any other"

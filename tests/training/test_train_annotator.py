@@ -200,3 +200,17 @@ def test_a_wrong_argument_is_one_line(
     assert train_annotator.main([*arguments, "-o", str(tmp_path / "out")]) == status
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_one_held_out_frame_is_too_few(
+    source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = dataclasses.replace(
+        source, frames=source.frames[:1], conditions=source.conditions[:1], hidden=source.hidden[:1],
+        points=None, subjects=None, fingerprint="one",
+    )  # fmt: skip
+    monkeypatch.setattr(
+        train_annotator, "read_source", lambda folder, schema, partial: few if str(folder) == "other" else source
+    )
+    assert train_annotator.main(["data", "--held-out", "other", "-o", str(tmp_path / "out")]) == 1
+    assert "one half calibrates" in capsys.readouterr().err and not (tmp_path / "out").exists()

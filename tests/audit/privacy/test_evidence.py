@@ -17,14 +17,14 @@ from tests.audit.privacy.conftest import write_people
 
 
 def test_whole_drivers_are_kept_below_the_limit(folders: Path) -> None:
-    evidence = read_evidence(folders / "members", folders / "others", limit=100)
+    evidence = read_evidence(folders / "members", folders / "others", "cabin", limit=100)
     assert evidence.members.sum() == (~evidence.members).sum() == 100
     assert set(np.unique(evidence.drivers, return_counts=True)[1]) == {5}
 
 
 def test_drivers_in_both_splits(folders: Path) -> None:
     with pytest.raises(Refused, match="26 drivers in both"):
-        read_evidence(folders / "members", folders / "members")
+        read_evidence(folders / "members", folders / "members", "cabin")
 
 
 def test_people_of_a_renderer_are_known_in_frames_that_evolved(
@@ -33,7 +33,7 @@ def test_people_of_a_renderer_are_known_in_frames_that_evolved(
     rendered = write_people(tmp_path / "rendered", insiders, 5, {"renderer": "cabin", "domain": "cabin", "seed": 1})
     evolved = {"renderer": "cabin", "domain": "cabin", "evolution": {}}
     with pytest.raises(Refused, match="5 drivers in both"):
-        read_evidence(rendered, write_people(tmp_path / "evolved", outsiders, 0, evolved))
+        read_evidence(rendered, write_people(tmp_path / "evolved", outsiders, 0, evolved), "cabin")
 
 
 def test_frames_in_both_splits(insiders: LabelledFrames, outsiders: LabelledFrames) -> None:
@@ -59,7 +59,7 @@ def test_drivers_that_nobody_knows(insiders: LabelledFrames, folders: Path) -> N
 def test_too_few_drivers(tmp_path: Path, folders: Path) -> None:
     few = write_people(tmp_path / "few", draw_people(5, 30, seed=1, first=100))
     with pytest.raises(Refused, match="5 drivers among the non-members; expected 12"):
-        _ = read_evidence(folders / "members", few).population
+        _ = read_evidence(folders / "members", few, "cabin").population
 
 
 def test_a_split_by_camera_is_seen_without_the_model(insiders: LabelledFrames, outsiders: LabelledFrames) -> None:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit.stats.confusion import MEASURES
+from audit.stats.confusion import MEASURES, across_tasks
+from audit.stats.paired import swap_test
 from audit.utility import __main__ as utility
 from audit.utility.examples import EACH
+from audit.utility.inputs import provenance, refuse_generated
+from contract.dataset import FORMAT
 from contract.schemas import CABIN
 from pictures.image_grid import GAP, ROW_TITLE_WIDTH, tile_size
 from tests.audit.utility.conftest import FLAGS, SIZES, Experiment, Folders
@@ -203,7 +206,7 @@ def test_generated_frames_are_never_tested_on(
         records = [json.dumps({"file_name": f"{number}.png", "origin": o}) for number, o in enumerate(origins)]
         (folder / "metadata.jsonl").write_text("\n".join(records))
         if mark == "dataset":
-            (folder / "dataset.json").write_text("{}")
+            (folder / "dataset.json").write_text(json.dumps({"format": FORMAT}))
     error = refused(capsys, 1, folder, "--synthetic", folders.synthetic, "-o", tmp_path / "out", *FLAGS)
     assert "a generated frame among those to test on" in error and ("metadata.jsonl:2" in error) == (mark == "record")
     assert not (tmp_path / "out").exists()
@@ -235,3 +238,15 @@ def test_what_the_sizes_need(folders: Folders, tmp_path: Path, capsys: pytest.Ca
     assert "size 20; expected" in refused(capsys, 1, *command, "--size", 20)
     assert "no frames to add" in refused(capsys, 2, folders.real)
     assert "eyelash: no field" in refused(capsys, 2, *command, "--tasks", "eyelash", "-o", tmp_path / "tasks")
+
+
+def test_recorded_frames_that_name_their_schema_can_be_tested_on(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"schema": CABIN.to_dict()}))
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "0.png", "origin": "recorded"}))
+    refuse_generated(tmp_path)
+    assert provenance(tmp_path)["origin"] is None
+
+
+def test_nothing_to_compare_has_no_p() -> None:
+    tables = [np.zeros((2, 3, 4, 4))]
+    assert math.isnan(swap_test(tables, tables, lambda found: across_tasks(found)["macro_f1"]))

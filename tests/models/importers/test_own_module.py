@@ -108,6 +108,7 @@ def test_frames_of_an_own_module(files: Path) -> None:
     ({"network_args": '{"depth": 8}'}, "TypeError: .*depth"),
     ({"schema": None}, "add --schema FILE.json"),
     ({"schema": "missing.json"}, "--schema missing.json: expected one of document, cabin, or a JSON file"),
+    ({"image_size": "2048"}, "--image-size 2048: size .*expected 8 to 1024 pixels"),
     ({"image_size": "16by24"}, "--image-size 16by24: expected an edge like 64"),
     ({"prediction": None}, "the file doesn't say its prediction; add --prediction, one of epsilon, v, x0"),
     ({"network_args": '{"width": 4}'}, r"weights don't fit the network 'own module'.*time.weight"),

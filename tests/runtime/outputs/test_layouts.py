@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +20,7 @@ import webdataset
 from PIL import Image
 
 from contract.dataset import Description, Record, record
-from contract.errors import Refused
+from contract.errors import Refused, Unavailable
 from contract.field import Condition
 from contract.frame_record import columns
 from contract.frames import ImageShape
@@ -27,6 +28,7 @@ from contract.schemas import CABIN
 from runtime.outputs.features import features_of
 from runtime.outputs.images import CODECS, decode_image, encode_image
 from runtime.outputs.reader import open_dataset
+from runtime.outputs.storage import AddressStorage
 from runtime.outputs.writer import FORMATS, open_writer
 
 COUNT = 1010
@@ -256,3 +258,27 @@ def test_every_layout_takes_every_codec(codec: str, tmp_path: Path) -> None:
         assert found.record == entry(0, codec)
         with Image.open(io.BytesIO(found.content)) as image:
             assert image.format == codec.upper()
+
+
+def test_a_member_with_holes_is_refused(tmp_path: Path) -> None:
+    fill(str(tmp_path), small("webdataset"), SMALL)
+    header = tarfile.TarInfo("00000000.png")
+    header.size = 512
+    header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+    with tarfile.open(tmp_path / "frames/00000.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(header, io.BytesIO(b"0\n".ljust(512, b"\0")))
+    with pytest.raises(Refused, match="is no file"):
+        list(open_dataset(str(tmp_path)).samples())
+
+
+def test_an_error_of_a_client_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoCredentialsError(Exception):
+        pass
+
+    def ls(*_: object, **__: object) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    storage = AddressStorage("memory://bucket")
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "ls", ls)
+    with pytest.raises(Unavailable, match="memory://bucket: NoCredentialsError: Unable to locate credentials"):
+        storage.names()
