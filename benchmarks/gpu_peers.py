@@ -152,10 +152,9 @@ def report(case: Case, manifest: Manifest, batches: Sequence[int], rows: Sequenc
     device = first_gpu()
     driver = DRIVER_VERSION.read_text().strip() if DRIVER_VERSION.exists() else None
     gpu = {"name": device.name, "sm": device.sm, "multiprocessors": device.multiprocessors, "driver": driver}
-    about = {key: value for key, value in machine().items() if key != "gpu_reason"}
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": about | {"gpu": gpu},
+        "machine": machine() | {"gpu": gpu},
         "checkpoint": manifest.source["checkpoint"],
         "image": list(manifest.image),
         "steps": manifest.sampler.steps,
@@ -192,9 +191,9 @@ def run(args: argparse.Namespace) -> int:
         for row in measure(case, batch, args.seconds):
             print(_line(row), file=sys.stderr, flush=True)
             rows.append(row)
-    found = report(case, manifest, args.batch, rows)
-    if args.output:
-        write_whole(args.output, json.dumps(found, indent=1).encode() + b"\n")
+        found = report(case, manifest, args.batch, rows)
+        if args.output:  # a later batch may bring the process down
+            write_whole(args.output, json.dumps(found, indent=1).encode() + b"\n")
     print(json.dumps(found) if args.json else table(rows))
     failed = [row for row in rows if "failed" in row]
     if failed:

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.competitors import CONTENDERS, Contender, Draw, difference
 from benchmarks.fixtures import BATCHES, Setting
 from benchmarks.machine import energy_meter
 from contract.bundle import read_manifest
+from contract.cores import cores
 from contract.errors import Unavailable
 from contract.noise import open_fields
 
@@ -47,6 +49,7 @@ REFERENCE = "ours fp32"
 def main(argv: Sequence[str] | None = None) -> int:
     source, output = (Path(path) for path in (sys.argv[1:] if argv is None else argv))
     setting = Setting.from_dict(json.loads(source.read_text()))
+    torch.set_num_threads(cores())  # what ours takes, also where a container's quota is smaller than its machine
     contenders = list(CONTENDERS.values())
     rows = [row for batch in BATCHES for row in measure(setting, contenders, batch)]
     output.write_text(json.dumps(rows))

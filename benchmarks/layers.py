@@ -60,7 +60,7 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, list[int]], weights: dict[str
     if node.op_type == "Conv":
         rows, channels = shapes[node.input[0]][0], shapes[node.input[1]][:2]
         operations = 2.0 * rows * float(np.prod(channels)) * _taps(node, shapes)
-    elif node.op_type == "Gemm":
+    elif node.op_type in ("Gemm", "MatMul"):
         operations = 2.0 * written * shapes[node.input[0]][-1]
     read = sum(sizes[name] for name in set(node.input) if name in sizes and name not in weights)
     constant = sum(weights[name] for name in set(node.input) if name in weights)

@@ -17,7 +17,7 @@ from typing import Any
 from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info
 
 from contract.cores import cores
-from contract.gpu import driver_problem
+from contract.gpu import driver_problem, first_gpu
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "openvino", "diffusers")
 EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
@@ -44,8 +44,7 @@ def machine() -> dict[str, Any]:
         "system": f"{about['system']} {about['release'].split('-')[0]}",
         "python": about["python_implementation_version"],
         "versions": {name: version(name) for name in PACKAGES if name in _installed()},
-        "gpu": None,
-        "gpu_reason": driver_problem() or "not measured by this suite",
+        "gpu": None if driver_problem() else first_gpu().name,
     }
 
 

@@ -31,7 +31,7 @@ table { border-collapse: collapse; font-size: 13px } th, td { padding: .25rem .7
 th { border-bottom: 2px solid #cfd7df } tr:nth-child(even) { background: #f4f6f8 } em { color: #b0413e }
 """
 
-COLUMNS = ("contender", "batch", "frames/s", "p50 ms", "p95 ms", "p99 ms", "spread", "load s", "first s")
+COLUMNS = ("contender", "batch", "frames/s", "p50 ms", "p90 ms", "p95 ms", "spread", "load s", "first s")
 COLUMNS = (*COLUMNS, "opened MiB", "peak MiB", "frames")
 
 
@@ -78,10 +78,8 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             f"<b>{row['name']}</b>" if row["name"].startswith("ours") else row["name"],
             row["batch"],
-            *(
-                f"{value:.1f}"
-                for value in (row["frames_per_second"], *map(row["latency_ms"].get, ("p50", "p95", "p99")))
-            ),
+            f"{row['frames_per_second']:.1f}",
+            *(None if row["latency_ms"][p] is None else f"{row['latency_ms'][p]:.1f}" for p in ("p50", "p90", "p95")),
             f"{row['spread']:.0%}",
             *(None if row[key] is None else f"{row[key]:.2f}" for key in ("load_s", "first_batch_s")),
             *(None if row[key] is None else f"{row[key]:.0f}" for key in ("opened_mib", "peak_mib")),

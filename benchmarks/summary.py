@@ -2,7 +2,7 @@
 
 rows = table(processes, cold, steps=4)           # one for each contender and batch
 found = ratios(rows)                             # {"fp32_over_best_torch_fp32": {"value": 1.12, ...}, ...}
-problems = regressions(found, baseline, cpu)     # empty where everything holds
+problems = regressions(found, baseline, machine()) # empty where everything holds
 """
 
 from __future__ import annotations
@@ -64,8 +64,6 @@ SLACK = 0.80
 
 PERCENTILES = (50, 90, 95, 99)
 STARTUP = ("import_s", "load_s", "first_batch_s", "opened_mib", "peak_mib")
-NOT_MEASURED = {"device_memory_mib": None, "copies_ms": None}
-"""Columns of a GPU's rows, which no machine of this suite has had."""
 
 
 def table(
@@ -80,7 +78,7 @@ def _row(group: Sequence[Mapping[str, Any]], cold: Mapping[str, Mapping[str, Any
     pooled = [second for row in group for second in row["seconds"]]
     medians = [statistics.median(row["seconds"]) for row in group]
     median = statistics.median(medians)
-    latency = {f"p{p}": float(np.percentile(pooled, p) * 1e3) for p in PERCENTILES}
+    latency = {f"p{p}": _percentile(pooled, p) for p in PERCENTILES}
     joules = [row["joules"] / len(row["seconds"]) / batch for row in group if row["joules"] is not None]
     contender, started = CONTENDERS[name], cold.get(name, {}) if batch == COLD_BATCH else {}
     worst = max((row["difference"] for row in group), key=lambda apart: (apart["levels"], -apart["psnr_db"]))
@@ -92,15 +90,19 @@ def _row(group: Sequence[Mapping[str, Any]], cold: Mapping[str, Mapping[str, Any
         "frames_per_second": batch / median,
         "by_turn": [batch / seconds for row in group for seconds in row["turns"]],
         "latency_ms": latency,
-        "step_ms": {key: value / steps for key, value in latency.items()},
+        "step_ms": {key: None if value is None else value / steps for key, value in latency.items()},
         "samples": len(pooled),
         "spread": (max(medians) - min(medians)) / median,
         "difference": worst,
         "same_frames": same(contender.precision, worst),
         "joules_per_frame": statistics.median(joules) if joules else None,
-        **NOT_MEASURED,
         **{key: started.get(key) for key in STARTUP},
     }
+
+
+def _percentile(seconds: Sequence[float], p: int) -> float | None:
+    """Milliseconds that p % of the draws stay below; None where there are too few to tell."""
+    return float(np.percentile(seconds, p) * 1e3) if len(seconds) * (100 - p) >= 100 or p == 50 else None
 
 
 def speed(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
@@ -131,15 +133,17 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: ratio for name, ratio in found.items() if ratio is not None}
 
 
-def regressions(found: Mapping[str, Mapping[str, Any]], baseline: Mapping[str, Any], cpu: str) -> list[str]:
-    """What is slower than it may be, a line each; another processor than the baseline's is held to the floors alone."""
+def regressions(
+    found: Mapping[str, Mapping[str, Any]], baseline: Mapping[str, Any], machine: Mapping[str, Any]
+) -> list[str]:
+    """What is slower than it may be, a line each; another machine than the baseline's is held to the floors alone."""
     values = {name: ratio["value"] for name, ratio in found.items()}
     problems = [
         f"{name} is {values[name]:.3g}, expected at least {floor:g} on any machine"
         for name, floor in FLOORS.items()
         if values.get(name, math.inf) < floor
     ]
-    before = baseline["ratios"] if baseline.get("cpu") == cpu else {}
+    before = baseline["ratios"] if all(baseline.get(key) == machine[key] for key in ("cpu", "cores")) else {}
     return problems + [
         f"{name} is {values[name]:.3g}, {usual:.3g} in the baseline; accept it with: pytest benchmarks --renew-baseline"
         for name, usual in before.items()

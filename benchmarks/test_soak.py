@@ -12,6 +12,7 @@ import pytest
 from benchmarks.conftest import SOAK
 from benchmarks.machine import machine
 from benchmarks.to_disk import watch
+from contract.bundle import read_manifest
 from contract.files import write_whole
 
 FRAMES, WINDOW = 20_000, 500
@@ -26,6 +27,7 @@ def test_a_long_run_neither_grows_nor_slows(bundle: Path, tmp_path: Path) -> Non
     first, last = statistics.median(rates[:10]), statistics.median(rates[-10:])
     found = {
         "machine": machine(),
+        "bundle": read_manifest(bundle).digest,
         "frames": FRAMES,
         "precision": "int8",
         "growth_after_first_window": growth,

@@ -29,6 +29,7 @@ from contract.files import parse_json, read_json
 from contract.frame_record import Count, Record, check_record, frame_name, record
 from contract.frames import ImageShape
 from contract.noise import SEEDS
+from contract.privacy_budget import StatedBudget, budget_of
 from contract.record import Record as StoredRecord
 from contract.record import convert, one_of
 
@@ -42,9 +43,6 @@ LAYOUTS = ("folder", "webdataset", "parquet")
 
 LATER = ("complete", "software", "bundle", "rejected", "disagreeing")
 """Fields of a description that may differ between two runs of one command."""
-
-UNITS = ("frame", "driver")
-"""Whose contribution differential privacy bounds."""
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
 ANNOTATED, TRIED = ("measured", "agrees", "landmarks"), ("attempt", "tries")
@@ -111,7 +109,7 @@ class Description(StoredRecord):
     epsilon: float | None = None
     delta: float | None = None
     unit: str | None = None
-    """Differential privacy of the checkpoint's training, for one of UNITS; null where it had none."""
+    """Differential privacy of the checkpoint's training (`contract.privacy_budget`); null where it had none."""
 
     parts: tuple[Mapping[str, Any], ...] = ()
     """Descriptions of the finished datasets that this one was merged from, in order."""
@@ -129,6 +127,7 @@ class Description(StoredRecord):
             raise ValueError(f"seed {self.seed}; expected an integer from 0 to {SEEDS - 1}")
         if self.reject_below is not None and self.annotator is None:
             raise ValueError("reject_below without an annotator")
+        budget_of({"epsilon": self.epsilon, "delta": self.delta, "unit": self.unit})
 
     @property
     def checkpoints(self) -> tuple[str | None, ...]:
@@ -188,6 +187,14 @@ class Description(StoredRecord):
         if entry["clip"] != place:
             raise ValueError(f"clip {entry['clip']!r}; expected {place!r}")
         return entry
+
+    @property
+    def privacy(self) -> tuple[StatedBudget | None, str]:
+        """What is proven of everybody whom the dataset learnt from, and why nothing is, where nothing is."""
+        budget = budget_of({"epsilon": self.epsilon, "delta": self.delta, "unit": self.unit})
+        if budget is None and any(part.get("epsilon") is not None for part in self.parts):
+            return None, "its parts come from several checkpoints, of which each has a budget of its own, or none"
+        return budget, "" if budget else "the checkpoint wasn't trained with differential privacy"
 
     @property
     def clips(self) -> int:

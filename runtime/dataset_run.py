@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contract.dataset import ClipShape, Description, Record, record
+from contract.errors import Refused
+from contract.privacy_budget import budget_of
 from contract.progress import progress_bar
 from pictures.contact_sheet import ContactSheet, contact_path
 from runtime.batch import Batch
@@ -54,9 +56,12 @@ class RunResult(NamedTuple):
 
 
 def describe(generator: Generator, plan: FramePlan, settings: RunSettings) -> Description:
-    """The description of the dataset that this generator makes of a plan."""
+    """The description of the dataset that this generator makes of a plan; Refused for a lineage with an odd budget."""
     source, annotator = generator.manifest.source, generator.annotator
-    lineage = source.get("lineage") or {}
+    try:
+        budget = budget_of(source.get("lineage") or {})
+    except ValueError as error:
+        raise Refused(f"the bundle's lineage: {error}; export it again, from a checkpoint that says which") from error
     return Description(
         bundle=generator.manifest.digest,
         frames=generator.manifest.frames_digest(generator.choice.file, annotator.file if annotator else None),
@@ -74,9 +79,7 @@ def describe(generator: Generator, plan: FramePlan, settings: RunSettings) -> De
         layout=settings.layout,
         codec=settings.codec,
         signed=settings.signed,
-        epsilon=lineage.get("epsilon"),
-        delta=lineage.get("delta"),
-        unit=lineage.get("unit"),
+        **(budget._asdict() if budget else {}),
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from contract.cli import Parser
 from contract.dataset import Description, Record, frame_name
 from contract.errors import EdgeError, Refused, UsageError, run_command
+from contract.privacy_budget import KEYS
 from contract.progress import progress_bar
 from runtime.clips import merge_clips
 from runtime.outputs.reader import StoredDataset, open_dataset
@@ -29,8 +30,8 @@ from runtime.outputs.writer import FORMATS, open_writer
 BATCH = 64
 """Frames copied at a time."""
 
-ONE_VALUE = ("checkpoint", "backend", "precision", "annotator", "reject_below", "clip", "epsilon", "delta", "unit")
-"""Fields that a merged description keeps only where all parts agree."""
+ONE_VALUE = ("checkpoint", "backend", "precision", "annotator", "reject_below", "clip")
+"""Fields that a merged description keeps only where all parts agree; so it does their privacy, of one checkpoint."""
 
 
 def merged_description(parts: Sequence[Description], layout: str) -> Description:
@@ -44,6 +45,10 @@ def merged_description(parts: Sequence[Description], layout: str) -> Description
     same = {name: _only(parts, name) for name in ONE_VALUE}
     if same["annotator"] is None:
         same["reject_below"] = None  # each part's annotator has its own idea of what agrees
+    budgets = {part.privacy[0] for part in parts}
+    # several private checkpoints give away more than each of them, if they learnt from the same people
+    budget = budgets.pop() if same["checkpoint"] and len(budgets) == 1 else None
+    same |= budget._asdict() if budget else dict.fromkeys(KEYS)
     text = {name: same[name] or "several" for name in ("backend", "precision")}
     return replace(
         first,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.cli import Parser, integer
-from contract.errors import Refused, UsageError, run_command
+from contract.cores import cores
+from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
 from contract.progress import progress_bar, write_beside
 from contract.schemas import CABIN
 from sources.cabin.landmarks import KIND
-from sources.shards import ShardDescription, ShardWriter, read_description, read_shards
+from sources.shards import ShardDescription, ShardWriter, read_conditions
 
 if TYPE_CHECKING:
     from sources.cabin.settings import Asked
@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=integer(16, 1024), default=128, help="pixels of an edge (128)")
     parser.add_argument("--domain", choices=sorted(DOMAINS), default="cabin", help="people, cameras and cars (cabin)")
     parser.add_argument("--seed", type=integer(0, 2**63 - 1), default=0, help="of the run (0)")
-    parser.add_argument("--workers", type=integer(1, 256), default=os.cpu_count() or 1, help="processes (all cores)")
+    parser.add_argument("--workers", type=integer(1, 256), default=cores(), help="processes (all cores)")
     parser.add_argument("--samples", type=integer(1, 4096), help="paths a pixel off the face (4 denoised, 16 plain)")
     parser.add_argument("--like", type=Path, metavar="DIR", help="other people under the conditions of these frames")
     parser.add_argument(
@@ -65,11 +65,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Render what is missing; returns the exit status."""
-    from sources.cabin.driver import Batch
-    from sources.cabin.settings import Settings
-    from sources.cabin.workers import run as work
-
-    asked = _asked(args.like, args.spread, -(-args.n // SHARD) * SHARD) if args.like else None
+    try:
+        from sources.cabin.driver import Batch, check_installed
+        from sources.cabin.settings import Settings
+        from sources.cabin.workers import run as work
+    except ImportError as error:
+        raise Unavailable(f"{error.name or error} isn't installed; run: pip install '.[render]'") from error
+    check_installed(_report)
+    asked = _asked(args, -(-args.n // SHARD) * SHARD) if args.like else None
     settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks, asked=asked)
     writer = ShardWriter(args.folder, describe(settings))
     missing = list(writer.missing(args.n))
@@ -92,19 +95,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(folder: Path, spread: int | None, frames: int) -> Asked:
-    """The conditions of a folder's first frames, or some evenly apart; Refused where it has fewer, or no such ones."""
+def _asked(args: argparse.Namespace, frames: int) -> Asked:
+    """The conditions of a folder's first frames, or some evenly apart.
+
+    Refused where it has fewer, or no such ones, or where whoever it shows under one of them would be shown again.
+    """
+    from sources.cabin.domains import DOMAINS
+    from sources.cabin.driver import sitters
     from sources.cabin.settings import Asked
 
-    source, wanted = read_shards(folder), spread or frames
+    folder, spread = args.like, args.spread
+    source, conditions, people = read_conditions(folder)
+    wanted = spread or frames
     if not source.schema.encodes_like(CABIN):
         other = f"its schema {source.schema.name!r} encodes conditions otherwise than this version's {CABIN.name!r}"
         raise Refused(f"{folder}: {other}; render its frames again")
-    if len(source.frames) < wanted:
-        raise Refused(f"{folder}: {len(source.frames)} frames, {wanted} conditions are asked for; lower -n or --spread")
-    rows = np.arange(wanted) * len(source.frames) // wanted if spread else np.arange(wanted)
-    origin = dict(read_description(folder).origin) | ({"spread": spread} if spread else {})
-    return Asked(source.conditions[rows], origin)
+    if len(conditions) < wanted:
+        raise Refused(f"{folder}: {len(conditions)} frames, {wanted} conditions are asked for; lower -n or --spread")
+    rows = np.arange(wanted) * len(conditions) // wanted if spread else np.arange(wanted)
+    domain, places = DOMAINS[args.domain], np.arange(frames)
+    if same := int((people[rows[places % wanted]] == domain.key(sitters(domain, args.seed, places))).sum()):
+        raise Refused(f"{folder}: shows the same person under {same} of {frames} conditions; give another --seed")
+    origin = dict(source.origin) | ({"spread": spread, "of": len(conditions)} if spread else {})
+    return Asked(conditions[rows], origin)
 
 
 def describe(settings: Any) -> ShardDescription:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from contract.conditions import Schema
 from contract.errors import Refused
-from contract.files import read_json, write_whole
+from contract.files import TEMPORARY, final_name, read_json, write_whole
 from contract.record import convert
 from sources.base import LabelledFrames, Landmarks, fingerprint
 
@@ -38,6 +39,7 @@ ARRAYS = {
     "subjects": (np.integer, 1),
 }
 """Of a shard: its arrays' numbers and axes, the first of which counts frames."""
+SHARD_NAME = re.compile(r"(shard|layers)-[0-9]{5,}\.npz")
 RENDER = "python -m sources.render"
 
 
@@ -88,6 +90,9 @@ class ShardWriter:
     def __init__(self, folder: Path, description: ShardDescription) -> None:
         self.folder, self.description = folder, description
         folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*" + TEMPORARY):  # of a run that was killed while it wrote
+            if final_name(path.name) == DESCRIPTION or SHARD_NAME.fullmatch(final_name(path.name)):
+                path.unlink()
         described, wanted = folder / DESCRIPTION, description.to_dict()
         if described.exists():
             if read_json(described) != wanted:
@@ -135,22 +140,33 @@ def domain_of(folder: Path) -> str | None:
     return None if domain is None else str(domain)
 
 
-def read_shards(folder: Path) -> LabelledFrames:
-    """All whole shards of a folder in memory; Refused where there is none, or one is damaged."""
+def read_conditions(folder: Path) -> tuple[ShardDescription, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """What a folder holds, its encoded conditions [N, D] and whose frames they are [N], without the frames."""
+    description, joined = _read_columns(folder, ("conditions", "subjects"))
+    return description, joined["conditions"], joined["subjects"]
+
+
+def _read_columns(folder: Path, names: Sequence[str]) -> tuple[ShardDescription, dict[str, Any]]:
+    """Some of the ARRAYS of all shards, conditions among them."""
     description = read_description(folder)
     shards = sorted(folder.glob("shard-*.npz"))
     if not shards:
         raise Refused(f"{folder}: no shard; go on with `{RENDER} {folder}`")
-    parts = [_read_shard(shard) for shard in shards]
+    parts = [_read_shard(shard, names) for shard in shards]
     first = parts[0]
     for shard, part in zip(shards, parts, strict=True):
         for name, array in part.items():
             if array.shape[1:] != first[name].shape[1:]:
                 raise Refused(f"{shard}: {name} of {array.shape[1:]}, others of {first[name].shape[1:]}; remove it")
-    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in ARRAYS}
-    if joined["conditions"].shape[1] != description.schema.width:
-        found = joined["conditions"].shape[1]
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    if (found := joined["conditions"].shape[1]) != description.schema.width:
         raise Refused(f"{folder}: conditions of width {found}; its schema's are {description.schema.width} wide")
+    return description, joined
+
+
+def read_shards(folder: Path) -> LabelledFrames:
+    """All whole shards of a folder in memory; Refused where there is none, or one is damaged."""
+    description, joined = _read_columns(folder, tuple(ARRAYS))
     drivers, subjects = description.drivers, joined["subjects"]
     if drivers and not (subjects.min(initial=0) >= 0 and subjects.max(initial=0) < len(drivers)):
         raise Refused(f"{folder}: subjects beyond the {len(drivers)} drivers of {DESCRIPTION}; make the shards again")
@@ -160,17 +176,18 @@ def read_shards(folder: Path) -> LabelledFrames:
     )
 
 
-def _read_shard(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """A shard's ARRAYS; Refused where one is missing, damaged, or of other numbers than it should hold."""
+def _read_shard(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Some of a shard's ARRAYS; Refused where one is missing, damaged, or of other numbers than it should hold."""
     again = f"remove it, and `{RENDER}` renders it again"
     try:
         with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in ARRAYS}
+            arrays = {name: content[name] for name in names}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise Refused(f"{path}: damaged; {again}") from error
-    for name, (kind, axes) in ARRAYS.items():
-        array = arrays[name]
-        if not np.issubdtype(array.dtype, kind) or array.ndim != axes or len(array) != len(arrays["frames"]):
-            expected = f"{len(arrays['frames'])} rows of {kind.__name__} in {axes} axes"
+    rows = len(arrays[names[0]])
+    for name, array in arrays.items():
+        kind, axes = ARRAYS[name]
+        if not np.issubdtype(array.dtype, kind) or array.ndim != axes or len(array) != rows:
+            expected = f"{rows} rows of {kind.__name__} in {axes} axes"
             raise Refused(f"{path}: {name} are {array.dtype} {list(array.shape)}; expected {expected}; {again}")
     return arrays

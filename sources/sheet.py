@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from contract.cli import Parser, integer
-from contract.errors import UsageError, run_command
+from contract.errors import Unavailable, UsageError, run_command
 from contract.field import Condition
 from contract.files import write_whole
 from contract.progress import progress_bar
@@ -81,7 +81,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     from sources.cabin.domains import DOMAINS
-    from sources.cabin.driver import MOMENTS, Cabin
+
+    try:
+        from sources.cabin.driver import MOMENTS, Cabin
+    except ImportError as error:
+        raise Unavailable(f"{error.name or error} isn't installed; run: pip install '.[render]'") from error
 
     cabin = Cabin(args.size, DOMAINS[args.domain], args.samples)
     if args.random:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from contract.silence import silence_engines
 
@@ -17,6 +18,9 @@ silence_engines()  # before any test imports an engine
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, whose programs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("any machine", deadline=None)  # the machine may be busy with other work
+settings.load_profile("any machine")
 
 PACKAGES = (
     "numpy",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 import dms_edge
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(found.args[0] for found in vars(dms_edge).values() if isinstance(found, partial))
 COMMAND = "import sys, dms_edge; sys.exit(dms_edge.export())"
 """What pip writes into a console command."""
 
@@ -87,3 +90,14 @@ def test_an_ascii_console_gets_other_characters_escaped() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "\\xb7\n"), done.stderr
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_command_helps_with_an_example(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    package = (ROOT / module.replace(".", "/")).is_dir()
+    main = importlib.import_module(f"{module}.__main__" if package else module).main
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert left.value.code == 0 and "example" in said and f"python -m {module}" in said

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from contract.dataset import UNITS
 from contract.errors import EdgeError, Unavailable, UsageError
+from contract.privacy_budget import UNITS
 
 AGREEMENT = 0.01
 """Share by which both accountants may differ: each is exact up to a discretization far finer than that."""

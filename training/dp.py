@@ -26,10 +26,10 @@ from torch.func import functional_call, grad, vmap
 
 from contract.cli import integer
 from contract.conditions import Array
-from contract.dataset import UNITS
 from contract.driver_hashes import trained_on, training_steps
 from contract.errors import Refused, Unavailable, UsageError
 from contract.frames import to_images
+from contract.privacy_budget import UNITS
 from contract.progress import progress_bar
 from contract.schedule import Diffusion
 from models.checkpoint import Checkpoint

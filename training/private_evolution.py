@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.cli import Parser, integer
-from contract.dataset import UNITS
 from contract.errors import UsageError, run_command
+from contract.privacy_budget import UNITS
 from sources.base import Landmarks
 from sources.drivers import read_keys, without_drivers
 from sources.imagefolder import read_source

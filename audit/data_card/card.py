@@ -18,10 +18,10 @@ from audit.records import Tally, tally
 from contract.bundle import VERSION
 from contract.dataset import Dataset, Description
 from contract.errors import Refused
+from contract.privacy_budget import KEYS
 
 FORMAT = "dms-edge/data-card@1"
 NO_PERSONS = "the schema says of no field that it belongs to the person"
-NO_PRIVACY = "the checkpoint wasn't trained with differential privacy"
 UNFINISHED = "the dataset isn't complete; let the command that began it finish first"
 
 
@@ -99,8 +99,8 @@ def _source(dataset: Dataset) -> dict[str, Any]:
 
 
 def _privacy(about: Description) -> dict[str, Any]:
-    reason = NO_PRIVACY if about.epsilon is None else None
-    return {"epsilon": about.epsilon, "delta": about.delta, "unit": about.unit, "reason": reason}
+    budget, reason = about.privacy
+    return (budget._asdict() if budget else dict.fromkeys(KEYS)) | {"reason": reason or None}
 
 
 def _provenance(report: ProvenanceReport) -> dict[str, Any]:

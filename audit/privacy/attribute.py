@@ -65,7 +65,8 @@ def attribute_findings_from_frames(
 def _finding(name: str, access: str, right: Bools, truth: Indices, population: Population) -> Finding:
     members, drivers = population.members[population.scored], population.drivers[population.scored]
     weights, success = group_resamples(drivers), right.astype(np.float64)
-    rates = [weights[:, side] @ success[side] / weights[:, side].sum(axis=1) for side in (members, ~members)]
+    rates = [_rates(weights[:, side], success[side]) for side in (members, ~members)]
+    both = np.isfinite(rates[0]) & np.isfinite(rates[1])
     counts = [Counts(int(right[side].sum()), int(side.sum())) for side in (members, ~members)]
     frequent = np.bincount(truth[~members]).argmax()
     return Finding(
@@ -77,8 +78,15 @@ def _finding(name: str, access: str, right: Bools, truth: Indices, population: P
         gain=float(gain_of(np.array(counts[0].rate), np.array(counts[1].rate))),
         gains=gain_of(rates[0], rates[1]),
         drivers=(len(np.unique(drivers[members])), len(np.unique(drivers[~members]))),
-        p_value=float((1 + (rates[0] <= rates[1]).sum()) / (1 + len(weights))),
+        p_value=float((1 + (rates[0] <= rates[1])[both].sum()) / (1 + both.sum())),
     )
+
+
+def _rates(weights: Array, success: Array) -> Array:
+    """Share of successes in each resample [R], of weights [R, N]; NaN where it has no frame of this side."""
+    drawn = weights.sum(axis=1)
+    rates: Array = np.divide(weights @ success, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0)
+    return rates
 
 
 def _personal(schema: Schema) -> list[Field]:

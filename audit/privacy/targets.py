@@ -25,11 +25,11 @@ from audit.privacy.model import open_model
 from audit.privacy.shadow_models import read_shadows
 from contract.bundle import MANIFEST
 from contract.dataset import DESCRIPTION as DATASET
-from contract.dataset import UNITS
 from contract.driver_hashes import lists_drivers, seen_drivers
 from contract.errors import Refused
 from contract.files import read_json
 from contract.noise import stream
+from contract.privacy_budget import budget_of
 from sources.imagefolder import read_source
 from sources.shards import DESCRIPTION
 
@@ -105,16 +105,12 @@ def rows_to_draw(evidence: Evidence, count: int) -> Indices:
 
 
 def proven_epsilon(lineage: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Epsilon, delta and unit where an accountant proved them; None otherwise."""
-    epsilon, delta, unit = (lineage.get(name) for name in ("epsilon", "delta", "unit"))
-    if epsilon is None:
-        return None
-    numbers = all(isinstance(value, (int, float)) and 0 <= value < float("inf") for value in (epsilon, delta))
-    if not numbers or unit not in UNITS:
-        raise Refused(
-            f"lineage: epsilon {epsilon!r}, delta {delta!r}, unit {unit!r}; expected numbers, and frame or driver"
-        )
-    return {"epsilon": epsilon, "delta": delta, "unit": unit}
+    """Epsilon, delta and unit where an accountant proved them, None otherwise; Refused for an odd budget."""
+    try:
+        budget = budget_of(lineage)
+    except ValueError as error:
+        raise Refused(f"lineage: {error}") from error
+    return budget._asdict() if budget else None
 
 
 def _description(folder: Path) -> Mapping[str, Any]:

@@ -132,7 +132,7 @@ def _tiles(found: DatasetTally, marks: ProvenanceReport, results: Sequence[Resul
 
 def _facts(dataset: Dataset) -> list[tuple[str, str]]:
     about = dataset.description
-    private = "none: not trained with it" if about.epsilon is None else f"ε = {about.epsilon:g}, δ = {about.delta:g}"
+    budget, reason = about.privacy
     rejected = "" if about.rejected is None else f"{about.rejected} (below {about.reject_below:g})"
     facts = {
         "schema": about.schema.name,
@@ -141,7 +141,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         "drawn by": f"{about.backend}, {about.precision}",
         "read by": f"annotator, {about.annotator}" if about.annotator else "no annotator",
         "drawn again": rejected or "nothing",
-        "differential privacy": private,
+        "differential privacy": str(budget) if budget else f"none: {reason}",
         "checkpoint (sha256)": about.checkpoint or "unknown",
         "bundle": about.bundle,
         "software": about.software,

@@ -10,7 +10,6 @@ are therefore built once and used for every moment.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ def renderer() -> Any:
         mitsuba.set_log_level(mitsuba.LogLevel.Error)
         import drjit
 
-        drjit.set_thread_count(int(os.environ.get("DMS_RENDER_THREADS", "1")))
+        drjit.set_thread_count(1)  # frames are spread over processes
     return mitsuba
 
 

@@ -1,6 +1,6 @@
 """Denoising by Intel's Open Image Denoise, where the package `oidn` is installed (x86-64 Linux).
 
-    clean = denoise(radiance, albedo, normal)        # float32 [H, W, 3], linear
+    clean = denoise(radiance)                        # float32 [H, W, 3], linear
 
 Without it frames are path-traced with more samples instead (`sources.cabin.driver.PLAIN_SAMPLES`).
 """
@@ -66,17 +66,16 @@ def _device() -> Any:
     return device
 
 
-def denoise(radiance: Image, albedo: Image | None = None, normal: Image | None = None, clean: bool = False) -> Image:
-    """Linear radiance without its sampling noise; `clean` says that the guides have none."""
+def denoise(radiance: Image) -> Image:
+    """Linear radiance without its sampling noise."""
     library, device = _library(), _device()
     height, width = radiance.shape[:2]
-    given = {b"color": radiance, b"albedo": albedo, b"normal": normal, b"output": np.empty_like(radiance)}
-    images = {name: np.ascontiguousarray(image, np.float32) for name, image in given.items() if image is not None}
+    given = {b"color": radiance, b"output": np.empty_like(radiance)}
+    images = {name: np.ascontiguousarray(image, np.float32) for name, image in given.items()}
     kernel = library.oidnNewFilter(device, b"RT")
     for name, image in images.items():
         library.oidnSetSharedFilterImage(kernel, name, image.ctypes.data, FLOAT3, width, height, 0, 0, 0)
     library.oidnSetFilter1b(kernel, b"hdr", True)
-    library.oidnSetFilter1b(kernel, b"cleanAux", clean)
     library.oidnCommitFilter(kernel)
     library.oidnExecuteFilter(kernel)
     message = ctypes.c_char_p()

@@ -18,7 +18,7 @@ PEOPLE = 1_000_000
 
 @dataclass(frozen=True)
 class Domain:
-    """Every band is drawn from uniformly, once a sitting (camera) or once a frame (noise)."""
+    """Every band is drawn from uniformly, once a sitting."""
 
     name: str
     identity_seed: int

@@ -9,7 +9,7 @@ one set of clothes, several moments of light, pose and expression.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from contract.field import Condition
 from contract.schemas import CABIN
 from sources.cabin import denoise
-from sources.cabin.assembly import build_scene
+from sources.cabin.assembly import build_scene, renderer
 from sources.cabin.domains import CABIN_DOMAIN, Domain
 from sources.cabin.identity import Person
 from sources.cabin.labels import Layers, hidden_fields, landmarks, layers
@@ -92,7 +92,7 @@ class Cabin:
         conditions, subjects = [], []
         for index in map(int, indices):
             sitting = stream(SITTING, seed, index // MOMENTS)
-            subject = self.subject(seed, index)
+            subject = int(sitters(self.domain, seed, np.array(index)))
             born = _complete({}, stream(CONDITION, self.domain.identity_seed, subject))
             worn = _complete({}, sitting)
             known: dict[str, Any] = {name: born[name] for name in ("gender", "age_group", "skin_tone")}
@@ -104,10 +104,6 @@ class Cabin:
             conditions.append(_complete(known | dict(given or {}), own))
             subjects.append(subject)
         return conditions, subjects
-
-    def subject(self, seed: int, index: int) -> int:
-        """Who sits in frame `index`: everybody of the domain in turn."""
-        return (index // MOMENTS * STRIDE + seed) % self.domain.subjects
 
     def render(
         self, seed: int, indices: Sequence[int], given: Mapping[str, object] | None = None, with_layers: bool = False
@@ -122,7 +118,7 @@ class Cabin:
         """Given conditions, which stay as they were asked, with other people or given ones."""
         rows = [index % len(asked.vectors) for index in indices]
         conditions = CABIN.decode(asked.vectors[rows])
-        people, moments = [self.subject(seed, index) for index in indices], indices
+        people, moments = sitters(self.domain, seed, np.array(indices)).tolist(), indices
         if asked.people is not None:
             people = asked.people[rows].tolist()
         if asked.moments is not None:
@@ -170,6 +166,19 @@ class Cabin:
         )
         hidden = hidden_fields(scene, moment, measured)
         return frame, measured, landmarks(moment), hidden, layers(scene, moment, self.size) if with_layers else None
+
+
+def sitters(domain: Domain, seed: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Who sits in each frame: everybody of the domain in turn, from 0 to `subjects` - 1."""
+    return np.asarray((indices // MOMENTS * STRIDE + seed % domain.subjects) % domain.subjects)
+
+
+def check_installed(report: Callable[[str], None]) -> None:
+    """Unavailable where the path tracer or the mesh is missing; `report` gets a line where only the denoiser is."""
+    renderer()
+    load()
+    if not denoise.available():
+        report(f"Open Image Denoise isn't installed: {PLAIN_SAMPLES} paths a pixel and no denoising")
 
 
 def _complete(given: Mapping[str, object], generator: np.random.Generator) -> Condition:

@@ -1,7 +1,7 @@
 """Brows and beards: short strands over a painted ground.
 
 grooming = Grooming.draw(person, wig)
-strands = brows(scalp, person, grooming) + beard(scalp, person, grooming)
+strands = brows(scalp, grooming) + beard(scalp, grooming)
 """
 
 from __future__ import annotations

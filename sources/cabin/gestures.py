@@ -1,7 +1,7 @@
 """Raised hands and what they hold: a goal for the wrist, a hand shape, and a search for touch without sinking in.
 
-    gesture = Gesture.draw("phone", run_seed, index)
-    turns, props = perform(gesture, rig, turns, head, face_points)
+    gesture = Gesture.draw("phone", run_seed, index, mirror_side)
+    turns, props = perform(gesture, rig, turns, to_world, features, camera)
 
 Goals are given in head coordinates around the features of the person's own face.
 """

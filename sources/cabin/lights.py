@@ -1,6 +1,6 @@
 """Light: sky through the windows, the sun, tunnel lamps, and the camera's own infrared lamps.
 
-    lights = Lights.draw(lighting, sensor, run_seed, index, side)
+    lights = Lights.draw(lighting, sensor, run_seed, index, lamp_gap)
     emitters = lights.emitters(camera, eyes, interior)
 
 What lies outside is a blurred picture on each window. A driver camera brings its own near-infrared lamps; its

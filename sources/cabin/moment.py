@@ -20,7 +20,7 @@ from sources.cabin.camera import Camera
 from sources.cabin.clothes import Wardrobe, belt, dress
 from sources.cabin.domains import Domain
 from sources.cabin.eyes import EyeLook
-from sources.cabin.face import LOWER_LIP, UPPER_LIP, Expression, Measured
+from sources.cabin.face import CHIN, LOWER_LIP, UPPER_LIP, Expression, Measured
 from sources.cabin.gesture import Features, Gesture
 from sources.cabin.gestures import perform
 from sources.cabin.headwear import Hat
@@ -200,7 +200,7 @@ def _features(sitter: Sitter, moved: Floats) -> Features:
     rows = np.unique(part.source, return_index=True)[1]
     rows = rows[surface.vertices[rows, 2] > sitter.scalp.shift[2] + 0.775]
     return Features(
-        mouth=0.5 * (moved[UPPER_LIP] + moved[LOWER_LIP]), eyes=sitter.face.centres, chin=moved[5162],
+        mouth=0.5 * (moved[UPPER_LIP] + moved[LOWER_LIP]), eyes=sitter.face.centres, chin=moved[CHIN],
         ear_x=float(np.abs(moved[part.source][:, 0]).max()), skin=surface.vertices[rows],
         normals=surface.normals()[rows],
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 scalp = Scalp(layout, vertices)
 roots = scalp.roots(density, count, generator)
-strands = scalp.grow(roots, first, length, flow, ...)
 """
 
 from __future__ import annotations

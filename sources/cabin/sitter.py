@@ -1,7 +1,7 @@
 """One driver, built once and used for every moment: shape, face, skin, hair and what is worn.
 
 sitter = Sitter(layout, person)
-surfaces, measured = sitter.head(expression, "nir", fatigue=0.3, look=EyeLook())
+items = sitter.features(moved, expression, "nir", fatigue=0.3, look=EyeLook())
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from scipy.spatial import cKDTree
 
 from sources.cabin.assembly import build_shape
 from sources.cabin.eyes import EyeLook, eyeballs, lashes_of, wet_parts
-from sources.cabin.face import Expression, Face
+from sources.cabin.face import CHIN, Expression, Face
 from sources.cabin.facial_hair import Grooming, beard, brows, paint
 from sources.cabin.hair import hair
 from sources.cabin.headwear import Hat, put_on
 from sources.cabin.identity import Person, shape
-from sources.cabin.layout import Layout
+from sources.cabin.layout import HAIRLINE, Layout
 from sources.cabin.scalp import Scalp
 from sources.cabin.skeleton import Skeleton
 from sources.cabin.skin import SkinMaps, flat_albedo
@@ -54,8 +54,7 @@ class Sitter:
     @property
     def face_height(self) -> float:
         """Chin to hairline, metres."""
-        chin = float(self.vertices[5162, 2])
-        return float(0.966 + self.scalp.shift[2] - chin)
+        return float(HAIRLINE[0, 1] + self.scalp.shift[2] - self.vertices[CHIN, 2])
 
     @cached_property
     def _paint(self) -> list[npt.NDArray[np.float32]]:

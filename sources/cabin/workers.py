@@ -2,9 +2,9 @@
 
     for job, batch in run(jobs, settings, workers=2, report=print): ...
 
-A job that brings its worker down (a segmentation fault in the path tracer, a killed process) is tried once more
-as it was; a job that does so twice gets other samples (attempt 1, 2, ...), which is the same for everybody who
-renders that frame.
+A job whose worker dies is tried once more as it was. One that twice crashes the renderer itself (a segmentation fault
+in the path tracer) gets other samples (attempt 1, 2, ...), which is the same for everybody who renders that frame; a
+worker that the system killed tells nothing about its job, and changes no pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import deque
+import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -25,6 +26,8 @@ from sources.cabin.settings import Settings
 TRIES = 2
 """How often one attempt at a job may bring its worker down."""
 ATTEMPTS = 5
+OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+"""What a renderer dies of by itself."""
 CRASH = "DMS_RENDER_CRASH"
 """Environment variable for tests: a folder; a worker that finds a file there named like its job dies and removes it."""
 
@@ -44,24 +47,51 @@ class _Worker:
     job: Job | None = None
 
 
+class _Deaths:
+    """How often each job's worker has died, and how often of the renderer."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._all, self._crashes = Counter[int](), Counter[int]()
+
+    def attempt(self, job: Job) -> int:
+        """Which samples the job gets."""
+        return self._crashes[job.number] // TRIES
+
+    def count(self, job: Job, status: int | None) -> None:
+        """Note that a worker ended with this status at the job; Refused when no attempt gets through."""
+        died = signal.Signals(-status) if status is not None and status < 0 else None
+        crashed, before = died in OWN, self.attempt(job)
+        self._all[job.number] += 1
+        self._crashes[job.number] += crashed
+        frames = f"frames {job.indices[0]} to {job.indices[-1]}"
+        name = died.name if died else f"exit status {status}"
+        what = f"the renderer crashed ({name})" if crashed else f"a worker was ended ({name})"
+        if self._all[job.number] >= TRIES * ATTEMPTS:
+            fix = "report the seed and these frames" if crashed else "free memory, or lower --workers"
+            raise Refused(f"{frames}: {what}, at the {self._all[job.number]}th try; {fix}")
+        other = f" with other samples (attempt {before + 1})" if self.attempt(job) > before else ""
+        self._report(f"{frames}: {what}; trying again{other}")
+
+
 def run(
     jobs: Sequence[Job], settings: Settings, workers: int, report: Callable[[str], None]
 ) -> Iterator[tuple[Job, Any]]:
-    """(job, batch) as they are finished, in any order; `report` gets one line for each crash."""
-    waiting, crashes = deque(jobs), dict[int, int]()
+    """(job, batch) as they are finished, in any order; `report` gets one line for each death of a worker."""
+    waiting, deaths = deque(jobs), _Deaths(report)
     pool = [_start(settings) for _ in range(min(workers, len(jobs)))]
     try:
         while waiting or any(worker.job for worker in pool):
             for place, worker in enumerate(pool):
                 if worker.job is None and waiting:
                     job = waiting.popleft()
+                    asked = (job.number, job.indices, deaths.attempt(job))
                     try:
-                        worker.pipe.send((job.number, job.indices, crashes.get(job.number, 0) // TRIES))
+                        worker.pipe.send(asked)
                     except OSError:  # it died idle
-                        waiting.appendleft(job)
                         worker.process.join()
-                        pool[place] = _start(settings)
-                        continue
+                        worker = pool[place] = _start(settings)
+                        worker.pipe.send(asked)
                     worker.job = job
             ready = wait([worker.pipe for worker in pool if worker.job])
             for place, worker in enumerate(pool):
@@ -71,7 +101,8 @@ def run(
                     answer = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join()
-                    waiting.appendleft(_again(worker.job, worker.process.exitcode, crashes, report))
+                    deaths.count(worker.job, worker.process.exitcode)
+                    waiting.appendleft(worker.job)
                     pool[place] = _start(settings)
                     continue
                 if isinstance(answer, BaseException):
@@ -86,21 +117,6 @@ def run(
             worker.process.join()
 
 
-def _again(job: Job, status: int | None, crashes: dict[int, int], report: Callable[[str], None]) -> Job:
-    """The same job, counted; Refused when no attempt gets through."""
-    crashes[job.number] = crashes.get(job.number, 0) + 1
-    attempt = crashes[job.number] // TRIES
-    frames = f"frames {job.indices[0]} to {job.indices[-1]}"
-    if attempt >= ATTEMPTS:
-        raise Refused(f"{frames}: the renderer crashed {crashes[job.number]} times; report the seed and these frames")
-    name = signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
-    report(
-        f"{frames}: the renderer crashed ({name}); trying again"
-        + (f" with other samples (attempt {attempt})" if attempt else "")
-    )
-    return job
-
-
 def _start(settings: Settings) -> _Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -113,7 +129,6 @@ def _start(settings: Settings) -> _Worker:
 def _serve(pipe: Connection, settings: Settings) -> None:
     """The worker's loop: one thread, one job at a time, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["DMS_RENDER_THREADS"] = "1"
     cabin = None
     while True:
         try:
@@ -131,12 +146,11 @@ def _serve(pipe: Connection, settings: Settings) -> None:
             else:
                 conditions, subjects = cabin.conditions(settings.seed, indices)
                 answer = cabin.draw(conditions, subjects, settings.seed, indices, attempt, settings.layers)
-        except EdgeError as error:
+        except (EdgeError, MemoryError, OSError) as error:
             answer = error
-        except Exception as error:
-            answer = RuntimeError(
-                f"frames {indices[0]} to {indices[-1]} of seed {settings.seed}: {type(error).__name__}: {error}"
-            )
+        except Exception:
+            frames = f"frames {indices[0]} to {indices[-1]} of seed {settings.seed}"
+            answer = RuntimeError(f"{frames}: {traceback.format_exc()}")
         try:
             pipe.send(answer)
         except OSError:  # whoever asked was stopped

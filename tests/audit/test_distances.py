@@ -14,6 +14,11 @@ from contract.errors import UsageError
 RANDOM = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_for_every_test() -> None:
+    RANDOM.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def cloud(count: int, width: int = 4, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
     return RANDOM.normal(shift, scale, (count, width))
 

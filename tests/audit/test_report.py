@@ -250,3 +250,14 @@ def text_of(html: str) -> str:
     parser = Text()
     parser.feed(html)
     return " ".join(parser.pieces)
+
+
+def test_the_page_asks_for_nothing_but_itself(page: Path) -> None:
+    tags = list[tuple[str, dict[str, str | None]]]()
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))  # type: ignore[method-assign]
+    parser.feed(page.read_text())
+    policies = [found["content"] for _, found in tags if found.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"]
+    addresses = [address for _, found in tags for name in ("src", "href") if (address := found.get(name))]
+    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)

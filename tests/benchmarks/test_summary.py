@@ -57,14 +57,17 @@ def test_rows_pool_the_draws_of_all_processes_and_report_their_spread() -> None:
     (row,) = table([process([1.0, 1.0, 4.0]), process([2.0, 2.0, 2.0])], {"ours fp32": {"load_s": 0.5}}, steps=4)
     assert row["frames_per_second"] == pytest.approx(8 / 1.5) and row["spread"] == pytest.approx(1 / 1.5)
     assert row["samples"] == 6 and row["latency_ms"]["p50"] == 2000.0 and row["step_ms"]["p50"] == 500.0
+    assert row["latency_ms"]["p90"] is None and row["step_ms"]["p99"] is None, "six draws don't tell"
     assert row["joules_per_frame"] == pytest.approx(0.25) and row["load_s"] == 0.5 and row["same_frames"]
 
 
 def test_a_regression_is_reported_on_the_machine_of_the_baseline_alone() -> None:
-    baseline = {"cpu": "x", "ratios": {"int8_over_fp32": 2.0}}
+    machine = {"cpu": "x", "cores": 2}
+    baseline = machine | {"ratios": {"int8_over_fp32": 2.0}}
     slow = {"int8_over_fp32": {"value": 2.0 * SLACK - 0.01}}
-    assert "--renew-baseline" in regressions(slow, baseline, "x")[0]
-    assert not regressions(slow, baseline, "another")
-    assert not regressions({"int8_over_fp32": {"value": 2.0 * SLACK}}, baseline, "x")
+    assert "--renew-baseline" in regressions(slow, baseline, machine)[0]
+    for other in ({"cpu": "another"}, {"cores": 16}):
+        assert not regressions(slow, baseline, machine | other)
+    assert not regressions({"int8_over_fp32": {"value": 2.0 * SLACK}}, baseline, machine)
     below = {name: {"value": floor - 0.01} for name, floor in FLOORS.items()}
-    assert len(regressions(below, {}, "another")) == len(FLOORS)
+    assert len(regressions(below, {}, machine)) == len(FLOORS)

@@ -53,6 +53,18 @@ def test_every_visible_field_can_disagree(name: str) -> None:
     assert not agrees(CABIN, entry, asked)
 
 
+@pytest.mark.parametrize(("share", "same"), [(0.19, True), (0.21, False)])
+@pytest.mark.parametrize("name", list(number_fields(CABIN)))
+def test_a_number_may_differ_by_a_fifth_of_its_range(name: str, share: float, same: bool) -> None:
+    field = CABIN.field(name)
+    apart = share * (field.high - field.low)
+    visible = ASKED | {"eye_openness": 0.9, "distraction_type": "none"}
+    for number, shown in ((field.low, field.low + apart), (field.high, field.high - apart)):
+        asked = visible | {name: number}
+        entry = measured(CABIN, annotation_of([visible | {name: shown}]), 0, asked)
+        assert entry[name] is not None and agrees(CABIN, entry, asked) == same
+
+
 def test_what_is_hidden_is_null_and_no_disagreement() -> None:
     asked = ASKED | {"accessory": "sunglasses", "fatigue_level": "normal", "eye_openness": 0.9}
     shown = asked | {"fatigue_level": "severe", "eye_openness": 0.1, "gaze_yaw": -30.0}

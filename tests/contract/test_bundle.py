@@ -170,7 +170,7 @@ def any_manifest(draw: st.DrawFn) -> Manifest:
 
 
 @given(manifest=any_manifest())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_manifest_survives_json(manifest: Manifest) -> None:
     read = Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())))
     assert read == manifest and read.digest == manifest.digest
@@ -181,7 +181,7 @@ ABSURD: list[Any] = [None, True, -1, 10**400, 1e308, math.nan, "", "ddim", "\ud8
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_absurd_manifest_is_refused_or_survives(data: st.DataObject) -> None:
     mutated = json.loads(json.dumps(a_manifest().to_dict()))
     place = mutated

@@ -89,7 +89,7 @@ def test_it_reads_what_torch_reads(annotated: Path, batch: int) -> None:
     found = Annotation.join([annotator.annotate(frames[i : i + batch]) for i in range(0, 10, batch)])
     for name, a, b in zip(Annotation._fields, found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=ROUNDING, err_msg=name)
-    assert expected.numbers.std(axis=0).min() > 0 and len(np.unique(expected.probabilities.argmax(axis=1))) > 0
+    assert expected.numbers.std(axis=0).min() > 0 and expected.probabilities.std(axis=0).max() > 0
 
 
 def test_int8_decides_alike_and_not_by_a_constant(annotated: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.clip import move
 from contract.dataset import ClipShape, Record
 from contract.errors import Refused
-from contract.plan import Cell, Plan
+from contract.plan import Cell, Plan, Range
 from contract.schemas import CABIN, DOCUMENT
 from runtime.clips import ClipPlan, shape_of
 from runtime.generate import main
@@ -34,6 +35,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def philox(seed: int, index: int, topic: int) -> np.random.Generator:
+    key = np.array([seed, index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, topic, 0]))
+
+
 def test_a_plan_of_clips_gives_the_same_conditions_from_any_frame_on() -> None:
     plan = ClipPlan(Plan(CABIN, [Cell({"fatigue_level": "severe"}, ("lighting",), each=2)]), ClipShape(50, 10.0))
     every = list(plan.conditions(seed=3))
@@ -42,6 +48,17 @@ def test_a_plan_of_clips_gives_the_same_conditions_from_any_frame_on() -> None:
         assert list(itertools.islice(plan.conditions(3, start), 5)) == every[start : start + 5]
     assert [condition["lighting"] for condition in every[::100]] == list(CABIN.field("lighting").values)
     assert every[0]["skin_tone"] == every[49]["skin_tone"] != every[50]["skin_tone"]
+
+
+def test_a_clip_is_drawn_from_the_philox_streams_of_its_first_frame() -> None:
+    """DESIGN.md, word by word: open fields from counter [0, 0, 1, 0], movement from [0, 0, 2, 0]."""
+    shape, eyes = ClipShape(50, 10.0), CABIN.names.index("eye_openness")
+    plan = ClipPlan(Plan(CABIN, [Cell({"fatigue_level": "severe", "eye_openness": Range(0.5, 1.0)}, each=3)]), shape)
+    for clip, first in zip(plan.clips(seed=7), (0, 50, 100), strict=True):
+        uniforms = philox(7, first, topic=1).random(len(CABIN.names))
+        given = {"fatigue_level": "severe", "eye_openness": 0.5 + 0.5 * float(uniforms[eyes])}
+        condition = CABIN.complete(given, philox(7, first, topic=1))
+        assert clip == move(CABIN, condition, shape, philox(7, first, topic=2), given), f"from frame {first} on"
 
 
 def test_a_clip_lasts_as_long_as_was_asked_for() -> None:

@@ -18,6 +18,7 @@ from contract.dataset import read_dataset
 from pictures.contact_sheet import ContactSheet
 from runtime.generate import main as generate
 from runtime.merge import main as merge
+from runtime.outputs.images import encode_image
 from runtime.outputs.reader import open_dataset
 from runtime.outputs.writer import FORMATS
 from runtime.verify import main as verify
@@ -159,3 +160,13 @@ def test_openlabel_holds_to_its_schema(make: Any) -> None:
 def test_coco_takes_landmarks(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate([str(bundle), "-o", str(tmp_path / "d"), "--backend", "cpu", "--labels-as", "coco"]) == 2
     assert "landmarks" in capsys.readouterr().err and not (tmp_path / "d").exists()
+
+
+def test_verify_refuses_an_image_of_another_size(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make("d")
+    path = folder / "frames/00000/00000004.png"
+    with Image.open(path) as image:
+        smaller = np.asarray(image.convert("RGB"))[:-1]
+    path.write_bytes(encode_image(smaller))
+    assert verify([str(folder)]) == 1
+    assert "00000004.png: [" in (error := capsys.readouterr().err) and "pixels; expected" in error

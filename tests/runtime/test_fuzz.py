@@ -187,7 +187,7 @@ def test_a_mutated_bundle_ends_cleanly(
 ) -> None:
     fixtures = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=fixtures)
+    @settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=fixtures)
     @given(st.data())
     def examples(data: st.DataObject) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -40,7 +40,7 @@ def apart(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 11), batch=st.integers(1, 9), count=st.integers(1, 4))
 def test_frames_depend_neither_on_batch_nor_on_cores(bundle: Path, rows: int, batch: int, count: int) -> None:
     with Generator.open(bundle, "cpu") as generator:

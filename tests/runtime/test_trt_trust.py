@@ -68,6 +68,16 @@ def test_an_engine_that_draws_other_frames_is_never_used(own_bundle: Path, insta
     assert not json.loads((own_bundle / "verified.json").read_text())["replayed"][0]["verified"]
 
 
+def test_what_verified_another_bundle_vouches_for_none(own_bundle: Path, install: Install, tmp_path: Path) -> None:
+    name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
+    install()
+    Generator.open(own_bundle, "trt", state=tmp_path / "s").close()
+    assert add_engine(own_bundle, plan(altered(), PROFILE), verified=False) == name
+    install()
+    with pytest.raises(ParityError, match="is the worst"):
+        Generator.open(own_bundle, "trt", state=tmp_path / "s")
+
+
 def test_a_read_only_bundle_asks_for_a_place(own_bundle: Path, install: Install, tmp_path: Path) -> None:
     name = add_engine(own_bundle, plan(onnx_of(own_bundle), PROFILE), verified=False)
     if os.geteuid() == 0:

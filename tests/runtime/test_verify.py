@@ -20,6 +20,7 @@ from contract.parity import (
     pooled_psnr,
     worst_psnr,
 )
+from contract.schemas import CABIN
 from runtime.verify import main
 
 
@@ -78,26 +79,30 @@ def test_an_altered_file_is_named(own_bundle: Path, capsys: pytest.CaptureFixtur
 
 
 ODD = {
-    "no frames": {"frames": None},
-    "float frames": {"frames": np.zeros((4, 16, 16, 3), np.float32)},
-    "other size": {"frames": np.zeros((4, 8, 8, 3), np.uint8)},
-    "more frames": {"frames": np.zeros((5, 16, 16, 3), np.uint8)},
-    "none at all": {"frames": np.zeros((0, 16, 16, 3), np.uint8), "conditions": np.zeros((0, 26), np.float32)},
-    "other width": {"conditions": np.zeros((4, 10), np.float32)},
-    "nan": {"conditions": np.full((4, 26), np.nan, np.float32)},
-    "negative seed": {"seed": np.int64(-1)},
-    "seed as text": {"seed": np.array("1")},
-    "objects": {"seed": np.array(None, dtype=object)},
+    "no frames": ({"frames": None}, "not readable"),
+    "float frames": ({"frames": np.zeros((4, 16, 16, 3), np.float32)}, "expected float32"),
+    "other size": ({"frames": np.zeros((4, 8, 8, 3), np.uint8)}, "expected float32"),
+    "more frames": ({"frames": np.zeros((5, 16, 16, 3), np.uint8)}, "expected float32"),
+    "none at all": (
+        {"frames": np.zeros((0, 16, 16, 3), np.uint8), "conditions": np.zeros((0, CABIN.width), np.float32)},
+        "expected float32",
+    ),
+    "other width": ({"conditions": np.zeros((4, 10), np.float32)}, "expected float32"),
+    "nan": ({"conditions": np.full((4, CABIN.width), np.nan, np.float32)}, "is the worst"),
+    "negative seed": ({"seed": np.int64(-1)}, "seed"),
+    "seed as text": ({"seed": np.array("1")}, "expected float32"),
+    "objects": ({"seed": np.array(None, dtype=object)}, "not readable"),
 }
 
 
-@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("changes", "message"), ODD.values(), ids=ODD)
 def test_an_odd_reference_is_refused(
-    own_bundle: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+    own_bundle: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
     rewritten(own_bundle, **changes)
     assert main([str(own_bundle), "--backend", "cpu"]) in (1, 2)
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
 
 
 def test_fewer_frames_than_conditions_will_do(own_bundle: Path) -> None:

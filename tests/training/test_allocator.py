@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import resource
 import numpy as np
@@ -27,7 +29,7 @@ print(kept, given, faults())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is what is changed")
 def test_arrays_of_one_size_cost_no_page_faults_again() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
     kept, given, later = done.stdout.split()
     if kept == "False":
         pytest.skip("another C library than glibc")

@@ -91,6 +91,43 @@ def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> to
     return x
 
 
+class Marked(Teacher):
+    """A teacher whose targets say where they come from: 1 is two steps, 2 the trajectory's end, at one pixel alone."""
+
+    def two_steps(self, x: torch.Tensor, condition: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        target = torch.zeros_like(x)
+        target[:, :, 8, 8] = 1.0
+        return target
+
+    def trajectory_end(self, x: torch.Tensor, condition: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return 2.0 * self.two_steps(x, condition, index)
+
+
+class Black(torch.nn.Module):
+    """A student that has learnt nothing."""
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize(("consistent", "squared"), [(False, 1.0), (True, 4.0)])
+@pytest.mark.parametrize("weight", [0.0, 4.0])
+def test_a_students_error_is_against_the_target_that_was_asked_for(
+    checkpoint: Checkpoint, source: LabelledFrames, consistent: bool, squared: float, weight: float
+) -> None:
+    """Weighted by noise level and by place; the landmarks of `source` lie around the pixel that isn't black."""
+    timesteps = (499, 249)  # of which the student has one, so that no draw decides the weight
+    teacher = Marked(checkpoint.network(), checkpoint.diffusion, timesteps)
+    stage = DistillStage(batch=16, consistent=consistent, face_weight=weight, eye_weight=weight, fold=False)
+    objective = StudentObjective(teacher, stage, source)
+    objective.network = Black()  # type: ignore[assignment]
+    weights = objective.batches.at(0)[2]
+    share = 1.0 if weights is None else float(weights[:, :, 8, 8].mean())
+    assert (share > 1.5) == (weight > 0.0)
+    expected = squared * share / 16**2 / (1.0 - checkpoint.diffusion.alpha_bar()[499])
+    assert float(objective.loss(0)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: LabelledFrames) -> None:
     timesteps = tuple(trailing(1000, 2).tolist())
     teacher = Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, 3.0)

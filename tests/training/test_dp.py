@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from audit.lineage.__main__ import main as find_lineage
 from audit.privacy.miniature import draw_people, untrained
 from contract.driver_hashes import hash_drivers, seen_drivers, trained_on
 from contract.errors import Refused, UsageError
+from contract.frames import Images, to_images
 from models.annotator import Annotator, AnnotatorConfig, TrainedAnnotator
 from models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sources.base import LabelledFrames
@@ -30,7 +34,7 @@ from training.accounting import (
     pld_epsilon,
     prv_epsilon,
 )
-from training.dp import PrivateRecipe, choose_layers, fine_tune, unit_gradients
+from training.dp import PrivateRecipe, choose_layers, fine_tune, private_optimizer, unit_gradients
 from training.lineage import budget_after
 from training.train import main as train
 from training.train_annotator import attach_annotator
@@ -47,6 +51,11 @@ def people() -> LabelledFrames:
 def start() -> Checkpoint:
     lineage = {"data": "public", "epsilon": None, "drivers": hash_drivers([], "public")}
     return replace(untrained(widths=(32,)), lineage=lineage)
+
+
+@pytest.fixture(scope="module")
+def optimizer_class() -> type[Any]:
+    return private_optimizer()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,101 @@ def test_a_unit_is_clipped_whatever_its_frames(
     assert not torch.allclose(both[0], both[1])
     monkeypatch.setattr(dp, "AT_ONCE", 1)
     torch.testing.assert_close(gradients(slice(0, 4)), both)
+
+
+def with_settings(optimizer_class: type[Any], weights: list[torch.Tensor], noise: float) -> Any:
+    """An optimizer that clips to 0.5 and expects 8 units a step."""
+    settings = {"noise_multiplier": noise, "max_grad_norm": 0.5, "expected_batch_size": 8}
+    return optimizer_class(torch.optim.SGD(weights, 1.0), **settings, generator=np.random.default_rng(0))
+
+
+def step_with(optimizer: Any, weights: list[torch.Tensor], samples: list[torch.Tensor]) -> torch.Tensor:
+    """The gradient of a step whose units have these gradients, all weights in one row."""
+    for weight, each in zip(weights, samples, strict=True):
+        weight.grad_sample = each  # type: ignore[attr-defined]
+    optimizer.step()
+    gradient = torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None])
+    optimizer.zero_grad()
+    return gradient.clone()
+
+
+@pytest.mark.parametrize("units", [0, 5])
+def test_a_step_is_noised_by_sigma_times_the_clipping_norm_over_the_expected_units(
+    optimizer_class: type[Any], units: int
+) -> None:
+    """Whoever was drawn, and if nobody was: a step without noise would say so."""
+    weights = [torch.zeros(100, 200, requires_grad=True), torch.zeros(20_000, requires_grad=True)]
+    optimizer = with_settings(optimizer_class, weights, noise=3.0)
+    nothing = [torch.zeros(units, *weight.shape) for weight in weights]
+    steps = [step_with(optimizer, weights, [each.clone() for each in nothing]) for _ in range(2)]
+    noises = torch.cat(steps).reshape(4, -1)
+    assert noises.std(dim=1).tolist() == pytest.approx([3.0 * 0.5 / 8] * 4, rel=0.03)
+    assert (torch.corrcoef(noises) - torch.eye(4)).abs().max() < 0.04
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_a_huge_unit_adds_the_clipping_norm_over_the_expected_units(optimizer_class: type[Any], units: int) -> None:
+    """Over all weights together; and small ones beside it what they are, over the same number."""
+    weights = [torch.zeros(3, 4, requires_grad=True), torch.zeros(7, requires_grad=True)]
+    optimizer = with_settings(optimizer_class, weights, noise=0.0)
+    sizes = [1e6, 0.01, 0.01][:units]
+    found = step_with(optimizer, weights, [torch.stack([torch.full(w.shape, s) for s in sizes]) for w in weights])
+    assert float(found.norm()) == pytest.approx((0.5 + (units - 1) * 0.01 * 19**0.5) / 8, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["frame", "driver"])
+def test_noise_and_draws_are_those_that_the_accountant_was_told_of(
+    start: Checkpoint, people: LabelledFrames, unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Poisson: each unit on its own, so that steps differ in how many they draw."""
+    images = {image.tobytes(): place for place, image in enumerate(to_images(people.frames))}
+    owners = people.subjects if unit == "driver" else np.arange(len(people.frames))
+    assert owners is not None
+    made, told = dict[str, Any](), dict[str, tuple[Any, ...]]()
+    sizes, times = list[int](), Counter[int]()
+
+    class Recorder:
+        def __init__(self, optimizer: torch.optim.Optimizer, **settings: Any) -> None:
+            made.update(settings)
+            self.weight = optimizer.param_groups[0]["params"][0]
+
+        def step(self) -> None:
+            sizes.append(len(self.weight.grad_sample))
+
+        def zero_grad(self) -> None:
+            pass
+
+    def no_gradients(
+        network: object, trained: Mapping[str, torch.Tensor], diffusion: object, frames: Images, conditions: object,
+        each: int, draw: object,
+    ) -> dict[str, torch.Tensor]:  # fmt: skip
+        drawn = np.array([owners[images[frame.tobytes()]] for frame in frames], int).reshape(-1, each)
+        assert (drawn == drawn[:, :1]).all(), "a unit's frames are its own"
+        times.update(drawn[:, 0].tolist())
+        return {name: weight.new_zeros((len(drawn), *weight.shape)) for name, weight in trained.items()}
+
+    def accountant(name: str, answer: float) -> Callable[..., float]:
+        def answered(*given: Any) -> float:
+            told[name] = given
+            return answer
+
+        return answered
+
+    monkeypatch.setattr(dp, "unit_gradients", no_gradients)
+    monkeypatch.setattr(dp, "noise_multiplier", accountant("noise", 2.5))
+    monkeypatch.setattr(dp, "epsilon_spent", accountant("epsilon", 4.5))
+    budget, recipe = Budget(5.0, 1e-5, unit), replace(RECIPE, steps=100, clip=0.5)
+    lineage = fine_tune(start, people, budget, recipe, optimizer_class=Recorder, secret=0).lineage
+    count = len(set(owners.tolist()))
+    rate = 8 / count
+    assert told == {"noise": (budget, rate, 100), "epsilon": (2.5, rate, 100, 1e-5)}
+    assert lineage["epsilon"] == 4.5 and (lineage["private"]["noise"], lineage["private"]["rate"]) == (2.5, rate)
+    assert made.pop("generator") is not None
+    assert made == {"noise_multiplier": 2.5, "max_grad_norm": 0.5, "expected_batch_size": 8}
+    spread = np.sqrt(rate * (1.0 - rate))
+    assert len(sizes) == 100 and abs(sum(sizes) - 100 * count * rate) < 4.0 * spread * np.sqrt(100 * count)
+    assert np.std(sizes) == pytest.approx(spread * np.sqrt(count), rel=0.3)
+    assert len(times) == count and max(abs(each - 100 * rate) for each in times.values()) < 5.0 * spread * np.sqrt(100)
 
 
 @pytest.mark.parametrize("unit", ["frame", "driver"])

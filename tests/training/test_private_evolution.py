@@ -18,8 +18,8 @@ from contract.thumbnails import thumbnails
 from sources.base import LabelledFrames, fingerprint
 from sources.cabin.domains import DOMAINS
 from sources.shards import read_shards
-from training.accounting import Budget, gaussian_epsilon
-from training.evolution import EvolutionRecipe, choose_parents, evolve, vary_condition, vote
+from training.accounting import Budget, gaussian_epsilon, gaussian_noise
+from training.evolution import Array, EvolutionRecipe, choose_parents, evolve, vary_condition, vote
 from training.population import Population, read_population, write_population
 from training.private_evolution import main, warn_of_noise, write_evolved
 from training.simulators import open_simulator
@@ -58,6 +58,11 @@ def private_people(count: int, each: int = 1) -> LabelledFrames:
     return LabelledFrames(SCHEMA, frames, encoded, None, hidden, subjects, fingerprint(frames, encoded))
 
 
+def random() -> np.random.Generator:
+    """The same votes and scenes in every run of the tests."""
+    return np.random.default_rng(2)
+
+
 def distance(frames: Frames, private: LabelledFrames) -> float:
     return float(np.linalg.norm(thumbnails(frames).mean(axis=0) - thumbnails(private.frames).mean(axis=0)))
 
@@ -78,12 +83,33 @@ def test_parents_follow_their_votes() -> None:
     assert len({parent for parent, _ in choose_parents(-np.ones(8), 0.0, 8, np.random.default_rng(0))}) == 8
 
 
+def test_every_vote_is_noised_as_the_budget_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anew in each round, and votes within the noise count as none."""
+    seen = list[Array]()
+
+    def choose(votes: Array, threshold: float, places: int, generator: np.random.Generator) -> list[tuple[int, bool]]:
+        assert threshold == pytest.approx(1.5 * noise)
+        seen.append(votes)
+        return choose_parents(votes, threshold, places, generator)
+
+    monkeypatch.setattr("training.evolution.vote", lambda *_: np.zeros(500))
+    monkeypatch.setattr("training.evolution.choose_parents", choose)
+    budget, recipe = Budget(1.0, 1e-5, "driver"), EvolutionRecipe(count=500, scenes=500, rounds=4, threshold=1.5)
+    noise = gaussian_noise(budget, 4)
+    evolved = evolve(private_people(20), PatchSimulator(), budget, recipe, np.random.default_rng(0))
+    assert evolved.noise == noise and len(seen) == 4
+    assert [votes.std() for votes in seen] == pytest.approx([noise] * 4, rel=0.12)
+    assert np.abs(np.corrcoef(seen) - np.eye(4)).max() < 0.2
+
+
 @pytest.mark.parametrize("unit", ["frame", "driver"])
 def test_the_population_moves_toward_private_frames_at_epsilon_1(unit: str) -> None:
     """Three times nearer in the mean than frames from the prior."""
     private, recipe = private_people(3000), EvolutionRecipe(count=60, scenes=60, rounds=4)
     evolved = evolve(private, PatchSimulator(), Budget(1.0, 1e-5, unit), recipe, np.random.default_rng(1))
-    prior = evolve(private, PatchSimulator(), Budget(1.0, 1e-5, unit), replace(recipe, rounds=1, threshold=1e9))
+    prior = evolve(
+        private, PatchSimulator(), Budget(1.0, 1e-5, unit), replace(recipe, rounds=1, threshold=1e9), random()
+    )
     assert 0.99 < evolved.epsilon <= 1.0
     assert evolved.epsilon == gaussian_epsilon(evolved.noise, 4, 1e-5)
     assert 3 * distance(evolved.frames, private) < distance(prior.frames, private)
@@ -111,7 +137,7 @@ def test_whoever_has_too_few_private_frames_is_told(capsys: pytest.CaptureFixtur
 
 def test_a_scene_that_is_kept_is_not_drawn_again() -> None:
     simulator, recipe = PatchSimulator(), EvolutionRecipe(count=40, scenes=40, rounds=3)
-    evolved = evolve(private_people(500), simulator, Budget(5.0, 1e-5, "frame"), recipe)
+    evolved = evolve(private_people(500), simulator, Budget(5.0, 1e-5, "frame"), recipe, random())
     assert 40 < simulator.drawn < 4 * 40
     scenes = evolved.scenes
     again = simulator.draw([scene.condition for scene in scenes], [scene.person for scene in scenes], [])
@@ -130,12 +156,12 @@ def test_an_interrupted_round_is_not_voted_on_twice(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evolve(private, PatchSimulator(), budget, recipe, keep=keep)
+        evolve(private, PatchSimulator(), budget, recipe, random(), keep=keep)
     begun = read_population(path, {"count": 40})
     assert begun is not None and begun.rounds == 2 and begun.scenes == kept[-1].scenes
     assert begun.missing == kept[-1].missing and (begun.frames == kept[-1].frames).all()
     later = list[Population]()
-    evolved = evolve(private, PatchSimulator(), budget, recipe, begun=begun, keep=later.append)
+    evolved = evolve(private, PatchSimulator(), budget, recipe, random(), begun, later.append)
     assert [found.rounds for found in later] == [2, 2, 3, 3] and evolved.epsilon == gaussian_epsilon(
         evolved.noise, 3, 1e-5
     )

@@ -30,6 +30,8 @@ from training.denoiser_objective import DenoiserObjective, DenoiserRecipe
 from training.distillation import DistillStage, StudentObjective, Teacher
 from training.run import LOG, STATE, Recipe, Run, Stopped
 
+ROOT = Path(__file__).parents[2]
+
 TINY = DenoiserRecipe(widths=(32,), samples=640, batch=16, lr=2e-3, warmup=32, seed=3)
 
 
@@ -109,6 +111,38 @@ def test_every_frame_comes_once_an_epoch(source: LabelledFrames) -> None:
     assert batches.rows(1).tolist() != batches.rows(4).tolist(), "another epoch has another order"
 
 
+def test_errors_weigh_most_at_the_eyes(source: LabelledFrames) -> None:
+    """The eyes lie in row 4, in a column of each frame's own; all other landmarks in row 12, column 8."""
+    assert source.points is not None
+    points, columns = np.full_like(source.points, 12.5 / 16), np.arange(len(source.frames)) % 16
+    points[:, :, 0] = 8.5 / 16
+    eyes = [source.landmarks.names.index(name) for name in source.landmarks.eyes]
+    points[:, eyes] = np.stack([(columns + 0.5) / 16, np.full(len(columns), 4.5 / 16)], axis=1)[:, None]
+    batches = Batches(replace(source, points=points), 16, seed=0, face_weight=2.0, eye_weight=9.0)
+    weights = batches.at(0)[2]
+    assert weights is not None
+    for column, found in zip(columns[batches.rows(0)].tolist(), weights[:, 0], strict=True):
+        assert divmod(int(found.argmax()), 16) == (4, column)
+        relative = found / found[15, 0]
+        assert float(relative[4, column]) == pytest.approx(10.0, rel=1e-3)
+        assert float(relative[12, 8]) == pytest.approx(3.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(("ema", "decays"), [(0.9995, (2 / 11, 3 / 12)), (0.2, (2 / 11, 0.2))])
+def test_weights_are_averaged_with_a_decay_that_rises_to_its_own(
+    source: LabelledFrames, ema: float, decays: tuple[float, float]
+) -> None:
+    run = denoiser_run(source, replace(TINY, ema=ema))
+    expected = {name: weight.detach().double() for name, weight in run.weights.items()}
+    for decay in decays:
+        run.step()
+        expected = {name: decay * mean + (1 - decay) * run.weights[name] for name, mean in expected.items()}
+    for name, mean in expected.items():
+        assert torch.allclose(run.averaged[name].double(), mean, rtol=0, atol=1e-7), name
+    apart = max(float((run.weights[name] - mean).detach().abs().max()) for name, mean in expected.items())
+    assert apart > 1e-4, "the weights themselves lie far from their average"
+
+
 def test_a_loss_that_isnt_finite_stops_the_run_and_keeps_the_last_good_state(
     source: LabelledFrames, tmp_path: Path
 ) -> None:
@@ -161,7 +195,7 @@ def test_the_command_ends_on_sigterm_and_the_same_command_goes_on(tmp_path: Path
     run = tmp_path / "run"
     command = [sys.executable, "-m", "training.train", str(tmp_path / "data"), "-o", str(run), "--device", "cpu"]
     command += ["--batch", "16", "--widths", "32", "--warmup", "16", "--save-every", "64"]
-    training = subprocess.Popen([*command, "--samples", "1000000"], stderr=subprocess.PIPE, text=True)
+    training = subprocess.Popen([*command, "--samples", "1000000"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not (run / STATE).is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -169,6 +203,7 @@ def test_the_command_ends_on_sigterm_and_the_same_command_goes_on(tmp_path: Path
     error = training.communicate(timeout=120)[1]
     assert training.returncode == 1 and "SIGTERM after" in error and "the same command goes on" in error
     done = int(error.split("SIGTERM after ")[1].split(" of ")[0])
-    finished = subprocess.run([*command, "--samples", str(done + 32)], capture_output=True, text=True, timeout=240)
+    longer = [*command, "--samples", str(done + 32)]
+    finished = subprocess.run(longer, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0 and f"going on after {done} of" in finished.stdout, finished.stderr
     assert read_checkpoint(run / "checkpoint.pt").lineage["samples"] == done + 32

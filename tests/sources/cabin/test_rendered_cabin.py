@@ -226,7 +226,9 @@ def test_workers_resume_and_crash_change_nothing(
     assert one.frames.shape == (2, 16, 16, 3)
     assert one.schema == CABIN
     before = (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns
+    (tmp_path / "one" / "shard-00001.npz.0123abcd.tmp").touch()  # of a run that was killed
     rendered(tmp_path / "one")
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["shard-00000.npz", "shards.json"]
     assert (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns == before
     assert render.main([str(tmp_path / "one"), "-n", "2", "--size", "16", "--samples", "1", "--seed", "1"]) == 1
     assert "describes other frames" in capsys.readouterr().err
@@ -243,6 +245,9 @@ def test_other_people_under_the_same_conditions(tmp_path: Path, capsys: pytest.C
     assert not np.array_equal(one.frames, two.frames)
     assert render.main([str(tmp_path / "two"), "-n", "4", "--size", "16", "--samples", "1", *like]) == 1
     assert "2 frames, 4 conditions are asked for; lower -n" in capsys.readouterr().err
+    again = [str(tmp_path / "three"), "-n", "2", "--size", "16", "--samples", "1", "--like", str(tmp_path / "one")]
+    assert render.main(again) == 1
+    assert "shows the same person under" in capsys.readouterr().err
     assert render.main([str(tmp_path / "three"), "-n", "2", "--spread", "1"]) == 2
     assert "--like DIR, which is missing" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from sources.public.layouts import LAYOUTS
 from sources.public.mapping import Column
 from sources.public.record import Layout
 
-PAGE = Path("docs/public-data.md")
+PAGE = Path(__file__).parents[3] / "docs/public-data.md"
 MARK = "<!-- layouts: written by python -m tests.sources.public.document_layouts -->\n"
 
 
