@@ -51,16 +51,16 @@ class Domain:
         return self.identity_seed * PEOPLE + subject
 
 
-CABIN_DOMAIN = Domain("cabin", identity_seed=1, subjects=2048)
+CABIN_DOMAIN = Domain("cabin", identity_seed=1, subjects=8192)
 """The training domain."""
 
-HELD_OUT_DOMAIN = replace(CABIN_DOMAIN, name="held-out", identity_seed=3, subjects=2048)
+HELD_OUT_DOMAIN = replace(CABIN_DOMAIN, name="held-out", identity_seed=3, subjects=8192)
 """Other people before the same cameras: an annotator is measured on them, generated frames are compared with them."""
 
 PSEUDO_REAL_DOMAIN = Domain(
     "pseudo-real",
     identity_seed=2,
-    subjects=2048,
+    subjects=8192,
     distance=(0.70, 0.95),
     below=(-0.04, 0.10),
     aside=(0.08, 0.26),

@@ -35,7 +35,7 @@ from sources.cabin.sitter import Sitter
 from sources.cabin.streams import CONDITION, NOISE, SITTING, stream
 from sources.cabin.windows import EYE_PATHS, FACE_PATHS, GRAIN, photograph
 
-VERSION = 2
+VERSION = 3
 """Number of the picture: frames of two versions don't belong into one folder."""
 
 MOMENTS = 4

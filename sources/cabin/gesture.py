@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 MOMENTS = {
     "phone": {"call": 3, "text": 1.2},
     "eating": {"burger": 2, "bar": 1, "cup": 2, "bottle": 1.5},
-    "adjusting": {"mirror": 2, "visor": 1, "screen": 1.5},
+    "adjusting": {"mirror": 2, "visor": 0.6, "screen": 1.5},
     "other": {"eye": 1, "cheek": 1.5, "forehead": 1, "yawn": 1.2, "scratch": 0.8},
 }
 
@@ -70,6 +70,8 @@ class Features:
     eyes: dict[str, Floats]
     chin: Floats
     ear_x: float
+    hair: float
+    """How far hair keeps a phone off the ear, metres"""
     skin: Floats
     """[N, 3] of the face's skin"""
     normals: Floats

@@ -29,10 +29,12 @@ RETREAT = {kind: (0.30, 0.0, -1.0) for kind in MOMENTS["eating"]} | {
     "text": (0.5, 0.0, -0.8),
 }
 """Where a hand gives way to that hides too much: outwards, forwards, up."""
-RETREATS, GIVE_WAY = (0, 1, 2, -1, -2, 3, 4, 5, -3), 0.020
+RETREATS, GIVE_WAY = (0, 1, 2, -1, -2, 3, 4, 5, -3, -4), 0.020
 """Steps that are tried in this order until a hand hides little and is seen, and their length in metres."""
-IN_SIGHT = 0.25
-"""Share of hand, forearm and thing that the camera should see."""
+IN_SIGHT = 0.35
+"""Share of the hand, and of the thing that it holds, that the camera should see."""
+SKULL, SKULL_RADIUS = np.array([0.0, 0.075, 0.02]), 0.080
+"""The head's middle from the point between the eyes, and a sphere that hides what is behind it, metres."""
 SLEEVE = (0.032, 0.055)
 """Radius of a clothed forearm at the wrist and at the elbow, metres."""
 EYE_REACH, MOUTH_REACH = 0.017, 0.014
@@ -53,31 +55,35 @@ def perform(
     lens = to_world.inverse()(camera.origin)
     best: tuple[float, dict[str, Floats], list[Surface]] = (-4.0, turns, [])
     for attempt in RETREATS:
-        result, things, points = _raised(gesture, s, rig, turns, to_world, features, attempt * GIVE_WAY * back)
-        hides = _hides_too_much(gesture.kind, points, features, lens)
-        seen = min(_in_frame(part, camera, to_world) for part in (points, *(thing.vertices for thing in things[:1])))
+        result, things, hand, arm = _raised(gesture, s, rig, turns, to_world, features, attempt * GIVE_WAY * back)
+        covering = np.concatenate([hand, arm, *(part.vertices for part in things)])
+        hides = _hides_too_much(gesture.kind, covering, features, lens)
+        parts = (hand, *(thing.vertices for thing in things[:1]))
+        seen = min(_in_sight(part, camera, to_world, features, lens) for part in parts)
         best = max(best, (-float(hides) if hides else min(seen, IN_SIGHT), result, things), key=lambda found: found[0])
         if best[0] >= IN_SIGHT:
             break
     return best[1:]
 
 
-def _in_frame(points: Floats, camera: Camera, to_world: Transform) -> float:
-    """Share of points in the camera's picture."""
+def _in_sight(points: Floats, camera: Camera, to_world: Transform, features: Features, lens: Floats) -> float:
+    """Share of points in the camera's picture and not behind the head."""
     places = camera.project(to_world(points))
-    return float(((places > 0.02) & (places < 0.98)).all(axis=1).mean())
+    middle = 0.5 * (features.eyes["L"] + features.eyes["R"]) + SKULL
+    away, rays = middle - lens, points - lens
+    along = (rays @ away) / (rays**2).sum(axis=1)
+    aside = np.linalg.norm(along[:, None] * rays - away, axis=1)
+    behind = (aside < SKULL_RADIUS) & (along < 1.0)
+    return float((((places > 0.02) & (places < 0.98)).all(axis=1) & ~behind).mean())
 
 
 def _raised(
     gesture: Gesture, s: float, rig: Skeleton, turns: dict[str, Floats], to_world: Transform, features: Features,
     shift: Floats,
-) -> tuple[dict[str, Floats], list[Surface], Floats]:  # fmt: skip
-    """(turns, held thing, points of hand, forearm and thing), the goal moved by `shift`."""
+) -> tuple[dict[str, Floats], list[Surface], Floats, Floats]:  # fmt: skip
+    """(turns, held thing, points of the hand, of the forearm), the goal moved by `shift`."""
     wrist, fingers, palm, bend, spread = _goal(gesture, s, features)
     thing = held_thing(gesture, s, features)
-    held = gesture.kind in ("call", "text")
-    if held:
-        thing = [part.moved(np.eye(3), shift) for part in thing]
     eats = gesture.kind in MOMENTS["eating"]
     away = np.array([0.25 * s, -0.35, -0.90]) if eats else -palm / np.linalg.norm(palm)
     if gesture.kind in ("call",):
@@ -95,19 +101,19 @@ def _raised(
         raised = reach(rig, turns, gesture.side, to_world(goal), rotate @ fingers, rotate @ palm, elbow)
         result = curl(rig, raised, gesture.side, bend, spread)
         points = inverse(rig.pose(result)[hand])
+        touching = points
         if gesture.kind == "call":
-            points = np.concatenate([points, thing[0].vertices[::3] + step * away])
-        gap = _clearance(points, tree, features)
+            touching = np.concatenate([points, thing[0].vertices[::3] + shift + step * away])
+        gap = _clearance(touching, tree, features) - (features.hair if gesture.kind == "call" else 0.0)
         wanted = TOUCH - gap if gesture.kind in TOUCHING else max(TOUCH - gap, 0.0)
         if abs(wanted) < 0.0006:
             break
         step += float(np.clip(wanted, -0.035, 0.06)) * (1.0 if wanted > 0 else 0.8)
-    if held:
-        thing = [part.moved(np.eye(3), step * away) for part in thing]
+    thing = [part.moved(np.eye(3), shift + step * away) for part in thing]  # no hand lets go of what it holds
     joints = inverse(rig.forward(result)[1])
     ends = joints[rig.anatomy.bones[f"wrist.{gesture.side}"]], joints[rig.anatomy.bones[f"lowerarm01.{gesture.side}"]]
     arm = _sleeve(*ends)
-    return result, thing, np.concatenate([points, arm, *(part.vertices for part in thing)])
+    return result, thing, points, arm
 
 
 def _sleeve(wrist: Floats, elbow: Floats) -> Floats:
@@ -160,7 +166,7 @@ def _goal(
     fist = {2: (56, 80, 40), 3: (62, 84, 42), 4: (66, 86, 42), 5: (70, 86, 42), 1: (20, 30, 24)}
     kind = gesture.kind
     table = {
-        "call": ((s * (f.ear_x + 0.052), -0.078, f.chin[2] + 0.002), (-0.12 * s, 0.12, 1.0), (-1.0 * s, 0.25, 0.0),
+        "call": ((s * (f.ear_x + 0.050), -0.105, f.chin[2] - 0.002), (-0.12 * s, 0.12, 1.0), (-0.9 * s, 0.45, 0.0),
             {2: (20, 30, 18), 3: (24, 34, 20), 4: (26, 36, 22), 5: (28, 38, 22), 1: (14, 10, 8)}, 4.0),
         "text": ((s * 0.146, f.mouth[1] - 0.075, f.chin[2] - 0.078), (-0.66 * s, -0.10, 0.76),
             (-0.30 * s, 0.85, 0.10),
@@ -174,11 +180,11 @@ def _goal(
             (-0.92 * s, -0.05, -0.25), grip, 3.0),
         "bottle": (f.mouth + np.array([s * 0.075, -0.135, -0.040]), (-0.30 * s, -0.42, 0.75),
             (-0.92 * s, -0.05, -0.25), grip, 3.0),
-        "mirror": ((-0.02 + s * 0.155, eye[1] - 0.060, eye[2] + 0.000), (0.05 * s, -0.45, 0.95), (0.0, -1.0, -0.2),
+        "mirror": ((s * 0.118, eye[1] - 0.060, eye[2] - 0.012), (0.05 * s, -0.45, 0.95), (0.0, -1.0, -0.2),
             relaxed, 5.0),
-        "visor": ((s * 0.135, eye[1] - 0.015, eye[2] + 0.020), (-0.25 * s, -0.25, 1.0), (-0.2 * s, -0.9, 0.2),
+        "visor": ((s * 0.112, eye[1] - 0.015, eye[2] + 0.000), (-0.25 * s, -0.25, 1.0), (-0.2 * s, -0.9, 0.2),
             relaxed, 5.0),
-        "screen": ((s * 0.140, eye[1] - 0.070, f.chin[2] - 0.01), (0.15 * s, -0.75, 0.60), (0.05 * s, -0.6, -0.75),
+        "screen": ((s * 0.108, eye[1] - 0.070, f.chin[2] - 0.01), (0.15 * s, -0.75, 0.60), (0.05 * s, -0.6, -0.75),
             point, 4.0),
         "eye": (eye + np.array([s * 0.048, -0.082, -0.118]), (-0.20 * s, 0.32, 0.92), (-0.15 * s, 0.92, -0.30),
             {2: (22, 26, 14), 3: (34, 40, 22), 4: (46, 50, 26), 5: (52, 52, 28), 1: (16, 14, 12)}, 2.0),

@@ -41,8 +41,9 @@ def _phone(gesture: Gesture, s: float, f: Features) -> list[Surface]:
     glass = Material((0.012, 0.012, 0.014), 0.06, roughness=0.12, specular=0.5, clearcoat=0.6)
     case = Material(gesture.colour if gesture.style > 0.5 else (0.03, 0.03, 0.035), gesture.nir, roughness=0.4)
     if gesture.kind == "call":
-        turn = about((0, 1, 0), s * np.radians(5)) @ about((1, 0, 0), np.radians(-14))
-        at = np.array([s * (f.ear_x + 0.011), -0.072, f.eyes["L"][2] - 0.028])
+        along_cheek = about((0, 0, 1), -s * np.radians(24))
+        turn = along_cheek @ about((0, 1, 0), s * np.radians(5)) @ about((1, 0, 0), np.radians(-14))
+        at = np.array([s * (f.ear_x + 0.010), -0.092, f.eyes["L"][2] - 0.032])
         screen_side = -s
     else:
         turn = (

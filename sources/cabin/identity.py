@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-AGES = {"young": (0.667, 0.70), "middle": (0.76, 0.84), "senior": (0.93, 1.0)}
+AGES = {"young": (0.667, 0.70), "middle": (0.79, 0.86), "senior": (0.95, 1.0)}
 """The mesh's age axis: 2/3 is about 25 years, 1 about 90."""
 
 DEVIATION = 0.30
@@ -110,7 +110,7 @@ class Person:
     @property
     def years(self) -> float:
         """0 young, 1 senior: how deep wrinkles are and how grey hair may be."""
-        return {"young": 0.0, "middle": 0.45, "senior": 1.0}[self.age_group]
+        return {"young": 0.0, "middle": 0.55, "senior": 1.0}[self.age_group]
 
     @staticmethod
     def draw(anatomy: Anatomy, seed: int, subject: int, gender: str, age_group: str, skin_tone: float) -> Person:

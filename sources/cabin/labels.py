@@ -19,7 +19,7 @@ from sources.cabin.eyes import cornea
 from sources.cabin.face import CHIN, LOWER_LIP, NOSE_BRIDGE, NOSE_TIP, UPPER_LIP
 from sources.cabin.landmarks import LANDMARKS
 from sources.cabin.moment import Moment
-from sources.cabin.surfaces import LABELS
+from sources.cabin.surfaces import LABELS, Surface
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,6 +27,11 @@ SIDES = {"left": "R", "right": "L"}
 """The subject's eye that lies at the left and right of the picture."""
 NEAR = 0.012
 """A hit this close before a point is the point itself, metres."""
+
+SMALL = 0.01
+"""A hand and a thing that are less of the picture than this show no gesture."""
+GRID = 40
+"""Rays along each side of the picture that look for a hand."""
 
 EYE_FIELDS = ("eye_openness", "gaze_yaw", "gaze_pitch", "fatigue_level")
 
@@ -81,6 +86,8 @@ def hidden_fields(scene: Any, moment: Moment, condition: Condition) -> tuple[str
     lips = ("mouth_top", "mouth_bottom", "mouth_left", "mouth_right")
     if sum(is_visible(scene, moment, points[name]) for name in lips) < 2:
         names.add("mouth_openness")
+    if condition["distraction_type"] != "none" and _gesture_area(scene, moment) < SMALL:
+        names.add("distraction_type")
     return tuple(name for name in CABIN.names if name in names)
 
 
@@ -103,6 +110,35 @@ def is_visible(scene: Any, moment: Moment, point: Floats) -> bool:
     return True
 
 
+def _gesture_area(scene: Any, moment: Moment) -> float:
+    """Share of the picture that shows a hand or what it holds."""
+    mi = renderer()
+    raised = [item for item in moment.items if item.label in ("hand", "object") and isinstance(item, Surface)]
+    names = {item.name for item in raised}
+    vertices = np.concatenate([np.zeros((0, 3)), *(item.vertices for item in raised)])
+    places = moment.camera.project(moment.to_world(vertices))
+    seen = 0
+    if len(places):
+        first = np.clip(np.floor(places.min(axis=0) * GRID), 0, GRID).astype(int)
+        last = np.clip(np.ceil(places.max(axis=0) * GRID), 0, GRID).astype(int)
+        origin = [float(v) for v in moment.to_head(moment.camera.origin)]
+        for row in range(first[1], last[1]):
+            for column in range(first[0], last[0]):
+                direction, _ = _ray(moment, (column + 0.5) / GRID, (row + 0.5) / GRID)
+                hit = scene.ray_intersect(mi.Ray3f(origin, direction))
+                seen += hit.is_valid() and hit.shape.id() in names
+    return seen / GRID**2
+
+
+def _ray(moment: Moment, x: float, y: float) -> tuple[list[float], float]:
+    """(direction in head coordinates through a place in the picture, its length over its depth)."""
+    camera = moment.camera
+    right, up = camera.undistorted(2 * x - 1, 1 - 2 * y)
+    seen = camera.axes @ np.array([right * camera.tangent, 1.0, up * camera.tangent])
+    away = float(np.linalg.norm(seen))
+    return [float(v) for v in moment.to_head.rotation @ (seen / away)], away
+
+
 def layers(scene: Any, moment: Moment, size: int) -> Layers:
     """Depth and classes by one ray through the middle of each pixel; lenses count as glasses."""
     mi = renderer()
@@ -111,17 +147,13 @@ def layers(scene: Any, moment: Moment, size: int) -> Layers:
         name: LABELS.index("headwear" if name.startswith("hat") else "hair")
         for name in moment.sitter.worn(moment.hat, moment.sensor)
     }
-    camera, origin = moment.camera, moment.to_head(moment.camera.origin)
-    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    origin = moment.to_head(moment.camera.origin)
     depth, classes = np.zeros((size, size), np.float32), np.zeros((size, size), np.uint8)
     start = [float(v) for v in origin]
     for row in range(size):
         for column in range(size):
-            x, y = camera.undistorted(float(axis[column]), -float(axis[row]))
-            seen = camera.axes @ np.array([x * camera.tangent, 1.0, y * camera.tangent])
-            away = float(np.linalg.norm(seen))
-            direction = moment.to_head.rotation @ (seen / away)
-            hit = scene.ray_intersect(mi.Ray3f(start, [float(v) for v in direction]))
+            direction, away = _ray(moment, (column + 0.5) / size, (row + 0.5) / size)
+            hit = scene.ray_intersect(mi.Ray3f(start, direction))
             if hit.is_valid():
                 depth[row, column] = float(hit.t) / away
                 classes[row, column] = numbers.get(hit.shape.id(), 0)

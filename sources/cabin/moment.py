@@ -36,7 +36,9 @@ Floats = npt.NDArray[np.float64]
 
 KEYS = {"day": 0.33, "night": 0.34, "tunnel": 0.30, "backlight": 0.29}
 """Linear value that the face is exposed to, by light."""
-FATIGUE = {"normal": 0.0, "mild": 0.33, "moderate": 0.67, "severe": 1.0}
+HAIR_AT_EARS = 0.012
+"""How far long hair keeps a phone off the ear, metres."""
+FATIGUE = {"normal": 0.0, "mild": 0.40, "moderate": 0.70, "severe": 1.0}
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
         float(condition["head_pitch"]),
         2.5 * sway[0] + 4.0 * fatigue * sway[1],
     )
-    turns = head_turns(rotation, lean=1.8 * sway[2], slouch=1.5 * sway[3] + 2.0 * fatigue)
+    turns = head_turns(rotation, lean=1.8 * sway[2], slouch=1.5 * sway[3] + 5.0 * fatigue)
     _, heads = sitter.rig.forward(turns)
     bone = sitter.layout.anatomy.bones["head"]
     rest = sitter.rig.rest[bone, 0]
@@ -118,7 +120,7 @@ def compose(sitter: Sitter, condition: Condition, domain: Domain, seed: int, ind
     posed = sitter.rig.pose(turns, moved)
     look = EyeLook(
         pupil=float(np.clip((0.52 if lighting in ("night", "tunnel") else 0.36) + 0.05 * sway[4], 0.25, 0.65)),
-        redness=0.1 + 0.7 * fatigue,
+        redness=0.05 + 0.95 * fatigue,
         glow=lights.glow,
     )
     hat = Hat.draw(seed, sitting) if condition["headwear"] == "hat" else None
@@ -180,11 +182,11 @@ def _expression(condition: Condition, fatigue: float, own: np.random.Generator) 
     smile = max(0.0, 1.6 * smile - 1.1) * (1.0 - 0.8 * fatigue)
     raised = max(0.0, 1.5 * raise_ - 0.9) * 0.6
     drawn = max(0.0, 1.5 * frown - 1.0) * 0.8
-    actions: dict[str, float] = {"browInnerUp": 0.15 * fatigue + 0.5 * raised, "mouthPucker": max(0.0, pucker - 0.85)}
+    actions: dict[str, float] = {"browInnerUp": 0.35 * fatigue + 0.5 * raised, "mouthPucker": max(0.0, pucker - 0.85)}
     for side in ("Left", "Right"):
         actions |= {
-            f"mouthSmile{side}": 0.75 * smile, f"cheekSquint{side}": 0.5 * smile, f"browOuterUp{side}": raised,
-            f"browDown{side}": drawn * (1 - fatigue) + 0.06 * fatigue, f"mouthFrown{side}": 0.22 * fatigue,
+            f"mouthSmile{side}": 0.75 * smile, f"cheekSquint{side}": 0.5 * smile, f"browOuterUp{side}": raised * (1 - fatigue),
+            f"browDown{side}": drawn * (1 - fatigue) + 0.06 * fatigue, f"mouthFrown{side}": 0.40 * fatigue,
             f"noseSneer{side}": 0.25 * drawn,
         }  # fmt: skip
     return Expression(
@@ -201,7 +203,8 @@ def _features(sitter: Sitter, moved: Floats) -> Features:
     rows = rows[surface.vertices[rows, 2] > sitter.scalp.shift[2] + 0.775]
     return Features(
         mouth=0.5 * (moved[UPPER_LIP] + moved[LOWER_LIP]), eyes=sitter.face.centres, chin=moved[CHIN],
-        ear_x=float(np.abs(moved[part.source][:, 0]).max()), skin=surface.vertices[rows],
+        ear_x=float(np.abs(moved[part.source][:, 0]).max()),
+        hair=HAIR_AT_EARS if sitter.wig.hangs else 0.0, skin=surface.vertices[rows],
         normals=surface.normals()[rows],
     )  # fmt: skip
 

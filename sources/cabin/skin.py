@@ -33,6 +33,10 @@ NIR_TONES = (0.60, 0.44)
 HAEMOGLOBIN = np.array([0.03, 0.24, 0.21])
 """What a unit of blood absorbs in red, green and blue."""
 NIR_BLOOD = 0.05
+PALLOR = 0.55
+"""Units of blood that a face lacks that is severely tired."""
+NIR_RINGS = 0.75
+"""How much of the rings around tired eyes the near infrared shows: their veins carry blood without oxygen."""
 
 
 @lru_cache(maxsize=1)
@@ -81,39 +85,42 @@ class SkinMaps:
         person, fields = self.person, self.fields
         nir = sensor == "nir"
         blood = 0.5 * self.ruddy * fields["ruddy"] + 0.12 * self.noise[1] + 0.10 * self.noise[2]
-        blood = blood + (0.25 + 0.9 * fatigue) * fields["lid_red"] + 0.25 * self.makeup * fields["cheek"]
+        blood = blood + (0.20 + 1.6 * fatigue) * fields["lid_red"] + 0.25 * self.makeup * fields["cheek"]
+        blood = blood - PALLOR * fatigue
         base = np.log(flat_albedo(person, sensor))
         absorb = np.full(3, NIR_BLOOD) if nir else HAEMOGLOBIN
         log = base.astype(np.float32) - blood[..., None] * absorb.astype(np.float32)
         mottle = 0.05 * self.noise[1] + 0.035 * self.noise[3] + 0.03 * self.noise[0]
-        dark = (0.16 + 0.08 * person.years + 0.65 * fatigue) * fields["circles"]
+        rings = (0.08 + 0.10 * person.years + 1.15 * fatigue) * fields["circles"] + 0.40 * fatigue * fields["hollow"]
+        dark = np.zeros_like(rings)
         dark = dark + self.freckles * fields["freckle_zone"] * np.clip(self.noise[2] - 1.0, 0, 1.2) * 0.8
         dark = dark + person.years * 0.35 * np.clip(self.noise[2] - 1.7, 0, 1.0)
-        shade = dark * (0.45 if nir else 1.0)
+        shade = dark * (0.45 if nir else 1.0) + rings * (NIR_RINGS if nir else 1.0)
         tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
         strength = 0.4 if nir else 0.75  # blood darkens a fold, less so in the near infrared
         log = log - strength * self._lines(fatigue)[..., None]
         albedo = np.exp(log)
-        albedo = self._lips(albedo, nir)
+        albedo = self._lips(albedo, nir, fatigue)
         return np.clip(self._lids(albedo, nir), 0.004, 0.85).astype(np.float32)
 
     def _lines(self, fatigue: float) -> Field:
         """Absorption of creases and wrinkles: relief alone is invisible at small sizes."""
         fields, person = self.fields, self.person
         crease = person.crease * 0.85 * fields["crease"]
-        bag = (0.12 + 0.35 * person.years + 0.60 * fatigue) * fields["bag_line"]
-        folds = (0.06 + 0.50 * person.years + 0.12 * fatigue) * (0.75 if person.is_woman else 1.0) * fields["folds"]
+        bag = (0.08 + 0.30 * person.years + 0.95 * fatigue) * fields["bag_line"]
+        folds = (0.05 + 0.50 * person.years + 0.30 * fatigue) * (0.75 if person.is_woman else 1.0) * fields["folds"]
         return np.asarray(
             crease + bag + folds + (0.6 if person.is_woman else 0.9) * person.years * self.wrinkles, dtype=np.float32
         )
 
-    def _lips(self, albedo: Floats, nir: bool) -> Floats:
+    def _lips(self, albedo: Floats, nir: bool, fatigue: float) -> Floats:
         lips = self.layout.anatomy.map_lips[..., None]
         skin = flat_albedo(self.person, "nir" if nir else "rgb").astype(np.float32)
         if nir:
             return albedo * (1.0 - lips * 0.14)
         rosy = skin * np.array([0.86, 0.52, 0.56], np.float32) + np.array([0.015, 0.0, 0.003], np.float32)
+        rosy = rosy + 0.45 * fatigue * (0.85 * skin - rosy)
         if self.lipstick > 0.45:
             share = 0.65 * (self.lipstick - 0.45) / 0.55
             rosy = (1 - share) * rosy + share * self.lip_hue.astype(np.float32) * (0.35 + 0.65 * skin[0] / 0.6)
@@ -131,9 +138,10 @@ class SkinMaps:
         """Height in millimetres: pores, lid fold, bags, wrinkles."""
         fields, person = self.fields, self.person
         height = 0.025 * self.noise[3] - 0.55 * person.crease * fields["crease"]
-        height = height + (0.15 + 0.7 * person.years + 0.9 * fatigue) * fields["bag"]
+        height = height + (0.10 + 0.6 * person.years + 1.7 * fatigue) * fields["bag"]
+        height = height - 0.6 * fatigue * fields["hollow"]
         height = (
-            height - (0.2 + 0.65 * person.years + 0.2 * fatigue) * fields["folds"] - 0.5 * person.years * self.wrinkles
+            height - (0.2 + 0.65 * person.years + 0.45 * fatigue) * fields["folds"] - 0.5 * person.years * self.wrinkles
         )
         return np.asarray(height, dtype=np.float32)
 
@@ -144,11 +152,11 @@ class SkinMaps:
         front = y < -0.09
         wave = z + 0.0025 * np.sin(x * 90 + 6 * phases[0]) + 0.002 * np.sin(points[..., 0] * 140 + 6 * phases[1])
         period = 0.0085 + 0.003 * phases[2]
-        lines = np.exp(-(((wave % period) - period / 2) ** 2) / 0.0016**2)
+        lines = np.exp(-(((wave % period) - period / 2) ** 2) / 0.0021**2)
         forehead = lines * np.exp(-(((z - 0.945) / 0.016) ** 2)) * np.clip((0.046 - x) / 0.015, 0, 1)
         dx, dz = x - 0.050, z - 0.9005
         radius, angle = np.hypot(dx, dz), np.degrees(np.arctan2(dz, dx))
-        rays = np.exp(-(((angle + 6 * np.sin(radius * 300)) % 22.0 - 11.0) ** 2) / 4.2**2)
+        rays = np.exp(-(((angle + 6 * np.sin(radius * 300)) % 22.0 - 11.0) ** 2) / 5.2**2)
         crow = rays * np.exp(-(((radius - 0.011) / 0.008) ** 2)) * (np.abs(angle) < 65)
         frown = np.exp(-(((x - 0.0075) / 0.0016) ** 2)) * np.exp(-(((z - 0.922) / 0.009) ** 2))
         total = np.where(front, np.maximum(forehead * 0.9, frown * 0.7), 0.0)
@@ -174,6 +182,7 @@ def _fields(layout: Layout) -> dict[str, Field]:
         "bag_line": np.exp(-(((lower - bag_edge) / 0.0016) ** 2)) * near_eye * below * np.clip((0.047 - x) / 0.012,
             0, 1),
         "circles": (np.exp(-((lower / 0.011) ** 2)) * below + 0.35 * np.exp(-((upper / 0.008) ** 2)) * above) * front,
+        "hollow": _spot(points, (0.052, -0.118, 0.838), 0.015) * front,
         "lid_red": np.exp(-((np.minimum(upper, lower) / 0.0022) ** 2)) * front,
         "folds": np.where(y < -0.10, fold, 0.0),
         "ruddy": _spot(points, (0.045, -0.13, 0.862), 0.022) + _spot(points, (0.0, -0.172, 0.862), 0.016)

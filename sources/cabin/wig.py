@@ -75,7 +75,7 @@ class Wig:
         }
         colour = choose(own, {**shares, "light": 0.9 * fair, "blond": 0.9 * fair, "red": 0.25 * fair})
         greying = between(own, 0.0, 1.0)
-        grey = {"young": 0.0, "middle": max(0.0, 0.75 * greying - 0.2), "senior": 0.55 + 0.45 * greying}[age]
+        grey = {"young": 0.0, "middle": 0.20 + 0.35 * greying, "senior": 0.70 + 0.30 * greying}[age]
         baldness = between(own, 0.0, 1.0)
         recede = 0.0 if person.is_woman else {"young": 0.25, "middle": 0.8, "senior": 1.2}[age] * baldness
         side, parting = (-1.0 if own.random() < 0.5 else 1.0), between(own, 0.0, 1.0)
@@ -102,6 +102,11 @@ class Wig:
         """Albedo (visible, near infrared) of what shows between the strands."""
         first, _ = self.materials()
         return np.asarray(first.rgb) * 0.8, float(np.asarray(first.nir)) * 0.8
+
+    @property
+    def hangs(self) -> bool:
+        """Whether hair covers the ears."""
+        return self.style in ("medium", "bob", "fringe", "long", "wavy", "big")
 
     @property
     def scalp_shows(self) -> bool:
