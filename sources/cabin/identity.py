@@ -121,7 +121,8 @@ class Person:
         age = between(own, low, high)
         sex = between(own, 0.0, 0.10)
         muscle, weight = between(own, 0.25, 0.85), between(own, 0.2, 0.85)
-        race = _race(own, skin_tone)
+        # A stream of its own: how many numbers a gamma distribution takes depends on the tone.
+        race = _race(stream(PERSON, seed, subject + (1 << 32)), skin_tone)
         traits = Traits(
             gender=1.0 - 0.5 * sex if woman else sex,
             age=age,

@@ -73,8 +73,8 @@ class SkinMaps:
         self.noise = [np.roll(field, tuple(shift), axis=(0, 1)) for field, shift in zip(_noise(), shifts, strict=True)]
         self.freckles = max(0.0, between(own, -1.2, 1.0)) * (1.0 - person.skin_tone)
         self.ruddy = between(own, 0.2, 1.0)
-        self.makeup = between(own, 0.0, 1.0) if person.is_woman else 0.0
-        self.lipstick = between(own, 0.0, 1.0) if person.is_woman else 0.0
+        makeup, lipstick = between(own, 0.0, 1.0), between(own, 0.0, 1.0)
+        self.makeup, self.lipstick = (makeup, lipstick) if person.is_woman else (0.0, 0.0)
         self.lip_hue = np.array([(0.46, 0.10, 0.10), (0.50, 0.16, 0.16), (0.36, 0.07, 0.12)][int(own.integers(3))])
         self.phases = own.random(8)
         self.fields = _fields(layout)

@@ -156,9 +156,15 @@ def test_a_condition_changes_nothing_else(cabin: Cabin, changes: dict[str, Any])
 
 
 def test_age_gender_and_tone_leave_a_person_otherwise_alike(cabin: Cabin) -> None:
-    young, old = (cabin.sitter(3, "male", age, 0.4).person for age in ("young", "senior"))
-    assert young.changes == old.changes
-    assert (young.crease, young.iris) == (old.crease, old.iris)
+    young, old = (cabin.sitter(3, "male", age, 0.4) for age in ("young", "senior"))
+    assert young.person.changes == old.person.changes
+    assert (young.person.crease, young.person.iris) == (old.person.crease, old.person.iris)
+    dark, woman = cabin.sitter(3, "male", "young", 0.6), cabin.sitter(3, "female", "young", 0.4)
+    assert dark.person.changes == young.person.changes
+    assert woman.person.traits.race == young.person.traits.race
+    for other in (dark, woman, old):
+        assert np.array_equal(other.maps.phases, young.maps.phases)
+        assert np.array_equal(other.maps.noise, young.maps.noise)
 
 
 def test_every_seed_has_its_own_frames(cabin: Cabin) -> None:
