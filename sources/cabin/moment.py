@@ -185,7 +185,8 @@ def _expression(condition: Condition, fatigue: float, own: np.random.Generator) 
     actions: dict[str, float] = {"browInnerUp": 0.35 * fatigue + 0.5 * raised, "mouthPucker": max(0.0, pucker - 0.85)}
     for side in ("Left", "Right"):
         actions |= {
-            f"mouthSmile{side}": 0.75 * smile, f"cheekSquint{side}": 0.5 * smile, f"browOuterUp{side}": raised * (1 - fatigue),
+            f"mouthSmile{side}": 0.75 * smile, f"cheekSquint{side}": 0.5 * smile,
+            f"browOuterUp{side}": raised * (1 - fatigue),
             f"browDown{side}": drawn * (1 - fatigue) + 0.06 * fatigue, f"mouthFrown{side}": 0.40 * fatigue,
             f"noseSneer{side}": 0.25 * drawn,
         }  # fmt: skip

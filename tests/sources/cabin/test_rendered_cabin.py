@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from sources.cabin.assembly import build_scene, build_sensor, trace, whole
 from sources.cabin.camera import Camera
 from sources.cabin.domains import DOMAINS
 from sources.cabin.driver import Cabin
-from sources.cabin.labels import landmarks
+from sources.cabin.identity import Person
+from sources.cabin.labels import hidden_fields, landmarks
 from sources.cabin.landmarks import LANDMARKS, MIRROR
 from sources.cabin.metering import exposure_gain
-from sources.cabin.moment import Moment
-from sources.cabin.surfaces import LABELS
+from sources.cabin.moment import FATIGUE, Moment
+from sources.cabin.surfaces import LABELS, Surface
+from sources.cabin.wig import Wig
 from sources.cabin.windows import Window, photograph
 from sources.shards import read_shards
 
@@ -41,6 +44,8 @@ ANGLE = 1e-6
 """Degrees: head and gaze are exact by construction."""
 PUPIL = 0.36 * 0.0068
 """Radius of a small pupil, metres."""
+RINGS = 0.05
+"""By how much a level of fatigue darkens the skin under the eyes, as a share of the cheeks'."""
 SAMPLING = 0.12
 """Share of the mean radiance by which two pictures of few paths may differ."""
 EXPOSURE = 0.2
@@ -315,6 +320,38 @@ def test_half_shut_eyes_show_part_of_the_pupil(cabin: Cabin, openness: float) ->
     for side in "LR":
         lid = float(scene.moved[face.upper[side]][1:3, 2].mean())
         assert lid > face.centres[side][2] - PUPIL
+
+
+@pytest.mark.parametrize("sensor", ["rgb", "nir"])
+def test_every_level_of_fatigue_darkens_what_lies_under_the_eyes(cabin: Cabin, sensor: str) -> None:
+    maps = cabin.sitter(3, "female", "young", 0.4).maps
+    under, cheek = maps.fields["circles"] > 0.5, maps.fields["cheek"] > 0.5
+    contrast = []
+    for fatigue in FATIGUE.values():
+        albedo = maps.albedo(sensor, fatigue).mean(axis=-1)
+        contrast.append(albedo[under].mean() / albedo[cheek].mean())
+    assert (np.diff(contrast) < -RINGS).all()
+
+
+def test_the_middle_aged_are_going_grey() -> None:
+    def grey(age: str) -> list[float]:
+        return [Wig.draw(Person.draw(packing.load(), 1, subject, "male", age, 0.4)).grey for subject in range(8)]
+
+    assert max(grey("young")) == 0.0
+    assert min(grey("middle")) >= 0.2
+    assert max(grey("middle")) < min(grey("senior"))
+
+
+def test_a_gesture_out_of_sight_is_not_a_label(cabin: Cabin) -> None:
+    scene = moment(cabin, distraction_type="phone")
+    built = build_scene(scene.shapes(), scene.emitters(), scene.to_head)
+    assert "distraction_type" not in hidden_fields(built, scene, scene.condition)
+    gone = replace(scene, items=[item for item in scene.items if item.label not in ("hand", "object")])
+    built = build_scene(gone.shapes(), gone.emitters(), gone.to_head)
+    assert "distraction_type" in hidden_fields(built, gone, scene.condition)
+    idle = moment(cabin)
+    built = build_scene(idle.shapes(), idle.emitters(), idle.to_head)
+    assert "distraction_type" not in hidden_fields(built, idle, idle.condition)
 
 
 def test_no_two_domains_share_a_driver() -> None:
