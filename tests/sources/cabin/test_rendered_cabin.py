@@ -26,7 +26,7 @@ from sources.cabin.labels import hidden_fields, landmarks
 from sources.cabin.landmarks import LANDMARKS, MIRROR
 from sources.cabin.metering import exposure_gain
 from sources.cabin.moment import FATIGUE, Moment
-from sources.cabin.surfaces import LABELS, Surface
+from sources.cabin.surfaces import LABELS
 from sources.cabin.wig import Wig
 from sources.cabin.windows import Window, photograph
 from sources.shards import read_shards
