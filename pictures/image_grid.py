@@ -42,6 +42,7 @@ MARK_SHARE = 6
 ROW_TITLE_WIDTH = 200
 COMPRESS_LEVEL = 1
 """zlib level of the file: the default level takes five times as long."""
+JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,12 @@ def as_image(frame: Frame) -> Image.Image:
 
 
 def write_image(path: Path, image: Image.Image) -> None:
-    """Write a PNG whole or not at all."""
+    """Write a PNG, or a JPEG where the name says so, whole or not at all."""
     content = io.BytesIO()
-    image.save(content, "png", compress_level=COMPRESS_LEVEL)
+    if path.suffix in (".jpg", ".jpeg"):
+        image.save(content, "jpeg", quality=JPEG_QUALITY)
+    else:
+        image.save(content, "png", compress_level=COMPRESS_LEVEL)
     write_whole(path, content.getvalue())
 
 

@@ -265,11 +265,13 @@ class Generator:
             raise _too_large(batch) from None
 
     def _noises(self, requests: Iterable[BatchRequest], seed: int, clip: int = 1) -> Iterator[tuple[Array, Array]]:
-        shape, threads = tuple(self.manifest.x_shape), cores() if BACKENDS[self.choice.backend].on_gpu else 1
-        for request in requests:
+        shape, on_gpu = tuple(self.manifest.x_shape), BACKENDS[self.choice.backend].on_gpu
+        for number, request in enumerate(requests):
             if self._closed:
                 raise _closed()
             indices = [index - index % clip for index in request.indices]
+            # An engine on the CPU has the cores as soon as the first batch is under way.
+            threads = cores() if on_gpu or number == 0 else 1
             yield initial_noises(seed, indices, shape, request.attempts, threads), request.rows
 
     def _open_annotator(self, name: str) -> None:

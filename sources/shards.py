@@ -180,6 +180,10 @@ def _read_shard(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]
     """Some of a shard's ARRAYS; Refused where one is missing, damaged, or of other numbers than it should hold."""
     again = f"remove it, and `{RENDER}` renders it again"
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > path.stat().st_size:  # ShardWriter doesn't compress: whatever did may unpack to anything
+            raise ValueError(f"unpacks to {unpacked} bytes")
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in names}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -7,21 +7,16 @@ python -m sources.sheet -o build/drivers.png --random 64
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw
-
 from contract.cli import Parser, integer
 from contract.errors import Unavailable, UsageError, run_command
 from contract.field import Condition
-from contract.files import write_whole
 from contract.progress import progress_bar
+from pictures.image_grid import MAX_TILE, Tile, draw_grid, fits, in_rows, wrap, write_image
 
 PROGRAM = "sources.sheet"
 EXAMPLE = """example:
@@ -56,7 +51,6 @@ CHANGES: tuple[dict[str, Any], ...] = (
 """What each picture of a person changes against REST."""
 
 COLUMNS = 8
-CAPTION = 14
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,7 +61,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--random", type=integer(1, 4096), metavar="N", help="N random drivers instead of every condition"
     )
-    parser.add_argument("--size", type=integer(16, 1024), default=128, help="side of a frame in pixels (default: 128)")
+    parser.add_argument(
+        "--size", type=integer(16, MAX_TILE), default=128, help="side of a frame in pixels (default: 128)"
+    )
     parser.add_argument(
         "--domain", choices=sorted(DOMAINS), default="cabin", help="people, cameras and cars (default: cabin)"
     )
@@ -107,24 +103,11 @@ def run(args: argparse.Namespace) -> int:
         if args.random
         else [change_of(change) for _ in PEOPLE for change in CHANGES]
     )
-    content = io.BytesIO()
-    sheet(frames, captions).save(content, "PNG" if args.output.suffix == ".png" else "JPEG", quality=92)
+    fitting = fits(args.size)
+    tiles = [Tile(frame, wrap(caption.split(), " ", fitting)) for frame, caption in zip(frames, captions, strict=True)]
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.output, content.getvalue())
+    write_image(args.output, draw_grid(in_rows(tiles, COLUMNS), min_tile=1))
     return 0
-
-
-def sheet(frames: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str]) -> Image.Image:
-    """Captioned frames in rows of COLUMNS."""
-    size = frames[0].shape[0]
-    rows = -(-len(frames) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * size, rows * (size + CAPTION)), (18, 18, 18))
-    draw = ImageDraw.Draw(page)
-    for number, (frame, caption) in enumerate(zip(frames, captions, strict=True)):
-        x, y = number % COLUMNS * size, number // COLUMNS * (size + CAPTION)
-        page.paste(Image.fromarray(frame), (x, y))
-        draw.text((x + 2, y + size + 1), caption[: max(8, size // 6)], fill=(220, 220, 220))
-    return page
 
 
 def change_of(change: dict[str, Any]) -> str:

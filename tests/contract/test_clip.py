@@ -27,6 +27,8 @@ from contract.schemas import CABIN, DOCUMENT
 
 HOUR = ClipShape(frames=3600 * 30, fps=30.0)
 MINUTE = ClipShape(frames=60 * 30, fps=30.0)
+ROUNDED = 1e-4
+"""Of expected values, which are written with four places."""
 STATISTICAL = 0.1
 """An hour holds about a thousand blinks, whose relative standard error is 3 %: three of them."""
 
@@ -139,3 +141,20 @@ def test_a_schema_without_roles_stands_still_and_says_so() -> None:
 def test_the_same_seed_moves_the_same_way_and_another_differently() -> None:
     assert _clip("mild")[1] == _clip("mild")[1]
     assert _column(_clip("mild")[1], "gaze_yaw").tolist() != _column(_clip("mild", seed=2)[1], "gaze_yaw").tolist()
+
+
+def test_a_seed_moves_as_it_always_has() -> None:
+    """Data sets are drawn again from their seeds: another order of draws would make other clips of them."""
+    start = {"eye_openness": 0.5, "mouth_openness": 0.3, "gaze_yaw": 16.0, "gaze_pitch": -15.0, "head_pitch": -11.0}
+    condition = CABIN.complete({"fatigue_level": "severe", **start}, open_fields(7, 3))
+    clip = move(CABIN, condition, ClipShape(frames=600, fps=10.0), stream(7, 3, TRAJECTORY))
+    assert (len(clip.blinks), len(clip.microsleeps), len(clip.yawns)) == (27, 4, 4)
+    frames = {
+        0: (0.4838, 0.0065, 16.0, -15.0, -11.0),
+        150: (0.3698, 0.0065, 14.9437, -14.1767, -11.0),
+        299: (0.0, 0.0065, 18.4442, -11.0480, -22.8671),
+        599: (0.4838, 0.5943, 14.3125, -15.5507, -11.0),
+    }
+    for number, expected in frames.items():
+        found = [clip.conditions[number][name] for name in moving(CABIN)]
+        np.testing.assert_allclose(found, expected, atol=ROUNDED)

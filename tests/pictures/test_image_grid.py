@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from pictures.image_grid import (
     GAP,
@@ -15,6 +18,7 @@ from pictures.image_grid import (
     draw_page,
     in_rows,
     tile_size,
+    write_image,
 )
 
 RED = (255, 0, 0)
@@ -74,3 +78,10 @@ def test_a_page_is_a_grid_of_frames_alone() -> None:
 def test_a_grid_without_images_is_an_error() -> None:
     with pytest.raises(ValueError, match="without images"):
         draw_grid([])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("page.png", "PNG"), ("page.jpg", "JPEG"), ("page.jpeg", "JPEG")])
+def test_the_name_says_which_file_is_written(tmp_path: Path, name: str, kind: str) -> None:
+    write_image(tmp_path / name, draw_grid([[Tile(np.zeros((8, 8, 3), np.uint8))]]))
+    with Image.open(tmp_path / name) as image:
+        assert image.format == kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,15 @@ def test_a_shard_without_an_array_or_cut_short(folder: Path) -> None:
             read_shards(folder)
     np.savez(path, frames=np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(Refused, match="damaged"):
+        read_shards(folder)
+
+
+def test_a_shard_that_unpacks_to_more_than_is_there(folder: Path) -> None:
+    path = sorted(folder.glob("shard-*.npz"))[0]
+    with np.load(path) as arrays:
+        content: dict[str, Any] = dict(arrays)
+    np.savez_compressed(path, **content | {"frames": np.zeros_like(content["frames"])})
+    with pytest.raises(Refused, match=r"shard-00000\.npz: damaged; remove it"):
         read_shards(folder)
 
 
