@@ -46,6 +46,8 @@ PUPIL = 0.36 * 0.0068
 """Radius of a small pupil, metres."""
 RINGS = 0.05
 """By how much a level of fatigue darkens the skin under the eyes, as a share of the cheeks'."""
+IN_PICTURE = 0.1
+"""Share of a hand's vertices in the picture at least: a wrist and a palm's edge."""
 SAMPLING = 0.12
 """Share of the mean radiance by which two pictures of few paths may differ."""
 EXPOSURE = 0.2
@@ -340,6 +342,14 @@ def test_the_middle_aged_are_going_grey() -> None:
     assert max(grey("young")) == 0.0
     assert min(grey("middle")) >= 0.2
     assert max(grey("middle")) < min(grey("senior"))
+
+
+def test_the_camera_sees_a_hand_that_adjusts_something(cabin: Cabin) -> None:
+    for index in range(8, 64, 4):
+        scene = moment(cabin, index=index, distraction_type="adjusting")
+        hand = np.concatenate([item.vertices for item in scene.items if item.label == "hand" and item.name == "hand"])
+        places = scene.camera.project(scene.to_world(hand))
+        assert ((places > 0) & (places < 1)).all(axis=1).mean() > IN_PICTURE
 
 
 def test_a_gesture_out_of_sight_is_not_a_label(cabin: Cabin) -> None:
