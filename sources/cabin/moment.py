@@ -23,6 +23,7 @@ from sources.cabin.eyes import EyeLook
 from sources.cabin.face import CHIN, LOWER_LIP, UPPER_LIP, Expression, Measured
 from sources.cabin.gesture import Features, Gesture
 from sources.cabin.gestures import perform
+from sources.cabin.hair import REACH
 from sources.cabin.headwear import Hat
 from sources.cabin.interior import Interior, belt_anchor, furnish
 from sources.cabin.lights import Lights
@@ -205,7 +206,7 @@ def _features(sitter: Sitter, moved: Floats) -> Features:
     return Features(
         mouth=0.5 * (moved[UPPER_LIP] + moved[LOWER_LIP]), eyes=sitter.face.centres, chin=moved[CHIN],
         ear_x=float(np.abs(moved[part.source][:, 0]).max()),
-        hair=HAIR_AT_EARS if sitter.wig.hangs else 0.0, skin=surface.vertices[rows],
+        hair=HAIR_AT_EARS if sitter.wig.style in REACH else 0.0, skin=surface.vertices[rows],
         normals=surface.normals()[rows],
     )  # fmt: skip
 

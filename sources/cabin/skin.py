@@ -92,10 +92,9 @@ class SkinMaps:
         log = base.astype(np.float32) - blood[..., None] * absorb.astype(np.float32)
         mottle = 0.05 * self.noise[1] + 0.035 * self.noise[3] + 0.03 * self.noise[0]
         rings = (0.08 + 0.10 * person.years + 1.15 * fatigue) * fields["circles"] + 0.40 * fatigue * fields["hollow"]
-        dark = np.zeros_like(rings)
-        dark = dark + self.freckles * fields["freckle_zone"] * np.clip(self.noise[2] - 1.0, 0, 1.2) * 0.8
-        dark = dark + person.years * 0.35 * np.clip(self.noise[2] - 1.7, 0, 1.0)
-        shade = dark * (0.45 if nir else 1.0) + rings * (NIR_RINGS if nir else 1.0)
+        spots = self.freckles * fields["freckle_zone"] * np.clip(self.noise[2] - 1.0, 0, 1.2) * 0.8
+        spots = spots + person.years * 0.35 * np.clip(self.noise[2] - 1.7, 0, 1.0)
+        shade = spots * (0.45 if nir else 1.0) + rings * (NIR_RINGS if nir else 1.0)
         tint = np.array([1.0, 1.0, 1.0] if nir else [0.85, 1.0, 0.90], dtype=np.float32)
         log = log + mottle[..., None] * (0.5 if nir else 1.0) - shade[..., None] * tint
         strength = 0.4 if nir else 0.75  # blood darkens a fold, less so in the near infrared

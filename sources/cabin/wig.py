@@ -104,11 +104,6 @@ class Wig:
         return np.asarray(first.rgb) * 0.8, float(np.asarray(first.nir)) * 0.8
 
     @property
-    def hangs(self) -> bool:
-        """Whether hair covers the ears."""
-        return self.style in ("medium", "bob", "fringe", "long", "wavy", "big")
-
-    @property
     def scalp_shows(self) -> bool:
         return self.style == "ring"
 
