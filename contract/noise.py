@@ -21,7 +21,7 @@ SEEDS = 1 << 64
 """Seeds and indices are one 64-bit word of the Philox key each."""
 
 FEWEST = 98_304
-"""Numbers that are worth a thread, those of 2 frames of 128 x 128 pixels: they take 2 ms, to start a thread a tenth."""
+"""Numbers that are worth a thread: those of 2 frames of 128 x 128 pixels, which take about 2 ms."""
 
 
 def initial_noises(
