@@ -22,7 +22,7 @@ from contract.cli import Parser, integer
 from contract.conditions import Schema
 from contract.errors import Refused, run_command
 from models.annotator import TrainedAnnotator
-from models.checkpoint import read_checkpoint, write_annotator, write_checkpoint
+from models.checkpoint import is_annotator, read_annotator, read_checkpoint, write_annotator, write_checkpoint
 from sources.drivers import driver_keys, drivers_of
 from sources.imagefolder import read_source
 from sources.shards import domain_of
@@ -49,6 +49,16 @@ def attach_annotator(annotator: TrainedAnnotator, schema: Schema, path: Path) ->
     write_checkpoint(path, replace(checkpoint, annotator=annotator, lineage=lineage))
 
 
+def read_start(path: Path) -> tuple[TrainedAnnotator, Schema, str]:
+    """The annotator that a file is or carries, its schema and the file's sha256; Refused where there is none."""
+    if is_annotator(path):
+        return read_annotator(path)
+    checkpoint = read_checkpoint(path)
+    if not checkpoint.annotator:
+        raise Refused(f"{path}: carries no annotator; leave --init-from out to begin anew")
+    return checkpoint.annotator, checkpoint.schema, checkpoint.sha256
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     default = AnnotatorRecipe()
     parser = Parser(
@@ -63,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--into", type=Path, nargs="+", default=[], metavar="CKPT", help="checkpoints to attach it to")
     add("--samples", type=integer(1, 10**10), default=default.samples, help="images seen in all (600000)")
     add("--widths", type=int, nargs="+", default=list(default.widths), help="channels, finest first")
-    add("--init-from", type=Path, metavar="CKPT", help="begin with the annotator that this one carries")
+    add("--init-from", type=Path, metavar="FILE", help="begin with this annotator.pt, or what a checkpoint carries")
     add("--json", action="store_true", help="report for machines")
     return parser.parse_args(argv)
 
@@ -71,11 +81,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     for path in args.into:
         read_checkpoint(path)  # refused before an hour of training, not after
-    start = read_checkpoint(args.init_from) if args.init_from else None
-    if start and not start.annotator:
-        raise Refused(f"{args.init_from}: carries no annotator; leave --init-from out to begin anew")
+    start, schema, begun = read_start(args.init_from) if args.init_from else (None, None, None)
     device, held_out = check_device(args.device), read_source(args.held_out, args.schema, partial=True)
-    if start and start.schema != held_out.schema:
+    if schema not in (None, held_out.schema):
         raise Refused(f"{args.init_from}: its annotator reads another schema than {args.held_out} is labelled with")
     source = read_source(args.data, args.schema, partial=True)
     report_unseen(source, args.data)
@@ -93,10 +101,10 @@ def run(args: argparse.Namespace) -> int:
     recipe = AnnotatorRecipe(
         samples=args.samples,
         widths=tuple(args.widths),
-        begun=start.sha256 if start else None,
+        begun=begun,
         **run_settings(args),
     )
-    objective = AnnotatorObjective(recipe, source, device, start.annotator if start else None)
+    objective = AnnotatorObjective(recipe, source, device, start)
     if args.compile:
         objective.network.body.compile()
     training = Run(objective, recipe, {"data": source.fingerprint})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,31 @@ def test_the_command_trains_resumes_and_attaches(
     assert "other widths" in capsys.readouterr().err.splitlines()[-1]
     assert train_annotator.main([*command, "--held-out", "data"]) == 1
     assert "need other people's" in capsys.readouterr().err
+
+
+def test_a_run_begins_with_an_annotator_by_itself_or_inside_a_checkpoint(
+    source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = dataclasses.replace(source, fingerprint="others", subjects=None)
+    monkeypatch.setattr(
+        train_annotator, "read_source", lambda folder, schema, partial: others if str(folder) == "other" else source
+    )
+    inside = tmp_path / "ckpt.pt"
+    write_checkpoint(inside, tiny_edge_checkpoint())
+    command = ["data", "--held-out", "other", "--samples", "64", "--batch", "16", "--widths", "32"]
+    assert train_annotator.main([*command, "-o", str(tmp_path / "none"), "--init-from", str(inside)]) == 1
+    assert "carries no annotator" in capsys.readouterr().err
+    assert train_annotator.main([*command, "-o", str(tmp_path / "first"), "--into", str(inside)]) == 0
+    alone = tmp_path / "first" / "annotator.pt"
+    results = []
+    for name, start in (("alone", alone), ("inside", inside)):
+        assert train_annotator.main([*command, "-o", str(tmp_path / name), "--init-from", str(start)]) == 0
+        annotator, _, _ = read_annotator(tmp_path / name / "annotator.pt")
+        assert annotator.held_out["begun"] == hashlib.sha256(start.read_bytes()).hexdigest()
+        results.append(annotator.weights)
+    anew = read_annotator(alone)[0].weights
+    assert all(torch.equal(results[0][key], results[1][key]) for key in anew), "the same start"
+    assert any(not torch.equal(results[0][key], anew[key]) for key in anew), "another than anew"
 
 
 @pytest.mark.parametrize(
