@@ -159,13 +159,19 @@ def test_calibration_corrects_an_overconfident_network(source: LabelledFrames) -
     assert annotation.errors[shown, column].mean() == pytest.approx(real, rel=1e-3), "by construction of the factor"
 
 
-def test_the_command_trains_resumes_and_attaches(
-    source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def folders(source: LabelledFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder `other` shows the frames of the source as other people's, any other folder the source."""
     others = dataclasses.replace(source, fingerprint="others", subjects=None)
     monkeypatch.setattr(
         train_annotator, "read_source", lambda folder, schema, partial: others if str(folder) == "other" else source
     )
+
+
+@pytest.mark.usefixtures("folders")
+def test_the_command_trains_resumes_and_attaches(
+    source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_checkpoint(tmp_path / "ckpt.pt", tiny_edge_checkpoint())
     out = tmp_path / "annotator"
     command = ["data", "--held-out", "other", "-o", str(out), "--samples", "64", "--batch", "16", "--widths", "32"]
@@ -186,13 +192,10 @@ def test_the_command_trains_resumes_and_attaches(
     assert "need other people's" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("folders")
 def test_a_run_begins_with_an_annotator_by_itself_or_inside_a_checkpoint(
-    source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    others = dataclasses.replace(source, fingerprint="others", subjects=None)
-    monkeypatch.setattr(
-        train_annotator, "read_source", lambda folder, schema, partial: others if str(folder) == "other" else source
-    )
     inside = tmp_path / "ckpt.pt"
     write_checkpoint(inside, tiny_edge_checkpoint())
     command = ["data", "--held-out", "other", "--samples", "64", "--batch", "16", "--widths", "32"]
