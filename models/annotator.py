@@ -36,9 +36,6 @@ BATCH = 64
 COUNTER = "num_batches_tracked"
 """What batch normalisation counts while it trains, which no frame depends on: it isn't stored."""
 
-DROPOUT = 0.2
-"""Share of what the heads read that is left out while the network trains (JMLR 15, Srivastava et al. 2014)."""
-
 BlockWidth = Annotated[int, Meta(ge=32, le=1024, multiple_of=32)]
 
 
@@ -121,8 +118,7 @@ class Annotator(nn.Module):
         logarithm of their expected absolute errors, both [B, M], in units of half their range around its middle;
         landmarks [B, L, 2]; features [B, F]. `body` is what the convolutions make of the frames, where known."""
         body = self.body(frames) if body is None else body
-        seen = F.dropout(F.relu(self.squeeze(body)).flatten(1), DROPOUT, self.training)
-        features = F.dropout(F.relu(self.dense(seen)), DROPOUT, self.training)
+        features = F.relu(self.dense(F.relu(self.squeeze(body)).flatten(1)))
         both = self.numbers(features)
         points = self.points(features) * 0.5 + 0.5
         landmarks = torch.stack([points[:, 0::2], points[:, 1::2]], dim=2)  # a reshape can't export without landmarks

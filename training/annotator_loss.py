@@ -40,9 +40,9 @@ rougher than a rendered one, which mustn't read as another label."""
 SMOOTH = 0.05
 """Error of a number, as a share of half its range, below which the loss is quadratic."""
 
-NUMBER_WEIGHT, DOUBT_WEIGHT = 4.0, 0.1
+NUMBER_WEIGHT, DOUBT_WEIGHT = 2.0, 0.1
 
-POINT_SMOOTH, POINT_WEIGHT = 0.01, 80.0
+POINT_SMOOTH, POINT_WEIGHT = 0.01, 20.0
 """The same of a landmark, as a share of the picture, and a weight by which it learns about as fast as labels do."""
 
 
