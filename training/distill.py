@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.cli import Parser, integer
+from contract.driver_hashes import training_steps
 from contract.errors import Refused, UsageError, run_command
 from contract.guidance import check_guidance
 from models.annotator import TrainedAnnotator
@@ -74,26 +75,30 @@ class Distillation:
     compiled: bool = False
     """Whether torch.compile takes teacher and student."""
 
-    def student(self, checkpoint: Checkpoint, stage: DistillStage) -> Checkpoint:
-        """The student of one stage: trained, or the one that an earlier run of the same command left."""
+    def student(self, checkpoint: Checkpoint, stage: DistillStage, start: Checkpoint | None = None) -> Checkpoint:
+        """The student of one stage: trained, or the one that an earlier run of the same command left.
+
+        It begins with its teacher's weights, or with those of `start`, an earlier student of as many steps.
+        """
         path, state = student_path(self.folder, stage.steps), self.folder / STATE
         teacher = self._teacher(checkpoint, 2 * stage.steps)
         about = {"data": self.source.fingerprint, "teacher": checkpoint.sha256, "guidance": teacher.guidance}
-        about["timesteps"] = list(teacher.student_timesteps)
+        about |= {"timesteps": list(teacher.student_timesteps), "init_from": start.sha256 if start else None}
         if path.is_file():
             print(f"{path}: there already")
             if state.is_file() and state.stat().st_mtime_ns <= path.stat().st_mtime_ns:
                 state.unlink()  # its own, of a run that ended between the two lines that write one and remove the other
             return _finished(path, about | {"settings": stage.to_dict()})
-        objective = StudentObjective(teacher, stage, self.source, self.device, self.critic)
+        objective = StudentObjective(teacher, stage, self.source, self.device, self.critic, start)
         if self.compiled:
             objective.network.compile()
             teacher.network.compile()
         training = Run(objective, stage, about)
+        claim_folder(self.folder, OWN)
         if state.is_file():
             training.resume(state)
         training.train(self.folder, SAVE_EVERY, label={"steps": stage.steps})
-        student = _student(checkpoint, objective, training, self.source, self.critic)
+        student = _student(checkpoint, objective, training, self.source, self.critic, start)
         sha256 = write_checkpoint(path, student)
         state.unlink()
         sample_grid(student, path.with_suffix(".png"), device=self.device)
@@ -113,14 +118,18 @@ def _student(
     training: Run,
     source: LabelledFrames,
     critic: TrainedAnnotator | None,
+    start: Checkpoint | None,
 ) -> Checkpoint:
     timesteps, before = objective.teacher.student_timesteps, checkpoint.lineage
     taught = {"steps": len(timesteps), "samples": training.seen, **training.about}
     taught["drivers"] = driver_lineage(source)
-    seen = [source.fingerprint]
+    seen: list[str | None] = [source.fingerprint]
     if critic:
         taught["critic"] = annotator_lineage(critic)
         seen.append(taught["critic"]["data"])
+    if start:
+        taught["before"] = {name: said for name, said in start.lineage.items() if name != "annotator"}
+        seen += [step.get("data") for step in training_steps(taught["before"])]
     lineage = {**before, **budget_after(before, *seen), "distilled": [*before.get("distilled", []), taught]}
     stored = {name: weight.half() for name, weight in training.averaged.items()}
     sampler, config = SamplerDefaults(timesteps, len(timesteps), 1.0), objective.network.config
@@ -152,6 +161,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--guidance", type=float, metavar="G", help="scale folded in (the checkpoint's default)")
     add("--shift", type=float, metavar="S", help="steps moved towards noise (the checkpoint's default)")
     add("--samples", type=integer(1, 10**10), nargs="+", default=list(SAMPLES), help="images of each stage, in order")
+    add("--init-from", type=Path, metavar="STUDENT", help="an earlier student, with which the first one begins")
     add("--consistent", action="store_true", help="learn where the teacher ends, not where its next two steps lead")
     add("--normalised", action="store_true", help="keep the normalisation that students do without")
     add_image_flags(parser)
@@ -164,15 +174,17 @@ def run(args: argparse.Namespace) -> int:
     plan = list(stages(args.start, args.end, args.samples, shared))
     checkpoint = read_checkpoint(args.teacher)
     _check_teacher(checkpoint, args)
+    start = read_checkpoint(args.init_from) if args.init_from else None
+    if start and (start.schema, start.diffusion) != (checkpoint.schema, checkpoint.diffusion):
+        raise Refused(f"{args.init_from}: a student of another schema or diffusion than {args.teacher}")
     device, source = check_device(args.device), read_source(args.data, args.schema)
     if source.schema != checkpoint.schema or source.image != checkpoint.config.image:
         raise Refused(f"{args.data}: frames of another schema or size than {args.teacher} draws")
     if schema not in (None, source.schema):
         raise Refused(f"{args.critic}: reads another schema than {args.data} is labelled with")
-    claim_folder(args.output, OWN)
     distillation = Distillation(source, args.output, args.guidance, args.shift, critic, device, args.compile)
     for stage in plan:
-        checkpoint = distillation.student(checkpoint, stage)
+        checkpoint, start = distillation.student(checkpoint, stage, start), None
     return 0
 
 

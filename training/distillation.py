@@ -9,18 +9,20 @@ arXiv 2202.00512 (progressive distillation), with the guidance scale folded into
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from contract.errors import Refused
 from contract.guidance import guided
 from contract.noise import stream
 from contract.schedule import Diffusion
 from models.annotator import TrainedAnnotator
+from models.checkpoint import Checkpoint
 from models.denoiser import Denoiser
-from models.edge import EdgeUNet
+from models.edge import EdgeConfig, EdgeUNet
 from models.loss import alpha_bars, targets
 from models.networks import build
 from sources.base import LabelledFrames
@@ -131,7 +133,11 @@ def on_device(timesteps: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 class StudentObjective:
-    """Error of a student's one step against its teacher's; the student begins with its teacher's weights."""
+    """Error of a student's one step against its teacher's.
+
+    The student begins with its teacher's weights, or with those of `start`, an earlier student at the same timesteps;
+    Refused where that is another network.
+    """
 
     def __init__(
         self,
@@ -140,12 +146,13 @@ class StudentObjective:
         source: LabelledFrames,
         device: str = "cpu",
         critic: TrainedAnnotator | None = None,
+        start: Checkpoint | None = None,
     ) -> None:
         self.teacher, self.stage = teacher, stage
         self.batches = Batches(source, stage.batch, stage.seed, stage.face_weight, stage.eye_weight, device)
         self.critic = Critic(critic, source, stage, device) if critic else None
         teacher.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = _student(teacher, stage, source)
+        self.network = _begun(start, teacher, stage) if start else _student(teacher, stage, source)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(self, number: int) -> Tensor:
@@ -167,6 +174,21 @@ class StudentObjective:
             certainty = (index + 1) / len(steps)
             loss = loss + self.critic(predicted, target, self.batches.rows(number), certainty)
         return loss
+
+
+def _begun(start: Checkpoint, teacher: Teacher, stage: DistillStage) -> Denoiser:
+    """The student before its first batch: what an earlier one had become."""
+    expected = teacher.network.config
+    if stage.fold and isinstance(expected, EdgeConfig):
+        expected = replace(expected, normalisation="none")
+    if start.config != expected:
+        raise Refused(f"--init-from: a network {start.config.to_dict()}; this student is {expected.to_dict()}")
+    if start.sampler.timesteps != teacher.student_timesteps:
+        raise Refused(
+            f"--init-from: a student of the timesteps {start.sampler.timesteps}; this one steps at"
+            f" {teacher.student_timesteps}"
+        )
+    return start.network().train().requires_grad_(True)
 
 
 def _student(teacher: Teacher, stage: DistillStage, source: LabelledFrames) -> Denoiser:

@@ -212,3 +212,28 @@ def test_a_teacher_of_noise_or_another_schema_is_refused(
     write_checkpoint(tmp_path / "o.pt", dataclasses.replace(checkpoint, schema=other))
     assert distill.main([str(tmp_path / "o.pt"), "data", "-o", str(tmp_path / "out")]) == 1
     assert "another schema" in capsys.readouterr().err
+
+
+def test_a_student_goes_on_from_an_earlier_one(
+    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its weights are the earlier one's, moved by one batch; its lineage has both; another one's steps are refused."""
+    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
+    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
+    command = [str(tmp_path / "teacher.pt"), "data", "--start", "4", "--end", "2", "--batch", "16", "--samples"]
+    assert distill.main([*command, "64", "-o", str(tmp_path / "first")]) == 0
+    earlier = tmp_path / "first" / "student-2.pt"
+    assert distill.main([*command, "16", "-o", str(tmp_path / "next"), "--init-from", str(earlier)]) == 0
+    first, then = read_checkpoint(earlier), read_checkpoint(tmp_path / "next" / "student-2.pt")
+    moved = max(float((then.weights[name].float() - old.float()).abs().max()) for name, old in first.weights.items())
+    assert 0.0 < moved < 2 * DistillStage().lr, "Adam's first step is as long as the learning rate"
+    taught = then.lineage["distilled"][-1]
+    assert taught["init_from"] == first.sha256 and taught["before"] == first.lineage
+    capsys.readouterr()
+    refused = [*command, "16", "-o", str(tmp_path / "no"), "--shift", "3", "--init-from", str(earlier)]
+    assert distill.main(refused) == 1
+    assert "a student of the timesteps (999, 499); this one steps at (999, 749)" in capsys.readouterr().err
+    assert distill.main([*command, "16", "-o", str(tmp_path / "no"), "--init-from", str(tmp_path / "teacher.pt")]) == 1
+    assert "--init-from: a network" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
