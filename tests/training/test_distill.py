@@ -35,6 +35,14 @@ def source() -> LabelledFrames:
     return grey_source()
 
 
+@pytest.fixture
+def teacher(checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkpoint as a file; every folder of data that a command names holds the grey frames."""
+    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
+    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
+    return tmp_path / "teacher.pt"
+
+
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 @pytest.mark.parametrize("steps", [2, 8])
 def test_the_target_lands_where_two_steps_of_the_teacher_land(
@@ -138,12 +146,9 @@ def test_a_student_comes_closer_to_its_teacher(checkpoint: Checkpoint, source: L
 
 
 def test_the_command_writes_students_that_know_their_timesteps(
-    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
-    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
-    command = [str(tmp_path / "teacher.pt"), "data", "-o", str(tmp_path / "students"), "--start", "4"]
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(teacher), "data", "-o", str(tmp_path / "students"), "--start", "4"]
     command += ["--samples", "64", "32", "--batch", "16", "--shift", "3"]
     assert distill.main([*command, "--end", "2"]) == 0
     two = read_checkpoint(tmp_path / "students" / "student-2.pt")
@@ -159,13 +164,9 @@ def test_the_command_writes_students_that_know_their_timesteps(
     assert "with other settings" in capsys.readouterr().err
 
 
-def test_a_run_that_ended_as_it_wrote_a_student_goes_on(
-    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
-    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
+def test_a_run_that_ended_as_it_wrote_a_student_goes_on(teacher: Path, tmp_path: Path) -> None:
     students = tmp_path / "students"
-    command = [str(tmp_path / "teacher.pt"), "data", "-o", str(students), "--start", "4", "--samples", "32"]
+    command = [str(teacher), "data", "-o", str(students), "--start", "4", "--samples", "32"]
 
     def write_and_keep_state(path: Path, student: Checkpoint) -> str:
         shutil.copy2(students / "state.pt", tmp_path / "left.pt")
@@ -215,13 +216,10 @@ def test_a_teacher_of_noise_or_another_schema_is_refused(
 
 
 def test_a_student_goes_on_from_an_earlier_one(
-    checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its weights are the earlier one's, moved by one batch; its lineage has both; another one's steps are refused."""
-    monkeypatch.setattr(distill, "read_source", lambda folder, schema: source)
-    write_checkpoint(tmp_path / "teacher.pt", checkpoint)
-    command = [str(tmp_path / "teacher.pt"), "data", "--start", "4", "--end", "2", "--batch", "16", "--samples"]
+    command = [str(teacher), "data", "--start", "4", "--end", "2", "--batch", "16", "--samples"]
     assert distill.main([*command, "64", "-o", str(tmp_path / "first")]) == 0
     earlier = tmp_path / "first" / "student-2.pt"
     assert distill.main([*command, "16", "-o", str(tmp_path / "next"), "--init-from", str(earlier)]) == 0
@@ -234,6 +232,6 @@ def test_a_student_goes_on_from_an_earlier_one(
     refused = [*command, "16", "-o", str(tmp_path / "no"), "--shift", "3", "--init-from", str(earlier)]
     assert distill.main(refused) == 1
     assert "a student of the timesteps (999, 499); this one steps at (999, 749)" in capsys.readouterr().err
-    assert distill.main([*command, "16", "-o", str(tmp_path / "no"), "--init-from", str(tmp_path / "teacher.pt")]) == 1
+    assert distill.main([*command, "16", "-o", str(tmp_path / "no"), "--init-from", str(teacher)]) == 1
     assert "--init-from: a network" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
