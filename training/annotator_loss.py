@@ -41,9 +41,11 @@ SMOOTH = 0.05
 """Error of a number, as a share of half its range, below which the loss is quadratic."""
 
 NUMBER_WEIGHT, DOUBT_WEIGHT = 2.0, 0.1
+"""Of a number and of its expected error, where a class weighs 1; with 4 for numbers and 80 for landmarks, classes were
+learnt more slowly (docs/fidelity.md)."""
 
 POINT_SMOOTH, POINT_WEIGHT = 0.01, 20.0
-"""The same of a landmark, as a share of the picture, and a weight by which it learns about as fast as labels do."""
+"""The same of a landmark, as a share of the picture, and its weight."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from models.networks import build
 from sources.base import LabelledFrames
 from training.batches import Batches
 from training.image_recipe import ImageRecipe
-from training.lineage import NOTHING_PROVEN, annotator_lineage, driver_lineage
+from training.lineage import NOTHING_PROVEN, annotator_lineage, driver_lineage, start_lineage
 from training.perceptual_loss import Critic
 from training.run import Run
 
@@ -111,5 +111,4 @@ def _begin(network: torch.nn.Module, start: Checkpoint, config: EdgeConfig, sour
     if start.schema != source.schema or start.diffusion != DIFFUSION:
         raise Refused("--init-from: the checkpoint has another schema or diffusion than this run")
     network.load_state_dict({name: weight.float() for name, weight in start.weights.items()})
-    before = {name: said for name, said in start.lineage.items() if name != "annotator"}  # which isn't carried on
-    return {"init_from": start.sha256, "before": before}
+    return {"init_from": start.sha256, "before": start_lineage(start.lineage)}

@@ -24,7 +24,7 @@ from sources.base import LabelledFrames
 from sources.imagefolder import read_source
 from training.distillation import DistillStage, StudentObjective, Teacher
 from training.image_recipe import add_image_flags, read_critic
-from training.lineage import annotator_lineage, budget_after, driver_lineage
+from training.lineage import annotator_lineage, budget_after, driver_lineage, start_lineage
 from training.options import add_run_flags, check_device, run_settings
 from training.run import STATE, Run, claim_folder
 from training.samples import sample_grid
@@ -128,7 +128,7 @@ def _student(
         taught["critic"] = annotator_lineage(critic)
         seen.append(taught["critic"]["data"])
     if start:
-        taught["before"] = {name: said for name, said in start.lineage.items() if name != "annotator"}
+        taught["before"] = start_lineage(start.lineage)
         seen += [step.get("data") for step in training_steps(taught["before"])]
     lineage = {**before, **budget_after(before, *seen), "distilled": [*before.get("distilled", []), taught]}
     stored = {name: weight.half() for name, weight in training.averaged.items()}

@@ -24,6 +24,11 @@ def annotator_lineage(annotator: TrainedAnnotator) -> dict[str, Any]:
     return dict(annotator.lineage) or {"data": None, "drivers": None}
 
 
+def start_lineage(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """What a lineage says of a checkpoint that a run begins with: all but its annotator, which isn't carried on."""
+    return {name: said for name, said in lineage.items() if name != "annotator"}
+
+
 def budget_after(lineage: Mapping[str, Any], *data: str | None) -> dict[str, Any]:
     """Epsilon, delta and unit after more training, without privacy, on frames of these fingerprints.
 
