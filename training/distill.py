@@ -46,18 +46,20 @@ def student_path(folder: Path, steps: int) -> Path:
 
 
 def stages(start: int, end: int, samples: list[int], shared: DistillStage) -> Iterator[DistillStage]:
-    """The halvings from `start` steps down to `end`; the last number of samples serves all that follow.
+    """The students from `start` steps down to `end`, by strides; the last number of samples serves all that follow.
 
-    Raises UsageError unless both are powers of two, the first the larger.
+    Raises UsageError unless both are powers of two, the first the larger, and whole strides lead from one to the other.
     """
-    powers = {1 << exponent for exponent in range(11)}
+    powers, stride = {1 << exponent for exponent in range(11)}, shared.stride
     if start not in powers or end not in powers or start <= end:
         raise UsageError(f"--start {start} --end {end}: expected two powers of two up to 1024, the first the larger")
-    number = 0
-    while start > end:
-        start //= 2
-        yield replace(shared, steps=start, samples=samples[min(number, len(samples) - 1)])
-        number += 1
+    reached = [start]
+    while reached[-1] > end:
+        reached.append(reached[-1] // stride)
+    if reached[-1] != end or stride not in powers:
+        raise UsageError(f"--stride {stride}: expected a power of two that leads from {start} steps to {end}")
+    for number, steps in enumerate(reached[1:]):
+        yield replace(shared, steps=steps, samples=samples[min(number, len(samples) - 1)])
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Distillation:
         It begins with its teacher's weights, or with those of `start`, an earlier student of as many steps.
         """
         path, state = student_path(self.folder, stage.steps), self.folder / STATE
-        teacher = self._teacher(checkpoint, 2 * stage.steps)
+        teacher = self._teacher(checkpoint, stage)
         about = {"data": self.source.fingerprint, "teacher": checkpoint.sha256, "guidance": teacher.guidance}
         about |= {"timesteps": list(teacher.student_timesteps), "init_from": start.sha256 if start else None}
         if path.is_file():
@@ -105,11 +107,12 @@ class Distillation:
         print(f"{path}: {stage.samples} images; export it with python -m export {path}")
         return replace(student, sha256=sha256)
 
-    def _teacher(self, checkpoint: Checkpoint, steps: int) -> Teacher:
-        """A student teaches at its own timesteps, unguided; any other network at `steps` of all, guided."""
+    def _teacher(self, checkpoint: Checkpoint, stage: DistillStage) -> Teacher:
+        """A student teaches at its own timesteps, unguided; any other network at as many of all as needed, guided."""
         own = checkpoint.sampler
         guidance = own.guidance if own.timesteps is not None or self.guidance is None else self.guidance
-        return Teacher(checkpoint.network(), checkpoint.diffusion, checkpoint.timesteps(steps, self.shift), guidance)
+        timesteps = checkpoint.timesteps(stage.stride * stage.steps, self.shift)
+        return Teacher(checkpoint.network(), checkpoint.diffusion, timesteps, guidance, stage.stride)
 
 
 def _student(
@@ -158,11 +161,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_run_flags(parser, default, Path("build/students"))
     add("--start", type=integer(2, 1024), default=START, help="steps of the first teacher (32)")
     add("--end", type=integer(1, 512), default=1, help="steps of the last student (1)")
+    add("--stride", type=integer(2, 1024), default=default.stride, help="steps of a teacher that become one (2)")
     add("--guidance", type=float, metavar="G", help="scale folded in (the checkpoint's default)")
     add("--shift", type=float, metavar="S", help="steps moved towards noise (the checkpoint's default)")
     add("--samples", type=integer(1, 10**10), nargs="+", default=list(SAMPLES), help="images of each stage, in order")
     add("--init-from", type=Path, metavar="STUDENT", help="an earlier student, with which the first one begins")
-    add("--consistent", action="store_true", help="learn where the teacher ends, not where its next two steps lead")
+    add("--consistent", action="store_true", help="learn where the teacher ends, not where its next stride leads")
     add("--normalised", action="store_true", help="keep the normalisation that students do without")
     add_image_flags(parser)
     return parser.parse_args(argv)
@@ -170,7 +174,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     critic, schema, weights = read_critic(args)
-    shared = DistillStage(consistent=args.consistent, fold=not args.normalised, **run_settings(args), **weights)
+    own = {"stride": args.stride, "consistent": args.consistent, "fold": not args.normalised}
+    shared = DistillStage(**own, **run_settings(args), **weights)
     plan = list(stages(args.start, args.end, args.samples, shared))
     checkpoint = read_checkpoint(args.teacher)
     _check_teacher(checkpoint, args)

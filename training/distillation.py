@@ -1,4 +1,4 @@
-"""Guided progressive distillation: a student learns to do in one step what its teacher does in two.
+"""Guided progressive distillation: a student learns to do in one step what its teacher does in two or more.
 
     objective = StudentObjective(Teacher(network, diffusion, timesteps, guidance), stage, source)
     run = Run(objective, stage, {"teacher": checkpoint.sha256})
@@ -38,7 +38,7 @@ FOLDED = 4096
 
 @dataclass(frozen=True)
 class DistillStage(ImageRecipe):
-    """One halving of the number of steps."""
+    """One student: as many times fewer steps as its stride."""
 
     samples: int = 128_000
     lr: float = 3e-4
@@ -46,9 +46,12 @@ class DistillStage(ImageRecipe):
     cooldown: float = 1.0
     ema: float = 0.999
     steps: int = 1
-    """Of the student; the teacher takes twice as many."""
+    """Of the student; the teacher takes `stride` times as many."""
+    stride: int = 2
+    """Steps of the teacher that the student does in one: the more, the closer to a trajectory without errors of its
+    own, and the dearer each image."""
     consistent: bool = False
-    """Whether a student learns where its teacher's trajectory ends, not where the next two steps lead."""
+    """Whether a student learns where its teacher's trajectory ends, not where the next stride leads."""
     fold: bool = True
     """Whether a student leaves the normalisation of an edge network out (`training.norm_folding`)."""
 
@@ -60,13 +63,15 @@ class Teacher:
     network: Denoiser
     diffusion: Diffusion
     timesteps: tuple[int, ...]
-    """From noise down; an even number of them."""
+    """From noise down; a multiple of `stride`."""
     guidance: float = 1.0
+    stride: int = 2
+    """Of its steps a student does this many in one."""
 
     @property
     def student_timesteps(self) -> tuple[int, ...]:
-        """Every second one: where the student steps."""
-        return self.timesteps[::2]
+        """The first one of each stride: where the student steps."""
+        return self.timesteps[:: self.stride]
 
     @torch.no_grad()
     def trajectory_end(self, x: Tensor, condition: Tensor, index: Tensor) -> Tensor:
@@ -77,7 +82,7 @@ class Teacher:
         """
         stops, timesteps = self._stops(x.device), on_device(self.timesteps, x.device)
         for step in range(len(self.timesteps)):
-            begun = (2 * index <= step)[:, None, None, None]
+            begun = (self.stride * index <= step)[:, None, None, None]
             here, there = (stops[k].expand(len(x)) for k in (step, step + 1))
             x = torch.where(begun, self._step(x, condition, timesteps[step].expand(len(x)), here, there), x)
         return x.clamp(-1.0, 1.0)
@@ -88,17 +93,18 @@ class Teacher:
         return torch.cat([table, table.new_ones(1)])
 
     @torch.no_grad()
-    def two_steps(self, x: Tensor, condition: Tensor, index: Tensor) -> Tensor:
-        """The x0 [B, C, H, W] that takes x, in one DDIM step, where two steps of the teacher take it.
+    def stride_target(self, x: Tensor, condition: Tensor, index: Tensor) -> Tensor:
+        """The x0 [B, C, H, W] that takes x, in one DDIM step, where a stride of the teacher takes it.
 
-        x is at the student's timestep `index` [B]. arXiv 2202.00512, appendix G.
+        x is at the student's timestep `index` [B]. arXiv 2202.00512, appendix G, for two steps or more.
         """
         stops, timesteps = self._stops(x.device), on_device(self.timesteps, x.device)
-        first, second = index * 2, index * 2 + 1
-        middle = self._step(x, condition, timesteps[first], stops[first], stops[second])
-        end = self._step(middle, condition, timesteps[second], stops[second], stops[second + 1])
+        first, end = index * self.stride, x
+        last = first + self.stride
+        for step in (first + k for k in range(self.stride)):
+            end = self._step(end, condition, timesteps[step], stops[step], stops[step + 1])
         alpha, sigma = _scales(stops[first], x)
-        alpha_end, sigma_end = _scales(stops[second + 1], x)
+        alpha_end, sigma_end = _scales(stops[last], x)
         ratio = sigma_end / sigma
         x0 = (end - ratio * x) / (alpha_end - ratio * alpha)
         return x0.clamp(-1.0, 1.0)  # the sampler clips, so that the student couldn't use what lies outside
@@ -163,7 +169,7 @@ class StudentObjective:
         timesteps = steps[index]
         noise = torch.randn(images.shape, device=images.device)
         x, _, weight = targets(self.teacher.diffusion, images, noise, timesteps)
-        teach = self.teacher.trajectory_end if self.stage.consistent else self.teacher.two_steps
+        teach = self.teacher.trajectory_end if self.stage.consistent else self.teacher.stride_target
         target = teach(x, condition, index)
         predicted = self.network(x, timesteps, condition).float()
         error = (predicted - target) ** 2

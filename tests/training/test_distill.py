@@ -1,4 +1,4 @@
-"""A student's one step is its teacher's two, and the command writes checkpoints that know their timesteps."""
+"""A student's one step is its teacher's stride, and the command writes checkpoints that know their timesteps."""
 
 from __future__ import annotations
 
@@ -44,29 +44,42 @@ def teacher(checkpoint: Checkpoint, source: LabelledFrames, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-@pytest.mark.parametrize("steps", [2, 8])
-def test_the_target_lands_where_two_steps_of_the_teacher_land(
-    checkpoint: Checkpoint, steps: int, guidance: float
+@pytest.mark.parametrize(("steps", "stride"), [(2, 2), (8, 2), (4, 4), (8, 4)])
+def test_the_target_lands_where_a_stride_of_the_teacher_lands(
+    checkpoint: Checkpoint, steps: int, stride: int, guidance: float
 ) -> None:
     network, diffusion = checkpoint.network(), checkpoint.diffusion
     timesteps = trailing(diffusion.timesteps, steps)
-    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), guidance)
+    teacher = Teacher(network, diffusion, tuple(timesteps.tolist()), guidance, stride)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(4, 3, 16, 16, generator=generator)
     condition = torch.randn(4, checkpoint.schema.width, generator=generator)
-    target = teacher.two_steps(noise, condition, torch.zeros(4, dtype=torch.int64))
-    two, _ = ddim(network, diffusion, noise, condition, timesteps[:2], guidance)
-    if steps == 2:  # nothing follows the teacher's second step: the target is its last image
-        assert (target - two.clamp(-1, 1)).abs().max() < ROUNDING
+    target = teacher.stride_target(noise, condition, torch.zeros(4, dtype=torch.int64))
+    if steps == stride:  # nothing follows the teacher's last step: the target is its last image
+        image, _ = ddim(network, diffusion, noise, condition, timesteps, guidance)
+        assert (target - image.clamp(-1, 1)).abs().max() < ROUNDING
         return
-    # ddim ends every list of timesteps at the clean image; the target's own DDIM step ends at the third timestep.
-    third = diffusion.alpha_bar()[timesteps[2]]
+    # ddim ends every list of timesteps at the clean image; the target's own DDIM step ends where the next stride does.
+    following = diffusion.alpha_bar()[timesteps[stride]]
     with torch.no_grad():
-        expected = _two_steps(teacher, noise, condition)
-    landed = third**0.5 * target + (1 - third) ** 0.5 * noise  # from alpha_bar 0, where x is the noise
+        expected = _stride(teacher, noise, condition)
+    landed = following**0.5 * target + (1 - following) ** 0.5 * noise  # from alpha_bar 0, where x is the noise
     unclipped = target.abs() < 1.0
     assert unclipped.float().mean() > 0.3
     assert (landed - expected)[unclipped].abs().max() < ROUNDING
+
+
+def test_frames_of_a_batch_stride_from_their_own_timesteps(checkpoint: Checkpoint) -> None:
+    network, diffusion = checkpoint.network(), checkpoint.diffusion
+    teacher = Teacher(network, diffusion, tuple(trailing(diffusion.timesteps, 8).tolist()), 2.5, 4)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 16, 16, generator=generator)
+    condition = torch.randn(2, checkpoint.schema.width, generator=generator)
+    both = teacher.stride_target(x, condition, torch.tensor([0, 1]))
+    image, _ = ddim(network, diffusion, x[1:], condition[1:], teacher.timesteps[4:], 2.5)
+    first = teacher.stride_target(x[:1], condition[:1], torch.tensor([0]))
+    assert (both[1] - image[0].clamp(-1, 1)).abs().max() < 10 * ROUNDING  # over four steps
+    assert (both[0] - first[0]).abs().max() < ROUNDING
 
 
 def test_a_consistent_target_is_where_the_teacher_ends(checkpoint: Checkpoint) -> None:
@@ -83,10 +96,10 @@ def test_a_consistent_target_is_where_the_teacher_ends(checkpoint: Checkpoint) -
         assert (found[row] - expected[0].clamp(-1, 1)).abs().max() < 10 * ROUNDING  # over twice as many steps
 
 
-def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-    """Two DDIM steps in float32, from the equation of arXiv 2010.02502."""
+def _stride(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+    """The first DDIM steps in float32, from the equation of arXiv 2010.02502."""
     bar = [*(teacher.diffusion.alpha_bar()[t] for t in teacher.timesteps), 1.0]
-    for i in range(2):
+    for i in range(teacher.stride):
         times = torch.full((len(x),), teacher.timesteps[i])
         x0 = teacher.network(x, times, condition)
         if teacher.guidance != 1.0:
@@ -100,15 +113,15 @@ def _two_steps(teacher: Teacher, x: torch.Tensor, condition: torch.Tensor) -> to
 
 
 class Marked(Teacher):
-    """A teacher whose targets say where they come from: 1 is two steps, 2 the trajectory's end, at one pixel alone."""
+    """A teacher whose targets say where they come from: 1 is a stride, 2 the trajectory's end, at one pixel alone."""
 
-    def two_steps(self, x: torch.Tensor, condition: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def stride_target(self, x: torch.Tensor, condition: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         target = torch.zeros_like(x)
         target[:, :, 8, 8] = 1.0
         return target
 
     def trajectory_end(self, x: torch.Tensor, condition: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        return 2.0 * self.two_steps(x, condition, index)
+        return 2.0 * self.stride_target(x, condition, index)
 
 
 class Black(torch.nn.Module):
@@ -164,6 +177,15 @@ def test_the_command_writes_students_that_know_their_timesteps(
     assert "with other settings" in capsys.readouterr().err
 
 
+def test_a_student_of_a_longer_stride_steps_where_others_do(teacher: Path, tmp_path: Path) -> None:
+    command = [str(teacher), "data", "-o", str(tmp_path / "students"), "--start", "16", "--end", "4", "--stride", "4"]
+    assert distill.main([*command, "--samples", "32", "--batch", "16", "--shift", "3"]) == 0
+    assert [path.name for path in (tmp_path / "students").glob("*.pt")] == ["student-4.pt"]
+    student = read_checkpoint(tmp_path / "students" / "student-4.pt")
+    assert student.sampler.timesteps == (999, 899, 749, 499)
+    assert student.lineage["distilled"][0]["settings"]["stride"] == 4
+
+
 def test_a_run_that_ended_as_it_wrote_a_student_goes_on(teacher: Path, tmp_path: Path) -> None:
     students = tmp_path / "students"
     command = [str(teacher), "data", "-o", str(students), "--start", "4", "--samples", "32"]
@@ -185,6 +207,8 @@ def test_a_run_that_ended_as_it_wrote_a_student_goes_on(teacher: Path, tmp_path:
     [
         (["--start", "12"], 2, "powers of two"),
         (["--end", "32"], 2, "powers of two"),
+        (["--stride", "3"], 2, "--stride 3: expected a power of two that leads from 32 steps to 1"),
+        (["--stride", "4"], 2, "--stride 4: expected a power of two that leads from 32 steps to 1"),
         (["--guidance", "-1"], 2, "--guidance -1"),
         (["--shift", "0"], 2, "shift 0; expected 1 to 100"),
         (["--samples", "0"], 2, "--samples"),
