@@ -100,11 +100,11 @@ class Teacher:
         """
         stops, timesteps = self._stops(x.device), on_device(self.timesteps, x.device)
         first, end = index * self.stride, x
-        last = first + self.stride
-        for step in (first + k for k in range(self.stride)):
+        for k in range(self.stride):
+            step = first + k
             end = self._step(end, condition, timesteps[step], stops[step], stops[step + 1])
         alpha, sigma = _scales(stops[first], x)
-        alpha_end, sigma_end = _scales(stops[last], x)
+        alpha_end, sigma_end = _scales(stops[first + self.stride], x)
         ratio = sigma_end / sigma
         x0 = (end - ratio * x) / (alpha_end - ratio * alpha)
         return x0.clamp(-1.0, 1.0)  # the sampler clips, so that the student couldn't use what lies outside
