@@ -1,14 +1,21 @@
-"""Locks on files, also where the file system has none.
+"""Locks on files and folders, also where the file system has none.
 
 with open(path, "wb") as file:
     if not try_lock(file.fileno()): ...               # another process holds it
+with lock_folder(folder): ...                         # Refused where another run writes there
 
 The system releases a lock when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from contract.errors import Refused
 
 try:
     import fcntl
@@ -38,3 +45,20 @@ def try_lock(descriptor: int) -> bool:
             raise NoLocks(error.errno, ADVICE) from error
         raise
     return True
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and hold it for one run; Refused where another run holds it.
+
+    Where nobody can hold a lock, two runs into one folder are the user's to avoid.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(NoLocks):
+            if not try_lock(descriptor):
+                raise Refused(f"{folder}: another run is writing it; wait for it, or name another folder")
+        yield
+    finally:
+        os.close(descriptor)

@@ -22,13 +22,15 @@ from contract.cli import Parser, integer
 from contract.cores import cores
 from contract.errors import Refused, Unavailable, UsageError, run_command
 from contract.files import write_whole
+from contract.locks import lock_folder
 from contract.progress import progress_bar, write_beside
 from contract.schemas import CABIN
 from sources.cabin.landmarks import KIND
 from sources.shards import ShardDescription, ShardWriter, read_conditions
 
 if TYPE_CHECKING:
-    from sources.cabin.settings import Asked
+    from sources.cabin.driver import Batch
+    from sources.cabin.settings import Asked, Settings
 
 PROGRAM = "sources.render"
 EXAMPLE = """example:
@@ -66,21 +68,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Render what is missing; returns the exit status."""
     try:
-        from sources.cabin.driver import Batch, check_installed
+        from sources.cabin.driver import check_installed
         from sources.cabin.settings import Settings
-        from sources.cabin.workers import run as work
     except ImportError as error:
         raise Unavailable(f"{error.name or error} isn't installed; run: pip install '.[render]'") from error
     check_installed(_report)
     asked = _asked(args, -(-args.n // SHARD) * SHARD) if args.like else None
     settings = Settings(args.domain, args.size, args.seed, args.samples, args.depth_and_masks, asked=asked)
-    writer = ShardWriter(args.folder, describe(settings))
-    missing = list(writer.missing(args.n))
-    total = -(-args.n // SHARD) * SHARD
+    with lock_folder(args.folder):
+        frames = _render_missing(ShardWriter(args.folder, describe(settings)), settings, args.n, args.workers)
+    print(f"{args.folder}: {frames} frames of {args.size} px")
+    return 0
+
+
+def _render_missing(writer: ShardWriter, settings: Settings, count: int, workers: int) -> int:
+    """Render the shards that `count` frames still lack; returns how many frames the folder then holds of them."""
+    from sources.cabin.workers import run as work
+
+    missing = list(writer.missing(count))
+    total = -(-count // SHARD) * SHARD
     jobs = [job for number in missing for job in _sittings(writer.indices(number))]
     done: dict[int, dict[int, Batch]] = {}
     with progress_bar(total=total, initial=total - len(missing) * SHARD, unit="frame", smoothing=0.05) as bar:
-        for job, batch in work(jobs, settings, args.workers, _report):
+        for job, batch in work(jobs, settings, workers, _report):
             number = job.indices[0] // SHARD
             parts = done.setdefault(number, {})
             parts[job.number] = batch
@@ -88,11 +98,10 @@ def run(args: argparse.Namespace) -> int:
             if sum(len(part.subjects) for part in parts.values()) == SHARD:
                 batches = [parts[key] for key in sorted(parts)]
                 if settings.layers:
-                    _write_layers(args.folder / f"layers-{number:05d}.npz", batches)
+                    _write_layers(writer.folder / f"layers-{number:05d}.npz", batches)
                 writer.write(number, arrays(batches, settings.domain))
                 del done[number]
-    print(f"{args.folder}: {total} frames of {args.size} px")
-    return 0
+    return total
 
 
 def _asked(args: argparse.Namespace, frames: int) -> Asked:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from contract.errors import EdgeError, Refused
 from contract.files import MAYBE_TEMPORARY, write_whole
+from contract.locks import lock_folder
 from contract.noise import stream
 from contract.progress import progress_bar
 from models.safe_load import load_archive
@@ -146,14 +147,14 @@ class Run:
         """Go on to the end. Every `save_every` images and at the end, `publish` and then save the state.
 
         Each line of the log begins with `label`. Raises Stopped after SIGTERM or Ctrl-C, with the state saved, and
-        Refused where the loss isn't finite, with the last good state kept.
+        Refused where the loss isn't finite, with the last good state kept, or where another run trains in the folder.
         """
         recipe, losses = self.recipe, list[Tensor]()
         if self.device.type == "cpu":
             keep_freed_memory()
         started, first = time.monotonic(), self.seen
         bar = progress_bar(total=recipe.samples, initial=first, unit="img", unit_scale=True)
-        with (folder / LOG).open("a") as log, bar, _stop_signals() as received:
+        with lock_folder(folder), (folder / LOG).open("a") as log, bar, _stop_signals() as received:
             while self.seen < recipe.samples:
                 losses.append(self.step())
                 bar.update(recipe.batch)

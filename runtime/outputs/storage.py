@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 from contract.dataset import DESCRIPTION
 from contract.errors import EdgeError, Refused, Unavailable
 from contract.files import TEMPORARY, whole_file, write_whole
-from contract.locks import NoLocks, try_lock
+from contract.locks import lock_folder
 
 
 class Storage(Protocol):
@@ -68,7 +68,7 @@ class LocalStorage:
     def __init__(self, folder: Path) -> None:
         self.address, self.folder = str(folder), folder
         self._made: set[Path] = set()
-        self._locked: int | None = None
+        self._lock, self._locked = contextlib.ExitStack(), False
         if folder.exists() and not folder.is_dir():
             raise Refused(f"{folder}: a file, expected a folder; name another with -o")
 
@@ -101,19 +101,13 @@ class LocalStorage:
             return 0
 
     def lock(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._locked is not None:
-            return
-        self._locked = os.open(self.folder, os.O_RDONLY)
-        with contextlib.suppress(NoLocks):  # two runs into one folder are then the user's to avoid
-            if not try_lock(self._locked):
-                self.close()
-                raise Refused(f"{self.folder}: another run is writing it; wait for it, or name another with -o")
+        if not self._locked:
+            self._lock.enter_context(lock_folder(self.folder))
+            self._locked = True
 
     def close(self) -> None:
-        if self._locked is not None:
-            os.close(self._locked)
-        self._locked = None
+        self._lock.close()
+        self._locked = False
 
     def _in_folder(self, name: str) -> Path:
         path = self.folder / name

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from contract.errors import Refused
+from contract.locks import lock_folder
 from contract.schedule import trailing
 from models.annotator import TrainedAnnotator
 from models.checkpoint import read_checkpoint
@@ -166,6 +167,12 @@ def test_a_state_of_another_run_is_refused_by_name(source: LabelledFrames, tmp_p
         other.resume(tmp_path / STATE)
     longer = denoiser_run(source, DenoiserRecipe(widths=(32,), samples=6400, batch=16, lr=2e-3, warmup=32, seed=3))
     longer.resume(tmp_path / STATE)
+
+
+def test_two_runs_dont_train_in_one_folder(source: LabelledFrames, tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(Refused, match="another run is writing it"):
+        denoiser_run(source).train(tmp_path, 16)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

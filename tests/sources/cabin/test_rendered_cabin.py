@@ -13,6 +13,7 @@ pytest.importorskip("scipy", reason="the renderer needs scipy; pip install '.[re
 pytest.importorskip("mitsuba", reason="the renderer needs mitsuba; pip install '.[render]'")
 
 from contract.errors import Unavailable
+from contract.locks import lock_folder
 from contract.schemas import CABIN
 from sources import render, sheet
 from sources.base import LabelledFrames
@@ -245,6 +246,10 @@ def test_workers_resume_and_crash_change_nothing(
     assert (tmp_path / "one" / "shard-00000.npz").stat().st_mtime_ns == before
     assert render.main([str(tmp_path / "one"), "-n", "2", "--size", "16", "--samples", "1", "--seed", "1"]) == 1
     assert "describes other frames" in capsys.readouterr().err
+    with lock_folder(tmp_path / "three"):
+        assert render.main([str(tmp_path / "three"), "-n", "2"]) == 1
+    assert "another run is writing it" in capsys.readouterr().err
+    assert not list((tmp_path / "three").iterdir())
 
 
 @pytest.mark.usefixtures("tiny_shards")
