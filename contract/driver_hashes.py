@@ -3,6 +3,7 @@
     drivers = hash_drivers(["anna", "ben"], salt=source.fingerprint)   # {"salt": "5e0c…", "count": 2, "hashes": "1f…"}
     trained_on({"drivers": drivers}, "anna")                           # True: of any step of a lineage
     seen_drivers({"drivers": drivers}, ["anna", "carl"])               # ["anna"]
+    stated_once(lineage)                                               # as a file holds it
 
 Whoever has the file and guesses a key can test it: that is what the hashes are for. So a key should be an identifier
 that outsiders can't guess, and no name. A salt of each data set's own keeps two files from being joined.
@@ -18,6 +19,9 @@ DIGITS = 16
 """Hexadecimal digits of a hash: two of a million drivers share one with a probability of 3e-8."""
 
 SALT_DIGITS = 32
+
+OTHERS = ("before", "critic", "distilled", "annotator")
+"""Keys under which a step of a lineage holds other steps."""
 
 
 def hash_drivers(keys: Iterable[str], salt: str) -> dict[str, Any]:
@@ -41,15 +45,19 @@ def trained_on(lineage: object, key: str) -> bool | None:
 
 
 def seen_drivers(lineage: object, keys: Iterable[str]) -> list[str]:
-    """The drivers of these keys on whom any step was trained, as far as it says so; sorted, each once."""
+    """The drivers of these keys on whom any step was trained, as far as it says so; sorted, each once.
+
+    The lineage has to be whole: a step of it may refer to another one's hashes (`stated_once`).
+    """
     steps = [known for step in training_steps(lineage) if (known := _hashes(step.get("drivers")))]
     return sorted(key for key in set(keys) if any(_hash(known.salt, key) in known.hashes for known in steps))
 
 
 def lists_drivers(lineage: object) -> bool:
     """Whether every step of a lineage says whom it was trained on."""
-    steps = list(training_steps(lineage))
-    return bool(steps) and all(_hashes(step.get("drivers")) is not None for step in steps)
+    steps = [step.get("drivers") for step in training_steps(lineage)]
+    salts = [known.salt for drivers in steps if (known := _hashes(drivers))]
+    return bool(steps) and all(_hashes(drivers) or _referred(drivers) in salts for drivers in steps)
 
 
 def training_steps(lineage: object) -> Iterator[Mapping[str, Any]]:
@@ -57,11 +65,34 @@ def training_steps(lineage: object) -> Iterator[Mapping[str, Any]]:
     if not isinstance(lineage, Mapping):
         return
     yield lineage
-    distilled = lineage.get("distilled")
-    for other in ("before", "critic", "annotator"):
-        yield from training_steps(lineage.get(other))
-    for round_ in distilled if isinstance(distilled, list) else []:
-        yield from training_steps(round_)
+    for name in OTHERS:
+        other = lineage.get(name)
+        for each in other if isinstance(other, list) else [other]:
+            yield from training_steps(each)
+
+
+def stated_once(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """The lineage with the hashes of each data set in one place: any other step of it has `salt` and `count` alone.
+
+    Checkpoints that go on from each other learn from the same drivers over and over. The carried annotator comes last,
+    since it isn't handed on (`training.lineage.start_lineage`): nothing that is may refer to it.
+    """
+    stated: dict[str, str] = {}
+
+    def copy(step: Any) -> Any:
+        if isinstance(step, list):
+            return [copy(each) for each in step]
+        if not isinstance(step, Mapping):
+            return step
+        said, drivers = dict(step), step.get("drivers")
+        if isinstance(drivers, Mapping) and _hashes(drivers):
+            salt, hashes = drivers["salt"], drivers["hashes"]
+            if stated.get(salt) == hashes:
+                said["drivers"] = {name: value for name, value in drivers.items() if name != "hashes"}
+            stated.setdefault(salt, hashes)
+        return said | {name: copy(said[name]) for name in OTHERS if name in said}
+
+    return copy(lineage)  # type: ignore[no-any-return]
 
 
 class _Hashes(NamedTuple):
@@ -77,6 +108,13 @@ def _hashes(drivers: object) -> _Hashes | None:
     if not isinstance(joined, str) or len(joined) % DIGITS:
         return None
     return _Hashes(salt, frozenset(joined[start : start + DIGITS] for start in range(0, len(joined), DIGITS)))
+
+
+def _referred(drivers: object) -> str | None:
+    """The salt of hashes that another step states, None where it isn't such a reference."""
+    if not isinstance(drivers, Mapping) or "hashes" in drivers or not isinstance(salt := drivers.get("salt"), str):
+        return None
+    return salt
 
 
 def _hash(salt: str, key: str) -> str:

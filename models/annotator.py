@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from contract.annotation import Annotation, class_fields, number_fields
 from contract.conditions import Schema
+from contract.driver_hashes import stated_once
 from contract.errors import Refused
 from contract.frames import scale_pixels
 from contract.limits import Channels
@@ -170,7 +171,7 @@ class TrainedAnnotator:
     def to_dict(self) -> dict[str, Any]:
         """What `torch.save` writes: plain values and tensors only."""
         weights = {name: weight.detach().cpu().contiguous().clone() for name, weight in self.weights.items()}
-        said = {"held_out": dict(self.held_out), "lineage": dict(self.lineage)}
+        said = {"held_out": dict(self.held_out), "lineage": stated_once(self.lineage)}
         return {"config": self.config.to_dict(), "weights": weights, **said}
 
     @staticmethod

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from contract.bundle import Latent
 from contract.conditions import Schema
+from contract.driver_hashes import stated_once
 from contract.errors import Refused, UsageError
 from contract.files import write_whole
 from contract.limits import Guidance, Shift, Timestep, Timesteps
@@ -153,7 +154,7 @@ class Checkpoint:
             "weights": {name: weight.detach().cpu().contiguous().clone() for name, weight in self.weights.items()},
             "sampler": self.sampler.to_dict(),
             "annotator": None if self.annotator is None else self.annotator.to_dict(),
-            "lineage": dict(self.lineage),
+            "lineage": stated_once(self.lineage),
         }
 
     @staticmethod

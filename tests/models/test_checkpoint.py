@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from contract.driver_hashes import hash_drivers, trained_on
 from contract.errors import EdgeError, Refused, UsageError
 from contract.files import sha256_of
 from contract.schedule import Diffusion
@@ -89,6 +90,18 @@ def test_annotator_and_lineage_travel(tmp_path: Path, tiny: Checkpoint) -> None:
     second = read.annotator.network(tiny.schema).annotate(frames)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert np.allclose(first.probabilities[:, :4].sum(axis=1), 1.0)
+
+
+def test_many_students_that_go_on_from_each_other_can_be_written(tmp_path: Path, tiny: Checkpoint) -> None:
+    """Each learnt from the same people, of whom 15 generations would say 8 million characters if each listed them."""
+    drivers = hash_drivers([f"driver {index}" for index in range(33_000)], "frames")
+    checkpoint = replace(tiny, lineage={"drivers": drivers})
+    for _ in range(15):
+        lineage = {"drivers": drivers, "distilled": [{"drivers": drivers, "before": checkpoint.lineage}]}
+        write_checkpoint(tmp_path / "student.pt", replace(tiny, lineage=lineage))
+        checkpoint = read_checkpoint(tmp_path / "student.pt")
+    assert trained_on(checkpoint.lineage, "driver 7")
+    assert trained_on(checkpoint.lineage, "driver 33000") is False
 
 
 @pytest.mark.parametrize(
