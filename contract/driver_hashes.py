@@ -92,7 +92,8 @@ def stated_once(lineage: Mapping[str, Any]) -> dict[str, Any]:
             stated.setdefault(salt, hashes)
         return said | {name: copy(said[name]) for name in OTHERS if name in said}
 
-    return copy(lineage)  # type: ignore[no-any-return]
+    once: dict[str, Any] = copy(lineage)
+    return once
 
 
 class _Hashes(NamedTuple):

@@ -42,5 +42,5 @@ def test_a_folder_without_locks_is_taken_anyway(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOLCK, "as a network file system answers")
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    with lock_folder(tmp_path), lock_folder(tmp_path):
-        pass
+    with lock_folder(tmp_path / "frames"), lock_folder(tmp_path / "frames"):
+        assert (tmp_path / "frames").is_dir(), "it is made, and nobody is turned away"
