@@ -1,6 +1,6 @@
 """Render labelled frames of drivers by path tracing into a folder of shards that training reads.
 
-    python -m sources.render build/cabin128 -n 20480
+    python -m sources.render build/cabin128 -n 20224
 
 Each shard holds 256 frames and appears whole; the same command goes on where it stopped, and a larger -n extends a
 finished folder. A frame depends on seed and index alone, whatever the number of workers.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "sources.render"
 EXAMPLE = """example:
-  python -m sources.render build/cabin128 -n 20480 --size 128
+  python -m sources.render build/cabin128 -n 20224 --size 128
   python -m sources.render build/heldout128 -n 2048 --domain held-out --seed 1
   python -m sources.render build/rerendered128 -n 2048 --domain held-out --seed 11 --like build/heldout128
 """

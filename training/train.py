@@ -1,6 +1,6 @@
 """Train the edge network on labelled frames.
 
-    python -m sources.render build/cabin128 -n 20480
+    python -m sources.render build/cabin128 -n 20224
     python -m training.train build/cabin128 -o build/run --samples 1000000
 
 The run's folder holds `checkpoint.pt` (averaged weights, ready to export), `log.jsonl`, sample grids, and `state.pt`
