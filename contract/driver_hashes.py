@@ -55,9 +55,11 @@ def seen_drivers(lineage: object, keys: Iterable[str]) -> list[str]:
 
 def lists_drivers(lineage: object) -> bool:
     """Whether every step of a lineage says whom it was trained on."""
-    steps = [step.get("drivers") for step in training_steps(lineage)]
-    salts = [known.salt for drivers in steps if (known := _hashes(drivers))]
-    return bool(steps) and all(_hashes(drivers) or _referred(drivers) in salts for drivers in steps)
+    said = [step.get("drivers") for step in training_steps(lineage)]
+    known = [_hashes(drivers) for drivers in said]
+    salts = {hashes.salt for hashes in known if hashes}
+    listed = (hashes or _referred(drivers) in salts for drivers, hashes in zip(said, known, strict=True))
+    return bool(said) and all(listed)
 
 
 def training_steps(lineage: object) -> Iterator[Mapping[str, Any]]:
